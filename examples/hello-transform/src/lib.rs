@@ -1,0 +1,1 @@
+//! A WitMQ plugin

@@ -1,0 +1,1 @@
+//! The HTTP origin: admin API, pages, and the upgrade to MQTT

@@ -1,0 +1,9 @@
+//! Who gets what: shards, sessions, routing, retained messages, wills. Sans-IO like the protocol.
+//!
+//! Owns: [`shard::Shard`], a single-threaded broker that takes bytes, mail and `now`, and yields
+//! [`shard::Action`]s; the router; the retained store; and [`ports`], the traits its siblings implement.
+//! Must not: open sockets or files, know wasmtime, HTTP, TOML or CEL, spawn, read a clock, log.
+//! Driven by `witmq-net` (one driver per shard thread), wired by the binary.
+#![forbid(unsafe_code)]
+
+pub mod ports;

@@ -1,0 +1,172 @@
+//! Chains: what becomes of a published message, and the plugin steps they call.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use std::sync::Arc;
+use witmq_proto::packet::{PublishProperties, QoS};
+use witmq_proto::{Message, ReasonCode};
+
+/// The publisher as chains and plugins see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Publisher<'a> {
+    /// Client id; empty for the broker's own messages.
+    pub client_id: &'a str,
+    /// User name.
+    pub username: Option<&'a str>,
+    /// Attributes of the grant.
+    pub attributes: &'a [(String, String)],
+    /// Stable number of the publishing connection.
+    pub session: u64,
+}
+
+/// What a message became after all transform chains.
+#[derive(Clone, Debug)]
+pub enum ChainOutcome {
+    /// No chain, or none changed it: route the original.
+    Untouched,
+    /// Route this instead.
+    Replaced(Arc<Message>),
+    /// Route these instead, in this order.
+    Split(Vec<Arc<Message>>),
+    /// Do not route; tell the publisher (v5: in PUBACK/PUBREC; MQTT 3: acknowledged, dropped).
+    Refused {
+        /// The code.
+        reason: ReasonCode,
+        /// Text for the reason string.
+        text: Option<String>,
+    },
+    /// Acknowledge, do not route.
+    Consumed,
+    /// Do not acknowledge: the client will send again.
+    Withheld,
+}
+
+/// The result of running every chain that matches a message.
+#[derive(Clone, Debug)]
+pub struct ChainRun {
+    /// What to route.
+    pub outcome: ChainOutcome,
+    /// What rule chains publish besides; `hops` is already raised. Route after the outcome.
+    pub emissions: Vec<Arc<Message>>,
+}
+
+impl ChainRun {
+    /// Nothing happened.
+    #[must_use]
+    pub fn untouched() -> Self {
+        Self { outcome: ChainOutcome::Untouched, emissions: Vec::new() }
+    }
+}
+
+/// The chain table of one shard. Implemented by the rule engine; one per shard, plain owned data.
+pub trait Chains {
+    /// Runs transform chains, then rule chains on what left them. Must cost next to nothing when no
+    /// chain is deployed. Never panics, bounded in steps and emissions.
+    fn run(&mut self, steps: &mut dyn Transform, publisher: Publisher<'_>, message: &Arc<Message>) -> ChainRun;
+}
+
+/// The plugin steps chains can call. Implemented by the plugin runtime; one per shard.
+pub trait Transform {
+    /// Runs `plugin` on `message`. The plugin's own failure policy is applied by the chain.
+    ///
+    /// # Errors
+    /// Unknown plugin, trap, deadline, memory or output bound, breaker open.
+    fn transform(&mut self, plugin: &str, publisher: Publisher<'_>, message: &Message) -> Result<StepOutcome, StepFailure>;
+}
+
+/// What a plugin made of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepOutcome {
+    /// Unchanged.
+    Pass,
+    /// Changed fields only.
+    Modify(Patch),
+    /// Several messages instead of it.
+    Split(Vec<Emit>),
+    /// Refused with a reason.
+    Refuse {
+        /// The code.
+        reason: ReasonCode,
+        /// Text for the reason string.
+        text: Option<String>,
+    },
+    /// Acknowledge but do not route.
+    Consume,
+    /// Do not acknowledge.
+    Withhold,
+    /// End this chain here; the message goes on as it is.
+    Stop,
+    /// Go on in another chain of the same file.
+    Jump(String),
+}
+
+/// Fields a plugin changed; `None` keeps the old one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Patch {
+    /// New topic; checked as a topic name.
+    pub topic: Option<ByteString>,
+    /// New payload.
+    pub payload: Option<Bytes>,
+    /// New properties.
+    pub properties: Option<PublishProperties>,
+    /// New QoS.
+    pub qos: Option<QoS>,
+    /// New RETAIN flag.
+    pub retain: Option<bool>,
+}
+
+/// A message a plugin made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Emit {
+    /// Topic; checked as a topic name.
+    pub topic: ByteString,
+    /// Payload.
+    pub payload: Bytes,
+    /// Properties.
+    pub properties: PublishProperties,
+    /// QoS.
+    pub qos: QoS,
+    /// RETAIN flag.
+    pub retain: bool,
+}
+
+/// Why a plugin step gave no outcome.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StepFailure {
+    /// No plugin of that name is installed (or it has no `transform`).
+    #[error("no plugin `{0}` with a transform hook is installed")]
+    Unknown(String),
+    /// The guest trapped.
+    #[error("plugin `{plugin}` trapped: {cause}")]
+    Trap {
+        /// Which.
+        plugin: String,
+        /// First line of the trap.
+        cause: String,
+    },
+    /// The guest ran into its deadline.
+    #[error("plugin `{0}` ran past its deadline")]
+    Deadline(String),
+    /// The guest wanted more memory than it may have.
+    #[error("plugin `{0}` ran past its memory limit")]
+    Memory(String),
+    /// The answer is too large or not valid (a wildcard in a topic, a bad property).
+    #[error("plugin `{plugin}` answered badly: {cause}")]
+    BadAnswer {
+        /// Which.
+        plugin: String,
+        /// What was wrong.
+        cause: String,
+    },
+    /// The plugin returned a failure.
+    #[error("plugin `{plugin}` failed: {cause}")]
+    Failed {
+        /// Which.
+        plugin: String,
+        /// Its words.
+        cause: String,
+    },
+    /// Too many failures lately; the plugin rests.
+    #[error("plugin `{0}` is resting after too many failures")]
+    BreakerOpen(String),
+}

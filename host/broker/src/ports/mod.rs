@@ -1,0 +1,19 @@
+//! The traits the siblings of this crate implement, and the plain data that crosses them.
+//!
+//! Owns: the seams. Siblings (net, runtime, rules, admin) meet here and nowhere else.
+//! Must not: contain behaviour beyond small constructors.
+
+pub mod chains;
+pub mod control;
+pub mod events;
+pub mod hooks;
+pub mod store;
+
+pub use chains::{ChainOutcome, ChainRun, Chains, Publisher, StepFailure, StepOutcome, Transform};
+pub use control::{ControlError, PluginControl, RuleControl};
+pub use events::{BrokerEvent, Events};
+pub use hooks::{
+    AclRule, Attempt, AuthRequest, AuthStep, Authenticate, Authorize, AuthorizeAction, Decision, Grant, Query,
+    Transport, Verdict,
+};
+pub use store::{Position, Record, Store};

@@ -1,0 +1,1 @@
+//! Client sockets, TLS, WebSocket, and the driver of each shard

@@ -1,0 +1,45 @@
+//! PUBLISH.
+
+use super::{PacketId, QoS, UserProperties};
+use bytes::Bytes;
+use bytestring::ByteString;
+
+/// PUBLISH (MQTT 5 section 3.3).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Publish {
+    /// Redelivery flag [MQTT-3.3.1-1].
+    pub dup: bool,
+    /// Quality of service.
+    pub qos: QoS,
+    /// Retain flag.
+    pub retain: bool,
+    /// As on the wire: UTF-8, no wildcard, empty only with an alias (MQTT 5).
+    pub topic: ByteString,
+    /// Present exactly when `qos` is above 0 [MQTT-2.2.1-2].
+    pub packet_id: Option<PacketId>,
+    /// The application message.
+    pub payload: Bytes,
+    /// MQTT 5: Topic Alias. Per connection, never forwarded, so not among the properties.
+    pub topic_alias: Option<u16>,
+    /// MQTT 5 properties; default on older versions.
+    pub properties: PublishProperties,
+}
+
+/// The properties that travel with an application message to its receivers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PublishProperties {
+    /// 0 bytes, 1 UTF-8 text.
+    pub payload_format: Option<u8>,
+    /// Message Expiry Interval in seconds.
+    pub message_expiry: Option<u32>,
+    /// Where the answer to a request goes.
+    pub response_topic: Option<ByteString>,
+    /// Ties an answer to its request.
+    pub correlation_data: Option<Bytes>,
+    /// Server to client only: every matching subscription's identifier.
+    pub subscription_ids: Vec<u32>,
+    /// Describes the payload.
+    pub content_type: Option<ByteString>,
+    /// User properties, order kept [MQTT-3.3.2-18].
+    pub user: UserProperties,
+}

@@ -1,0 +1,1 @@
+//! Chains: rule files and CEL

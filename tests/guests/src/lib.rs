@@ -1,0 +1,1 @@
+//! Misbehaving guests for the runtime's tests

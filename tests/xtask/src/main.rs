@@ -1,0 +1,2 @@
+//! Verbs of this repository: `cargo xtask dev`, `cargo xtask test`.
+fn main() {}
