@@ -1,1 +1,63 @@
-//! The HTTP origin: admin API, pages, and the upgrade to MQTT
+//! The HTTP origin: the admin API, health and metrics, the example page, and the upgrade to MQTT.
+//!
+//! Owns: everything that speaks HTTP, on one thread of its own.
+//! Must not: know MQTT beyond handing an upgraded socket over, know wasmtime or CEL, touch shards. What it
+//! changes goes through [`Ports`]; what it shows comes from them. Called by the binary.
+#![forbid(unsafe_code)]
+
+mod api;
+mod pages;
+mod problem;
+mod serve;
+mod token;
+mod upgrade;
+
+pub use pages::Page;
+pub use serve::{Admin, AdminConfig, StartError};
+pub use token::Token;
+pub use upgrade::Upgrade;
+
+use std::sync::Arc;
+use witmq_broker::ports::{ControlError, PluginControl, RuleControl};
+
+/// What the HTTP origin may ask of the rest of the broker.
+#[derive(Clone)]
+pub struct Ports {
+    /// Plugins.
+    pub plugins: Arc<dyn PluginControl>,
+    /// Chains.
+    pub rules: Arc<dyn RuleControl>,
+    /// Users of the bundled authenticator.
+    pub users: Arc<dyn UserControl>,
+    /// Numbers about the node.
+    pub node: Arc<dyn NodeStatus>,
+    /// Takes a socket that was upgraded to WebSocket at `/mqtt`.
+    pub mqtt: Arc<dyn Fn(Upgrade) + Send + Sync>,
+}
+
+/// Users of the bundled `auth-file` plugin. Blocking calls.
+pub trait UserControl: Send + Sync {
+    /// Adds or replaces a user. `entry` is one element of `users` in the plugin's configuration.
+    ///
+    /// # Errors
+    /// The plugin refused the new configuration; the old one stays.
+    fn put(&self, entry: serde_json::Value) -> Result<(), ControlError>;
+    /// Removes a user.
+    ///
+    /// # Errors
+    /// No such user, or the plugin refused.
+    fn remove(&self, name: &str) -> Result<(), ControlError>;
+    /// Names, sorted.
+    ///
+    /// # Errors
+    /// The configuration cannot be read.
+    fn list(&self) -> Result<Vec<String>, ControlError>;
+}
+
+/// Numbers about the node. Blocking calls.
+pub trait NodeStatus: Send + Sync {
+    /// As JSON, for `GET /api/v1/status`.
+    fn status(&self) -> serde_json::Value;
+    /// In the Prometheus text format, for `GET /metrics`.
+    fn metrics(&self) -> String;
+}

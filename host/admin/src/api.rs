@@ -1,0 +1,205 @@
+//! The admin API under `/api/v1`, health and metrics. Every call of it may block, so it runs on the blocking pool.
+
+use crate::problem::Problem;
+use crate::{Ports, Token};
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, body::Bytes};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use witmq_broker::ports::ControlError;
+use witmq_broker::ports::control::{PluginInfo, PluginVersion, RuleInfo};
+
+/// Largest component taken (Python components reach 40 MiB).
+const MAX_COMPONENT_BYTES: usize = 64 * 1024 * 1024;
+/// Largest chain file or configuration taken.
+const MAX_TEXT_BYTES: usize = 1024 * 1024;
+
+type Answer = Result<Response, Problem>;
+
+/// Everything that speaks JSON, behind the token; health and metrics without.
+pub(crate) fn routes(token: Token, ports: Ports) -> Router {
+    let text = DefaultBodyLimit::max(MAX_TEXT_BYTES);
+    let guarded = Router::new()
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/plugins", get(plugins))
+        .route("/api/v1/plugins/{name}", put(install).layer(DefaultBodyLimit::max(MAX_COMPONENT_BYTES)).delete(uninstall))
+        .route("/api/v1/plugins/{name}/config", get(config).put(configure).layer(text))
+        .route("/api/v1/plugins/{name}/rollback", post(rollback))
+        .route("/api/v1/rules", get(rules))
+        .route("/api/v1/rules/{name}", put(apply).delete(unapply).layer(text))
+        .route("/api/v1/users", get(users))
+        .route("/api/v1/users/{name}", put(put_user).delete(remove_user).layer(text))
+        .layer(middleware::from_fn_with_state(token, guard));
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(|| async { "ok\n" }))
+        .route("/metrics", get(metrics))
+        .merge(guarded)
+        .with_state(ports)
+}
+
+async fn guard(State(token): State<Token>, request: Request, next: Next) -> Response {
+    let header = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+    if token.admits(header) {
+        return next.run(request).await;
+    }
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "this needs the admin token")
+        .hint("send `Authorization: Bearer TOKEN`; the token is in `admin.token` of the data folder")
+        .into_response()
+}
+
+/// Runs `work` where it may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ControlError> + Send + 'static,
+) -> Result<T, Problem> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(Problem::from),
+        Err(error) => Err(Problem::from(ControlError::Internal(error.to_string()))),
+    }
+}
+
+fn json(value: Value) -> Answer {
+    Ok(Json(value).into_response())
+}
+
+async fn status(State(ports): State<Ports>) -> Answer {
+    json(blocking(move || Ok(ports.node.status())).await?)
+}
+
+async fn metrics(State(ports): State<Ports>) -> Answer {
+    let text = blocking(move || Ok(ports.node.metrics())).await?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
+}
+
+async fn plugins(State(ports): State<Ports>) -> Answer {
+    let list = blocking(move || Ok(ports.plugins.list())).await?;
+    json(list.iter().map(plugin_json).collect())
+}
+
+#[derive(Deserialize)]
+struct InstallQuery {
+    /// JSON text; absent keeps the present configuration.
+    config: Option<String>,
+}
+
+async fn install(
+    State(ports): State<Ports>,
+    Path(name): Path<String>,
+    Query(query): Query<InstallQuery>,
+    body: Bytes,
+) -> Answer {
+    let info =
+        blocking(move || ports.plugins.install(&name, body.to_vec(), query.config)).await?;
+    json(plugin_json(&info))
+}
+
+async fn uninstall(State(ports): State<Ports>, Path(name): Path<String>) -> Answer {
+    blocking(move || ports.plugins.remove(&name)).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+async fn config(State(ports): State<Ports>, Path(name): Path<String>) -> Answer {
+    let text = blocking(move || ports.plugins.config(&name)).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
+}
+
+async fn configure(State(ports): State<Ports>, Path(name): Path<String>, body: String) -> Answer {
+    let info = blocking(move || ports.plugins.configure(&name, body)).await?;
+    json(plugin_json(&info))
+}
+
+#[derive(Deserialize)]
+struct RollbackQuery {
+    version: Option<u64>,
+}
+
+async fn rollback(
+    State(ports): State<Ports>,
+    Path(name): Path<String>,
+    Query(query): Query<RollbackQuery>,
+) -> Answer {
+    let info = blocking(move || ports.plugins.rollback(&name, query.version)).await?;
+    json(plugin_json(&info))
+}
+
+async fn rules(State(ports): State<Ports>) -> Answer {
+    let list = blocking(move || Ok(ports.rules.list())).await?;
+    json(list.iter().map(rule_json).collect())
+}
+
+#[derive(Deserialize)]
+struct ApplyQuery {
+    /// For messages; the name in the path if absent.
+    file: Option<String>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+async fn apply(
+    State(ports): State<Ports>,
+    Path(name): Path<String>,
+    Query(query): Query<ApplyQuery>,
+    body: String,
+) -> Answer {
+    let file = query.file.unwrap_or_else(|| format!("{name}.toml"));
+    let info = blocking(move || ports.rules.apply(&file, &body, query.dry_run)).await?;
+    json(rule_json(&info))
+}
+
+async fn unapply(State(ports): State<Ports>, Path(name): Path<String>) -> Answer {
+    blocking(move || ports.rules.remove(&name)).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+async fn users(State(ports): State<Ports>) -> Answer {
+    json(blocking(move || ports.users.list()).await?.into())
+}
+
+async fn put_user(
+    State(ports): State<Ports>,
+    Path(name): Path<String>,
+    Json(mut entry): Json<Value>,
+) -> Answer {
+    let Some(fields) = entry.as_object_mut() else {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "not-an-object", "a user is a JSON object"));
+    };
+    fields.insert("name".into(), Value::String(name));
+    blocking(move || ports.users.put(entry)).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+async fn remove_user(State(ports): State<Ports>, Path(name): Path<String>) -> Answer {
+    blocking(move || ports.users.remove(&name)).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn version_json(version: &PluginVersion) -> Value {
+    json!({ "version": version.version, "digest": version.digest, "installed_ms": version.installed_ms })
+}
+
+fn plugin_json(info: &PluginInfo) -> Value {
+    json!({
+        "name": info.name,
+        "active": version_json(&info.active),
+        "versions": info.versions.iter().map(version_json).collect::<Vec<_>>(),
+        "hooks": info.hooks,
+        "capabilities": info.capabilities,
+        "state": info.state,
+        "calls": info.calls,
+        "failures": info.failures.iter().map(|(k, n)| ((*k).to_owned(), json!(n))).collect::<serde_json::Map<_, _>>(),
+        "last_error": info.last_error,
+        "mean_us": info.mean_us,
+    })
+}
+
+fn rule_json(info: &RuleInfo) -> Value {
+    json!({
+        "name": info.name, "mode": info.mode, "from": info.from, "revision": info.revision, "order": info.order,
+        "matched": info.matched, "filtered": info.filtered, "failed": info.failed, "last_error": info.last_error,
+    })
+}

@@ -1,0 +1,317 @@
+//! The grammar of the command line.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// An MQTT broker whose decisions are WebAssembly components, replaced while it runs.
+#[derive(Debug, Parser)]
+#[command(name = "witmq", version, propagate_version = true, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a broker for development: loopback only, anonymous allowed, folders watched, demo traffic
+    Dev(DevArgs),
+    /// Run a broker from a configuration file
+    Serve(ServeArgs),
+    /// Publish a message
+    Pub(PubArgs),
+    /// Subscribe and print what comes
+    Sub(SubArgs),
+    /// Write, install, list and roll back plugins
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+    /// Deploy, list, try and remove chains
+    #[command(subcommand)]
+    Rule(RuleCommand),
+    /// Manage users of the bundled authenticator
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Show numbers about a running broker
+    Status(AdminArgs),
+    /// Print the version
+    Version,
+    /// Print a completion script
+    Completion { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DevArgs {
+    /// Folder with `rules/` and `plugins/` to watch; data goes to its `.witmq/`
+    #[arg(default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// Port of MQTT over TCP (TLS is on 8883, WebSocket on 8083, secure WebSocket on 8084)
+    #[arg(long, default_value_t = 1883)]
+    pub(crate) port: u16,
+    /// Port of MQTT over TLS
+    #[arg(long, default_value_t = 8883)]
+    pub(crate) tls_port: u16,
+    /// Port of MQTT over WebSocket
+    #[arg(long, default_value_t = 8083)]
+    pub(crate) ws_port: u16,
+    /// Port of MQTT over secure WebSocket
+    #[arg(long, default_value_t = 8084)]
+    pub(crate) wss_port: u16,
+    /// Port of the HTTP origin
+    #[arg(long, default_value_t = 8080)]
+    pub(crate) http_port: u16,
+    /// Shard threads; 0 means one per core
+    #[arg(long, default_value_t = 0)]
+    pub(crate) shards: u16,
+    /// No demo traffic on demo/#
+    #[arg(long)]
+    pub(crate) no_demo: bool,
+    /// Ask for user and password, as in production
+    #[arg(long)]
+    pub(crate) no_anonymous: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Configuration file; defaults apply without one
+    #[arg(short, long, env = "WITMQ_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Check the configuration and exit
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+/// How to reach the MQTT side.
+#[derive(Debug, Args)]
+pub(crate) struct MqttArgs {
+    /// mqtt://, mqtts://, ws:// or wss:// address of the broker
+    #[arg(long, default_value = "mqtt://127.0.0.1:1883")]
+    pub(crate) url: String,
+    /// User name
+    #[arg(short, long, env = "WITMQ_USERNAME")]
+    pub(crate) username: Option<String>,
+    /// Password
+    #[arg(short = 'P', long, env = "WITMQ_PASSWORD", hide_env_values = true)]
+    pub(crate) password: Option<String>,
+    /// Client id; a random one if absent
+    #[arg(short = 'i', long)]
+    pub(crate) client_id: Option<String>,
+    /// PEM file with the certificates to trust (mqtts, wss); the system's if absent
+    #[arg(long)]
+    pub(crate) ca: Option<PathBuf>,
+    /// Quality of service
+    #[arg(short, long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
+    pub(crate) qos: u8,
+    /// Keep-alive in seconds
+    #[arg(long, default_value_t = 60)]
+    pub(crate) keep_alive: u16,
+    /// Seconds the session outlives the connection
+    #[arg(long)]
+    pub(crate) session_expiry: Option<u32>,
+    /// Give up after this many seconds without an answer
+    #[arg(long, default_value_t = 10)]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PubArgs {
+    #[command(flatten)]
+    pub(crate) mqtt: MqttArgs,
+    /// Topic name
+    pub(crate) topic: String,
+    /// The payload; standard input if neither this nor --file is given
+    pub(crate) message: Option<String>,
+    /// Payload from a file
+    #[arg(short, long, conflicts_with = "message")]
+    pub(crate) file: Option<PathBuf>,
+    /// Set the RETAIN flag
+    #[arg(short, long)]
+    pub(crate) retain: bool,
+    /// Message expiry in seconds
+    #[arg(long)]
+    pub(crate) expiry: Option<u32>,
+    /// Content type
+    #[arg(long)]
+    pub(crate) content_type: Option<String>,
+    /// Response topic
+    #[arg(long)]
+    pub(crate) response_topic: Option<String>,
+    /// Correlation data
+    #[arg(long)]
+    pub(crate) correlation: Option<String>,
+    /// User property, KEY=VALUE; may be repeated
+    #[arg(long = "property", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) properties: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SubArgs {
+    #[command(flatten)]
+    pub(crate) mqtt: MqttArgs,
+    /// Topic filters
+    #[arg(required = true)]
+    pub(crate) filters: Vec<String>,
+    /// Leave after this many messages
+    #[arg(short = 'C', long)]
+    pub(crate) count: Option<u64>,
+    /// One JSON object a line, properties included
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Payload bytes only, without topic or line end
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) raw: bool,
+    /// Keep an existing session (with --client-id and --session-expiry)
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Do not send back what this client publishes
+    #[arg(long)]
+    pub(crate) no_local: bool,
+    /// Keep the RETAIN flag as published
+    #[arg(long)]
+    pub(crate) retain_as_published: bool,
+}
+
+/// How to reach the admin API.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AdminArgs {
+    /// Address of the broker's HTTP origin
+    #[arg(long, env = "WITMQ_URL", default_value = "http://127.0.0.1:8080")]
+    pub(crate) admin: String,
+    /// Admin token; read from `admin.token` of the data folder if absent
+    #[arg(long, env = "WITMQ_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Data folder of the broker, for its token
+    #[arg(long, env = "WITMQ_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginCommand {
+    /// Write a new plugin from the template
+    New {
+        /// Name of the plugin and of its folder
+        name: String,
+        /// Path of a checkout of this repository whose `sdk/` the plugin uses
+        #[arg(long)]
+        sdk: Option<PathBuf>,
+    },
+    /// Install a component, or switch a running plugin to it
+    Install {
+        /// The .wasm file
+        file: PathBuf,
+        /// Name; the file's stem if absent
+        #[arg(long)]
+        name: Option<String>,
+        /// Configuration as JSON text, or @FILE; the present one is kept if absent
+        #[arg(long)]
+        config: Option<String>,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// List plugins
+    Ls {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Show or replace the configuration of a plugin
+    Config {
+        name: String,
+        /// JSON text, or @FILE; shows the present one if absent
+        config: Option<String>,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Go back to the version before, or to VERSION
+    Rollback {
+        name: String,
+        version: Option<u64>,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Remove a plugin and its versions
+    Rm {
+        name: String,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RuleCommand {
+    /// Check chain files without a broker
+    Check {
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Run a chain file on one message without a broker and show every step
+    Run {
+        file: PathBuf,
+        /// The message: {"topic": …, "payload": …}
+        #[arg(long)]
+        msg: String,
+    },
+    /// Deploy chain files; the running revision stays if anything is wrong
+    Apply {
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Check on the broker, change nothing
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// List chains in running order
+    Ls {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Take a chain out
+    Rm {
+        name: String,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Add a user or set a new password; the hash is made here, the password never leaves this process
+    Add {
+        name: String,
+        /// Read the password from standard input
+        #[arg(long)]
+        password_stdin: bool,
+        /// May do everything
+        #[arg(long)]
+        superuser: bool,
+        /// Topic filter the user may publish to; {user} and {client} stand for its names; may be repeated
+        #[arg(long = "pub", value_name = "FILTER")]
+        publish: Vec<String>,
+        /// Topic filter the user may subscribe to; may be repeated
+        #[arg(long = "sub", value_name = "FILTER")]
+        subscribe: Vec<String>,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// List users
+    Ls {
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Remove a user
+    Rm {
+        name: String,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .ok_or_else(|| format!("`{text}` is not KEY=VALUE"))
+}

@@ -1,0 +1,163 @@
+//! The admin API from the command line's side.
+
+use super::args::AdminArgs;
+use super::{CliError, Exit};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Compiling a large component takes its time.
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A running broker.
+pub(crate) struct Remote {
+    base: String,
+    token: String,
+    agent: ureq::Agent,
+}
+
+impl Remote {
+    /// Finds the token; speaks to nobody yet.
+    ///
+    /// # Errors
+    /// No token to be found.
+    pub(crate) fn new(args: &AdminArgs) -> Result<Self, CliError> {
+        let token = match &args.token {
+            Some(token) => token.clone(),
+            None => read_token(args.data_dir.as_deref())?,
+        };
+        let agent = ureq::Agent::config_builder()
+            .timeout_global(Some(TIMEOUT))
+            .http_status_as_error(false)
+            .build()
+            .into();
+        Ok(Self { base: args.admin.trim_end_matches('/').to_owned(), token, agent })
+    }
+
+    /// GET, as JSON.
+    ///
+    /// # Errors
+    /// Unreachable, or the broker's own answer.
+    pub(crate) fn read(&self, path: &str) -> Result<Value, CliError> {
+        let request = self.agent.get(self.url(path)).header("Authorization", self.bearer());
+        self.finish(request.call())
+    }
+
+    /// PUT of a body.
+    ///
+    /// # Errors
+    /// As [`Remote::read`].
+    pub(crate) fn put(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Value, CliError> {
+        let request = self.agent.put(self.url(path)).header("Authorization", self.bearer());
+        self.finish(request.content_type(content_type).send(body))
+    }
+
+    /// POST without a body.
+    ///
+    /// # Errors
+    /// As [`Remote::read`].
+    pub(crate) fn post(&self, path: &str) -> Result<Value, CliError> {
+        let request = self.agent.post(self.url(path)).header("Authorization", self.bearer());
+        self.finish(request.send_empty())
+    }
+
+    /// DELETE.
+    ///
+    /// # Errors
+    /// As [`Remote::read`].
+    pub(crate) fn delete(&self, path: &str) -> Result<Value, CliError> {
+        let request = self.agent.delete(self.url(path)).header("Authorization", self.bearer());
+        self.finish(request.call())
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}/api/v1/{path}", self.base)
+    }
+
+    fn bearer(&self) -> String {
+        format!("Bearer {}", self.token)
+    }
+
+    fn finish(
+        &self,
+        answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<Value, CliError> {
+        let mut response = answer.map_err(|error| {
+            CliError::new(Exit::Unreachable, format!("no broker answers at {}: {error}", self.base))
+                .hint("start one with `witmq dev` or `witmq serve`, or name another with --admin URL")
+        })?;
+        let status = response.status();
+        let text = response
+            .body_mut()
+            .read_to_string()
+            .map_err(|error| CliError::failed(format!("the broker's answer broke off: {error}")))?;
+        if status.is_success() {
+            return Ok(serde_json::from_str(&text).unwrap_or(Value::Null));
+        }
+        Err(refusal(status.as_u16(), &text))
+    }
+}
+
+/// The broker's problem+json as an error.
+fn refusal(status: u16, text: &str) -> CliError {
+    let problem: Value = serde_json::from_str(text).unwrap_or(Value::Null);
+    let exit = match status {
+        404 => Exit::NotFound,
+        400..=499 => Exit::Refused,
+        _ => Exit::Failed,
+    };
+    let detail = problem.get("detail").and_then(Value::as_str);
+    let error = CliError::new(
+        exit,
+        detail.map_or_else(|| format!("the broker answered {status}: {text}"), str::to_owned),
+    );
+    match problem.get("hint").and_then(Value::as_str) {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// A name as one segment of a path or a value of a query.
+pub(crate) fn encode(text: &str) -> String {
+    text.bytes()
+        .map(|b| match b {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(b).to_string(),
+            _ => format!("%{b:02X}"),
+        })
+        .collect()
+}
+
+/// The token file of the folder named, or of the usual folders.
+fn read_token(data_dir: Option<&Path>) -> Result<String, CliError> {
+    let folders: Vec<PathBuf> = match data_dir {
+        Some(dir) => vec![dir.to_owned()],
+        None => vec![".witmq".into(), "witmq-data".into(), "/var/lib/witmq".into()],
+    };
+    for folder in &folders {
+        if let Ok(text) = std::fs::read_to_string(folder.join("admin.token")) {
+            return Ok(text.trim().to_owned());
+        }
+    }
+    let looked: Vec<String> = folders.iter().map(|f| f.join("admin.token").display().to_string()).collect();
+    Err(CliError::new(Exit::Usage, format!("no admin token: {} cannot be read", looked.join(", ")))
+        .hint("run this where `witmq dev` runs, or give --data-dir, --token or WITMQ_TOKEN"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_becomes_an_error_with_its_hint_and_exit_code() {
+        let error = refusal(422, r#"{"detail":"a.toml:3:7: bad","hint":"fix it"}"#);
+        assert_eq!((error.exit, error.message.as_str()), (Exit::Refused, "a.toml:3:7: bad"));
+        assert_eq!(error.hint.as_deref(), Some("fix it"));
+        assert_eq!(refusal(404, "{}").exit, Exit::NotFound);
+        assert_eq!(refusal(500, "oops").exit, Exit::Failed);
+    }
+
+    #[test]
+    fn names_are_escaped_in_urls() {
+        assert_eq!(encode("a b/ü"), "a%20b%2F%C3%BC");
+    }
+}

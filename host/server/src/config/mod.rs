@@ -1,0 +1,304 @@
+//! `witmq.toml`: its shape, its defaults, and how it is read.
+//!
+//! Owns: the one order of precedence: defaults < file < `WITMQ_SECTION__KEY` < flags. An unknown key is an
+//! error with a suggestion. Must not: start anything, write the file (it is the operator's).
+
+mod error;
+mod read;
+
+pub(crate) use error::ConfigError;
+pub(crate) use read::read;
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// The whole file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Where users, plugins, chains and keys are kept.
+    pub(crate) data_dir: PathBuf,
+    /// Shard threads; 0 means one per core.
+    pub(crate) shards: u16,
+    /// Name of this node in `$SYS` and logs.
+    pub(crate) node: String,
+    /// MQTT listeners.
+    #[serde(rename = "listener")]
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) http: Http,
+    pub(crate) auth: Auth,
+    pub(crate) limits: Limits,
+    /// Settings of installed plugins, by name.
+    pub(crate) plugins: BTreeMap<String, Plugin>,
+    pub(crate) log: Log,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("witmq-data"),
+            shards: 0,
+            node: "witmq".into(),
+            listeners: vec![Listener::local("tcp", ListenerKind::Tcp, 1883)],
+            http: Http::default(),
+            auth: Auth::default(),
+            limits: Limits::default(),
+            plugins: BTreeMap::new(),
+            log: Log::default(),
+        }
+    }
+}
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ListenerKind {
+    Tcp,
+    Tls,
+    Ws,
+    Wss,
+}
+
+impl ListenerKind {
+    pub(crate) fn is_tls(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
+    }
+}
+
+/// One `[[listener]]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Listener {
+    /// For logs, metrics and the `authenticate` hook.
+    pub(crate) name: String,
+    pub(crate) kind: ListenerKind,
+    pub(crate) bind: SocketAddr,
+    /// WebSocket path.
+    #[serde(default = "mqtt_path")]
+    pub(crate) path: String,
+    /// PEM file with the certificate chain (tls, wss).
+    pub(crate) cert: Option<PathBuf>,
+    /// PEM file with the private key (tls, wss).
+    pub(crate) key: Option<PathBuf>,
+    /// Connections beyond this are closed at once.
+    #[serde(default = "listener_connections")]
+    pub(crate) max_connections: u32,
+    /// Passwords in clear text beyond loopback: only when asked for.
+    #[serde(default)]
+    pub(crate) allow_plaintext: bool,
+}
+
+fn mqtt_path() -> String {
+    "/mqtt".into()
+}
+
+fn listener_connections() -> u32 {
+    100_000
+}
+
+impl Listener {
+    /// A listener on 127.0.0.1.
+    pub(crate) fn local(name: &str, kind: ListenerKind, port: u16) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            bind: SocketAddr::from(([127, 0, 0, 1], port)),
+            path: mqtt_path(),
+            cert: None,
+            key: None,
+            max_connections: listener_connections(),
+            allow_plaintext: false,
+        }
+    }
+}
+
+/// The HTTP origin: admin API, metrics, and MQTT at `/mqtt`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Http {
+    pub(crate) enabled: bool,
+    pub(crate) bind: SocketAddr,
+    /// The admin token travels in clear text: beyond loopback only when asked for.
+    pub(crate) allow_plaintext: bool,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            bind: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            allow_plaintext: false,
+        }
+    }
+}
+
+/// Who decides who connects.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Auth {
+    /// Name of the plugin bound as authenticator.
+    pub(crate) plugin: String,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self { plugin: AUTH_FILE.into() }
+    }
+}
+
+/// Name of the bundled authenticator.
+pub(crate) const AUTH_FILE: &str = "auth-file";
+
+/// Bounds. Every one has a metric when it is hit.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Limits {
+    /// Connections of the whole node.
+    pub(crate) max_connections: u32,
+    /// Largest packet taken, bytes.
+    pub(crate) max_packet_bytes: u32,
+    /// QoS 1 and 2 publishes a client may have unacknowledged.
+    pub(crate) receive_maximum: u16,
+    /// Topic aliases a client may use.
+    pub(crate) topic_alias_maximum: u16,
+    /// Longest keep-alive, seconds; 0 is unbounded.
+    pub(crate) max_keep_alive_s: u16,
+    /// Messages waiting for one session.
+    pub(crate) queue_messages: usize,
+    /// Bytes waiting for one session.
+    pub(crate) queue_bytes: usize,
+    /// What a full queue does with QoS 1 and 2.
+    pub(crate) overflow: Overflow,
+    /// Longest session expiry, seconds; also the expiry of MQTT 3 sessions.
+    pub(crate) session_expiry_s: u32,
+    /// Sessions of the whole node.
+    pub(crate) max_sessions: usize,
+    /// Subscriptions of one session.
+    pub(crate) max_subscriptions: usize,
+    /// Retained messages of the node.
+    pub(crate) retained_messages: usize,
+    /// Bytes of retained messages.
+    pub(crate) retained_bytes: usize,
+    /// CONNECT must arrive within this.
+    pub(crate) connect_timeout_ms: u64,
+    /// Memory of one plugin instance, bytes.
+    pub(crate) plugin_memory_bytes: usize,
+    /// Time one `transform` or `authorize` call may take.
+    pub(crate) plugin_deadline_ms: u64,
+    /// Time one `authenticate` call may take, waiting included.
+    pub(crate) auth_timeout_ms: u64,
+    /// Seconds between `$SYS` updates.
+    pub(crate) sys_interval_s: u64,
+}
+
+/// What a full queue does.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Overflow {
+    DropNewest,
+    DropOldest,
+    Disconnect,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 100_000,
+            max_packet_bytes: 1024 * 1024,
+            receive_maximum: 1024,
+            topic_alias_maximum: 32,
+            max_keep_alive_s: 0,
+            queue_messages: 1000,
+            queue_bytes: 8 * 1024 * 1024,
+            overflow: Overflow::DropNewest,
+            session_expiry_s: 7 * 24 * 3600,
+            max_sessions: 1_000_000,
+            max_subscriptions: 10_000,
+            retained_messages: 1_000_000,
+            retained_bytes: 1024 * 1024 * 1024,
+            connect_timeout_ms: 10_000,
+            plugin_memory_bytes: 64 * 1024 * 1024,
+            plugin_deadline_ms: 50,
+            auth_timeout_ms: 5_000,
+            sys_interval_s: 10,
+        }
+    }
+}
+
+/// `[plugins.NAME]`: what the operator grants and wants of a plugin.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Plugin {
+    /// Topic filters the plugin may publish to.
+    pub(crate) publish: Vec<String>,
+}
+
+/// Logging.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Log {
+    /// error, warn, info, debug or trace; or a `tracing` filter.
+    pub(crate) level: String,
+    pub(crate) format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Auto }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people on a terminal, JSON otherwise.
+    Auto,
+    Human,
+    Json,
+}
+
+impl Config {
+    /// Rules that a type cannot say.
+    ///
+    /// # Errors
+    /// Plaintext beyond loopback without consent, TLS without files, doubled names.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let mut names = std::collections::BTreeSet::new();
+        for listener in &self.listeners {
+            if !names.insert(&listener.name) {
+                return Err(ConfigError::rule(format!(
+                    "two listeners are named `{}`; give each a name of its own",
+                    listener.name
+                )));
+            }
+            if listener.kind.is_tls() && (listener.cert.is_none() || listener.key.is_none()) {
+                return Err(ConfigError::rule(format!(
+                    "listener `{}` speaks TLS: set both `cert` and `key` to PEM files",
+                    listener.name
+                )));
+            }
+            let open = !listener.bind.ip().is_loopback() && !listener.kind.is_tls();
+            if open && !listener.allow_plaintext {
+                return Err(ConfigError::rule(format!(
+                    "listener `{}` on {} would carry passwords in clear text beyond this machine; use kind \
+                     \"tls\" or \"wss\", or set `allow_plaintext = true` on it",
+                    listener.name, listener.bind
+                )));
+            }
+        }
+        if self.http.enabled && !self.http.bind.ip().is_loopback() && !self.http.allow_plaintext {
+            return Err(ConfigError::rule(format!(
+                "http.bind = {} would carry the admin token in clear text beyond this machine; put a TLS \
+                 proxy in front of a loopback address, or set `http.allow_plaintext = true`",
+                self.http.bind
+            )));
+        }
+        if self.shards > 64 {
+            return Err(ConfigError::rule("`shards` is at most 64".into()));
+        }
+        Ok(())
+    }
+}
