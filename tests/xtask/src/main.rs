@@ -1,32 +1,110 @@
-//! Verbs of this repository: `cargo xtask test`. Owns the order of the steps; builds nothing itself.
-use std::process::{Command, ExitCode};
+//! `cargo xtask VERB`: every verb of this repository, so that a newcomer and the landing gate type the same words.
+//!
+//! Owns: the order of the steps, their headers and times, and stopping at the first failure.
+//! Must not: depend on a crate of the host (it has to build in seconds on a fresh clone), or hide a command:
+//! each step prints the line that repeats it.
+//! Called by: people, and `.ci/run`.
 
-/// One cargo call after another; the first failure ends the run and names the command.
+mod plan;
+mod step;
+mod tools;
+mod tree;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// The verbs of this repository.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    disable_help_subcommand = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Build components and broker, then run `witmq dev` with the words that follow
+    Dev {
+        /// Passed to `witmq dev` as they are
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+    /// Build components and the release binary
+    Build,
+    /// Build every component (plugins, examples, test guests) for wasm32-wasip2
+    Guests,
+    /// Everything the landing gate asks for; installs what the tests need
+    Test {
+        /// Without the end-to-end tests and what only they need
+        #[arg(long)]
+        fast: bool,
+    },
+    /// Formatting, clippy with warnings as errors, the house rules
+    Lint,
+    /// Run one fuzz target (needs a nightly toolchain and cargo-fuzz)
+    Fuzz {
+        /// Name of the target in tests/fuzz
+        target: String,
+        /// How long to look, in seconds
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
+    /// Run the benchmarks with the words that follow
+    Bench {
+        /// Passed to the benchmark as they are
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+    /// Build the API documentation, broken links as errors
+    Doc,
+}
+
 fn main() -> ExitCode {
-    let steps: [&[&str]; 1] = [&[
-        "test",
-        "-p",
-        "witmq-proto",
-        "-p",
-        "witmq-broker",
-        "-p",
-        "witmq-rules",
-        "-p",
-        "witmq-admin",
-        "-p",
-        "witmq-net",
-        "-p",
-        "witmq-tidy",
-    ]];
-    for step in steps {
-        println!("==> cargo {}", step.join(" "));
-        match Command::new("cargo").args(step).status() {
-            Ok(status) if status.success() => {}
-            Ok(_) | Err(_) => {
-                eprintln!("failed; repeat with: cargo {}", step.join(" "));
-                return ExitCode::FAILURE;
-            }
+    match run(Arguments::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
         }
     }
-    ExitCode::SUCCESS
+}
+
+fn run(verb: Verb) -> anyhow::Result<()> {
+    let tree = tree::Tree::find()?;
+    let mut run = step::Run::new(&tree);
+    match verb {
+        Verb::Dev { words } => plan::dev(&mut run, &words),
+        Verb::Build => plan::build(&mut run),
+        Verb::Guests => plan::guests(&mut run),
+        Verb::Test { fast } => plan::test(&mut run, fast),
+        Verb::Lint => plan::lint(&mut run),
+        Verb::Fuzz { target, seconds } => plan::fuzz(&mut run, &target, seconds),
+        Verb::Bench { words } => plan::bench(&mut run, &words),
+        Verb::Doc => plan::doc(&mut run),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Arguments;
+    use clap::{CommandFactory as _, Parser as _};
+
+    #[test]
+    fn the_verbs_are_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn dev_passes_words_with_dashes_on() {
+        let parsed = Arguments::try_parse_from(["xtask", "dev", "--no-demo", "--data", "x"]);
+        let words = match parsed.map(|arguments| arguments.verb) {
+            Ok(super::Verb::Dev { words }) => words,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(words, ["--no-demo", "--data", "x"]);
+    }
 }

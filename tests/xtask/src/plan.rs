@@ -1,0 +1,170 @@
+//! What each verb does, as a list of steps.
+//!
+//! Owns: which packages are built in which profile, and why. Must not: start a process itself (`step` does).
+//!
+//! wasmtime is the dear part: minutes of two cores. So it is compiled once, in the release profile that the broker
+//! needs anyway; the crates without it are tested in the dev profile, with debug assertions and overflow checks.
+//! Clippy needs every dependency once more as metadata, whatever the profile. It runs with `--release` for all
+//! crates in one call: metadata of each dependency is then made once, not once for each profile, and the build
+//! scripts and procedural macros are the ones that the release build uses. The price: code behind
+//! `cfg(debug_assertions)` is not linted.
+
+use crate::step::{Call, Run};
+use crate::tools;
+use crate::tree::{END_TO_END, HEAVY};
+use anyhow::{Context as _, Result, bail};
+use std::os::unix::process::CommandExt as _;
+
+/// Builds, then becomes `witmq dev`.
+pub(crate) fn dev(run: &mut Run<'_>, words: &[String]) -> Result<()> {
+    build(run)?;
+    let broker = run.tree().broker();
+    let call = Call::new(broker).words(["dev"]).words(words);
+    println!("\n==> {}", call.line(run.tree()));
+    let here = std::env::current_dir().context("cannot tell the current folder")?;
+    // The broker takes the place of this process: its signals, its exit code.
+    Err(call.command(run.tree()).current_dir(here).exec()).context("cannot start the broker")
+}
+
+/// Components and the broker.
+pub(crate) fn build(run: &mut Run<'_>) -> Result<()> {
+    guests(run)?;
+    run.step(
+        "broker",
+        &Call::cargo("build --release --package witmq --bins"),
+    )
+}
+
+/// Components.
+pub(crate) fn guests(run: &mut Run<'_>) -> Result<()> {
+    let components = run.tree().components()?;
+    if components.is_empty() {
+        bail!("no component found in plugins, examples and tests/guests: none asks for a cdylib");
+    }
+    tools::wasm(run)?;
+    let call = Call::cargo("build --profile guest --target wasm32-wasip2 --target-dir")
+        .words([run.tree().guests()])
+        .words(packages(components.iter().map(String::as_str)));
+    run.step("components", &call)
+}
+
+/// Formatting, clippy, house rules.
+pub(crate) fn lint(run: &mut Run<'_>) -> Result<()> {
+    style(run)?;
+    let tidy = light("test").words(["--test", "house", "--", "--nocapture"]);
+    run.step("house rules", &tidy)?;
+    run.summary();
+    Ok(())
+}
+
+/// The landing gate. Cheap steps first, and what may be missing on a machine before what takes long.
+pub(crate) fn test(run: &mut Run<'_>, fast: bool) -> Result<()> {
+    if !fast {
+        tools::end_to_end(run)?;
+    }
+    tools::wasm(run)?;
+    run.step("formatting", &Call::cargo("fmt --all --check"))?;
+    run.step(
+        "house rules",
+        &light("test").words(["--test", "house", "--", "--nocapture"]),
+    )?;
+    run.step("light crates", &light("test").words(["--no-fail-fast"]))?;
+    run.step("clippy", &clippy())?;
+    if !run.tree().components()?.is_empty() {
+        guests(run)?;
+    }
+    // Binary and tests in one call: their dependencies' features are those of the test call, so nothing is
+    // compiled again for it.
+    run.step("broker", &heavy("build").words(["--bins", "--tests"]))?;
+    run.step(
+        "plugin host and server",
+        &heavy("test").words(["--no-fail-fast"]),
+    )?;
+    if !fast {
+        let call = Call::cargo("test --release --package").words([END_TO_END, "--no-fail-fast"]);
+        run.step("end to end", &environment(run, call))?;
+    }
+    run.summary();
+    Ok(())
+}
+
+/// One fuzz target for a while.
+pub(crate) fn fuzz(run: &mut Run<'_>, target: &str, seconds: u32) -> Result<()> {
+    if !run.tree().root().join("tests/fuzz/Cargo.toml").is_file() {
+        bail!("tests/fuzz has no manifest");
+    }
+    if tools::which("cargo-fuzz").is_none() {
+        bail!("cargo-fuzz is missing: cargo install --locked cargo-fuzz");
+    }
+    let call = Call::new("rustup")
+        .words([
+            "run",
+            "nightly",
+            "cargo",
+            "fuzz",
+            "run",
+            "--fuzz-dir",
+            "tests/fuzz",
+            target,
+            "--",
+        ])
+        .words([format!("-max_total_time={seconds}")]);
+    run.step(&format!("fuzz {target}"), &call)
+}
+
+/// The load generator against the release broker.
+pub(crate) fn bench(run: &mut Run<'_>, words: &[String]) -> Result<()> {
+    if !run.tree().root().join("tests/bench/Cargo.toml").is_file() {
+        bail!("tests/bench has no manifest");
+    }
+    build(run)?;
+    let call = Call::cargo("run --release --manifest-path tests/bench/Cargo.toml --").words(words);
+    run.step("benchmark", &environment(run, call))
+}
+
+/// API documentation of all crates.
+pub(crate) fn doc(run: &mut Run<'_>) -> Result<()> {
+    // Release for the same reason as clippy: the metadata of the dependencies is there already.
+    let call = Call::cargo("doc --release --workspace --no-deps --document-private-items");
+    run.step("documentation", &call.set("RUSTDOCFLAGS", "-D warnings"))
+}
+
+fn style(run: &mut Run<'_>) -> Result<()> {
+    run.step("formatting", &Call::cargo("fmt --all --check"))?;
+    run.step("clippy", &clippy())
+}
+
+fn clippy() -> Call {
+    Call::cargo("clippy --release --workspace --all-targets -- -D warnings")
+}
+
+/// A cargo verb over every crate without wasmtime, in the dev profile.
+fn light(verb: &str) -> Call {
+    let others = HEAVY
+        .into_iter()
+        .chain([END_TO_END])
+        .flat_map(|name| ["--exclude", name]);
+    Call::cargo(verb).words(["--workspace"]).words(others)
+}
+
+/// A cargo verb over the crates with wasmtime.
+fn heavy(verb: &str) -> Call {
+    Call::cargo(verb)
+        .words(["--release"])
+        .words(packages(HEAVY))
+}
+
+fn packages<'name>(names: impl IntoIterator<Item = &'name str>) -> Vec<String> {
+    names
+        .into_iter()
+        .flat_map(|name| ["--package".to_owned(), name.to_owned()])
+        .collect()
+}
+
+/// Where a test finds what was built for it.
+fn environment(run: &Run<'_>, call: Call) -> Call {
+    let tree = run.tree();
+    call.set("WITMQ_BIN", tree.broker())
+        .set("WITMQ_GUESTS", tree.guests().join("wasm32-wasip2/guest"))
+        .set("WITMQ_PYTHON", tree.venv().join("bin/python"))
+}

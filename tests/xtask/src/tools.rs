@@ -1,0 +1,205 @@
+//! What a machine must have before the tests run, installed where that is possible.
+//!
+//! Owns: the list of programs and how each is obtained. A missing one is a failure that names it, never a skipped test.
+//! Must not: run tests, or ask for anything that a machine already has (so a second run needs no network).
+
+use crate::step::{Call, Run};
+use anyhow::{Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The target that components are built for.
+const WASM: &str = "wasm32-wasip2";
+
+/// Programs of the end-to-end tests, each with its Debian package.
+const PROGRAMS: [(&str, &str); 7] = [
+    ("mosquitto", "mosquitto"),
+    ("mosquitto_pub", "mosquitto-clients"),
+    ("mosquitto_sub", "mosquitto-clients"),
+    ("chromium", "chromium"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
+    ("python3", "python3-venv"),
+];
+
+/// Python packages of the end-to-end tests.
+const PYTHON: [&str; 1] = ["paho-mqtt==2.1.0"];
+
+/// The wasm target, unless the toolchain has it.
+///
+/// # Errors
+/// When rustup is missing or cannot fetch it.
+pub(crate) fn wasm(run: &mut Run<'_>) -> Result<()> {
+    let libraries = Command::new("rustc")
+        .args(["--print", "target-libdir", "--target", WASM])
+        .current_dir(run.tree().root())
+        .output();
+    if let Ok(output) = libraries {
+        let folder = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        if output.status.success() && Path::new(&folder).is_dir() {
+            return Ok(());
+        }
+    }
+    run.step(
+        "wasm target",
+        &Call::new("rustup").words(["target", "add", WASM]),
+    )
+}
+
+/// Everything the end-to-end tests call.
+///
+/// # Errors
+/// When something is missing and cannot be installed here.
+pub(crate) fn end_to_end(run: &mut Run<'_>) -> Result<()> {
+    programs(run)?;
+    npm(run)?;
+    python(run)
+}
+
+fn programs(run: &mut Run<'_>) -> Result<()> {
+    let mut packages: Vec<&str> = missing().into_iter().map(|(_, package)| package).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let Some(root) = become_root() else {
+        bail!(
+            "the end-to-end tests need programs that are missing: {}\n\
+             install them (Debian packages: {}), or run `cargo xtask test --fast`",
+            missing()
+                .iter()
+                .map(|(program, _)| *program)
+                .collect::<Vec<_>>()
+                .join(", "),
+            packages.join(" ")
+        );
+    };
+    let apt = |words: &[&str]| {
+        let mut all: Vec<&str> = root.to_vec();
+        all.push("apt-get");
+        all.extend(words);
+        let call = Call::new(all.first().copied().unwrap_or_default());
+        call.words(all.iter().skip(1).copied())
+            .set("DEBIAN_FRONTEND", "noninteractive")
+    };
+    run.step("list of packages", &apt(&["update", "-q"]))?;
+    let install = ["install", "-q", "-y", "--no-install-recommends"];
+    run.step("packages", &apt(&[&install[..], &packages].concat()))?;
+    let left = missing();
+    if left.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "installed {}, yet these programs are still not found: {}",
+        packages.join(" "),
+        left.iter()
+            .map(|(program, _)| *program)
+            .collect::<Vec<_>>()
+            .join(", ")
+    )
+}
+
+fn missing() -> Vec<(&'static str, &'static str)> {
+    PROGRAMS
+        .into_iter()
+        .filter(|(program, _)| which(program).is_none())
+        .collect()
+}
+
+/// The words before `apt-get`, or nothing when packages cannot be installed here.
+fn become_root() -> Option<&'static [&'static str]> {
+    which("apt-get")?;
+    let quiet = |program: &str, words: &[&str]| {
+        Command::new(program)
+            .args(words)
+            .stderr(Stdio::null())
+            .output()
+            .ok()
+    };
+    if quiet("id", &["-u"]).is_some_and(|output| output.stdout.trim_ascii() == b"0") {
+        return Some(&[]);
+    }
+    quiet("sudo", &["-n", "true"])
+        .is_some_and(|output| output.status.success())
+        .then_some(&["sudo", "--preserve-env=DEBIAN_FRONTEND"])
+}
+
+/// Where a program is. Debian keeps daemons out of a user's PATH, so their folders are read too.
+pub(crate) fn which(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from))
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
+}
+
+/// Packages of npm, by the lock file where there is one. A marker beside them says for which manifest.
+fn npm(run: &mut Run<'_>) -> Result<()> {
+    for folder in run.tree().npm() {
+        let locked = folder.join("package-lock.json").is_file();
+        let wanted = wanted(&folder, &["package.json", "package-lock.json"]);
+        let marker = folder.join("node_modules/.witmq-installed");
+        if !wanted.is_empty() && std::fs::read(&marker).is_ok_and(|have| have == wanted) {
+            continue;
+        }
+        let name = folder
+            .strip_prefix(run.tree().root())
+            .unwrap_or(&folder)
+            .display()
+            .to_string();
+        let call = Call::new("npm").words([if locked { "ci" } else { "install" }]);
+        let call = call.words(["--no-audit", "--no-fund"]).within(&folder);
+        run.step(&format!("npm packages of {name}"), &call)?;
+        if marker.parent().is_some_and(Path::is_dir) {
+            std::fs::write(
+                &marker,
+                self::wanted(&folder, &["package.json", "package-lock.json"]),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn wanted(folder: &Path, files: &[&str]) -> Vec<u8> {
+    files
+        .iter()
+        .flat_map(|file| std::fs::read(folder.join(file)).unwrap_or_default())
+        .collect()
+}
+
+/// A Python environment with the clients.
+fn python(run: &mut Run<'_>) -> Result<()> {
+    let venv = run.tree().venv();
+    let marker = venv.join("witmq-installed");
+    if std::fs::read_to_string(&marker).is_ok_and(|have| have == PYTHON.join("\n")) {
+        return Ok(());
+    }
+    let make = Call::new("python3")
+        .words(["-m", "venv"])
+        .words([venv.as_os_str()]);
+    run.step("python environment", &make)?;
+    let install = Call::new(venv.join("bin/python"))
+        .words([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ])
+        .words(PYTHON);
+    run.step("python packages", &install)?;
+    std::fs::write(&marker, PYTHON.join("\n"))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::which;
+
+    #[test]
+    fn a_program_is_found_or_not() {
+        assert!(which("sh").is_some());
+        assert!(which("witmq-no-such-program").is_none());
+    }
+}
