@@ -69,7 +69,6 @@ pub(crate) fn test(run: &mut Run<'_>, fast: bool) -> Result<()> {
         &light("test").words(["--test", "house", "--", "--nocapture"]),
     )?;
     run.step("light crates", &light("test").words(["--no-fail-fast"]))?;
-    run.step("clippy", &clippy())?;
     if !run.tree().components()?.is_empty() {
         guests(run)?;
     }

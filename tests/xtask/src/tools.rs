@@ -23,7 +23,7 @@ const PROGRAMS: [(&str, &str); 7] = [
 ];
 
 /// Python packages of the end-to-end tests.
-const PYTHON: [&str; 1] = ["paho-mqtt==2.1.0"];
+const PYTHON: [&str; 1] = ["paho-mqtt==2.2.0"];
 
 /// The wasm target, unless the toolchain has it.
 ///
