@@ -63,7 +63,6 @@ pub(crate) fn test(run: &mut Run<'_>, fast: bool) -> Result<()> {
         tools::end_to_end(run)?;
     }
     tools::wasm(run)?;
-    run.step("formatting", &Call::cargo("fmt --all --check"))?;
     run.step(
         "house rules",
         &light("test").words(["--test", "house", "--", "--nocapture"]),
