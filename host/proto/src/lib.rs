@@ -15,7 +15,7 @@ pub mod reason;
 pub mod session;
 pub mod topic;
 
-pub use error::{DecodeError, ProtocolError};
+pub use error::{DecodeError, EncodeError, ProtocolError};
 pub use message::{Delivery, Message};
 pub use packet::Packet;
 pub use reason::ReasonCode;

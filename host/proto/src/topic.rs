@@ -190,7 +190,10 @@ impl Filter {
             return Err(TopicError::Shared); // [MQTT-4.8.2-1] [MQTT-4.8.2-2]
         }
         let filter = TopicFilter::new(ByteString::from(filter))?;
-        Ok(Self::Shared(SharedFilter { group: ByteString::from(group), filter }))
+        Ok(Self::Shared(SharedFilter {
+            group: ByteString::from(group),
+            filter,
+        }))
     }
 
     /// The filter without its share.

@@ -1,8 +1,26 @@
 //! The server side of one Network Connection: bytes in, events out, `now` passed in.
-//! CONTRACT SKETCH: bodies are written by the owner of this file; signatures are relied on by host/broker.
+//!
+//! Owns: [`Endpoint`] with the handshake, timers, quotas and topic aliases of a connection, and the
+//! [`Session`] while the connection lasts.
+//! Must not: know subscriptions, other clients, sockets, or read a clock.
+//! Called by the broker's shard: `inbound.rs` is what the peer did, `outbound.rs` what it is told.
 
-use crate::packet::{Auth, Disconnect, PacketId, Publish, QoS, Subscribe, Unsubscribe};
-use crate::ReasonCode;
+mod alias;
+mod error;
+mod inbound;
+mod outbound;
+
+pub use error::ProtocolError;
+
+use crate::ByteString;
+use crate::codec;
+use crate::packet::{
+    Auth, Connect, Disconnect, PacketId, Publish, QoS, Subscribe, Unsubscribe, Version,
+};
+use crate::{ReasonCode, session::Session};
+use alias::{InboundAliases, OutboundAliases};
+use bytes::BytesMut;
+use std::time::{Duration, Instant};
 
 /// What this server allows one connection. From the configuration, the same for all.
 #[derive(Clone, Debug)]
@@ -15,12 +33,39 @@ pub struct Settings {
     pub topic_alias_maximum: u16,
     /// Highest alias the server itself uses, below what the client allows (default 16).
     pub outbound_topic_alias_maximum: u16,
-    /// QoS 1 and 2 messages outstanding towards a client before MQTT 5, or the bound of what a v5 client asks (default 1024).
+    /// QoS 1 and 2 messages outstanding towards a client: the value before MQTT 5, the bound of what
+    /// an MQTT 5 client may ask for (default 1024).
     pub outbound_receive_maximum: u16,
-    /// Longest keep-alive accepted, seconds; also used where the client asks 0; 0 = no bound (default 0).
+    /// Longest keep-alive accepted, seconds; an MQTT 5 client that asks for more, or for none, is told
+    /// this one; 0 = no bound (default 0).
     pub maximum_keep_alive: u16,
     /// Do not disconnect a client that exceeds the receive maximum (default false).
     pub lenient_receive_maximum: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            maximum_packet_size: 1024 * 1024,
+            receive_maximum: 1024,
+            topic_alias_maximum: 32,
+            outbound_topic_alias_maximum: 16,
+            outbound_receive_maximum: 1024,
+            maximum_keep_alive: 0,
+            lenient_receive_maximum: false,
+        }
+    }
+}
+
+impl Settings {
+    /// The bounds the codec applies.
+    #[must_use]
+    pub fn codec_limits(&self) -> codec::Limits {
+        codec::Limits {
+            maximum_packet_size: self.maximum_packet_size,
+            ..codec::Limits::default()
+        }
+    }
 }
 
 /// What the peer did, after the protocol's own rules were applied.
@@ -30,7 +75,19 @@ pub enum Event {
     /// answered inside and not reported. For QoS > 0 the broker must call `acknowledge` or `withhold` once.
     Publish(Box<Publish>),
     /// An outbound QoS 1 or 2 delivery is over (PUBACK, PUBCOMP, or a PUBREC >= 0x80); quota is free again.
-    Delivered { packet_id: PacketId, qos: QoS, reason: ReasonCode },
+    Delivered {
+        /// Of the exchange.
+        packet_id: PacketId,
+        /// 1 or 2.
+        qos: QoS,
+        /// What the client said.
+        reason: ReasonCode,
+    },
+    /// The client took over a QoS 2 message (PUBREC); its delivery need not be kept any more.
+    Released {
+        /// Of the exchange.
+        packet_id: PacketId,
+    },
     /// SUBSCRIBE; answer with `suback`.
     Subscribe(Box<Subscribe>),
     /// UNSUBSCRIBE; answer with `unsuback`.
@@ -44,7 +101,7 @@ pub enum Event {
 /// What became of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivered {
-    /// Queued; QoS 0 carries no id.
+    /// Written; QoS 0 carries no id.
     Sent(Option<PacketId>),
     /// Receive maximum or packet ids used up: keep it and try after the next `Event::Delivered`.
     NoQuota,
@@ -54,44 +111,172 @@ pub enum Delivered {
     Expired,
 }
 
-// impl Endpoint {
-//     /// A connection whose CONNECT was read; nothing is sent until `connack`.
-//     /// While CONNACK is outstanding (authentication), only AUTH is accepted from the peer
-//     /// (other packets stay undecoded in the input: `receive` returns `Ok(None)`).
-//     pub fn new(now: Instant, connect: &Connect, settings: &Settings) -> Self;
-//     /// Refuses: queues CONNACK with a failure code; the caller closes after transmitting.
-//     pub fn refuse(&mut self, reason: ReasonCode, reason_string: Option<&str>, server_reference: Option<&str>);
-//     /// Accepts: takes the session, queues CONNACK (fills in the server's own limits, and server_keep_alive
-//     /// where it differs), then re-sends what the session has in flight, PUBREL included [MQTT-4.4.0-1].
-//     pub fn accept(&mut self, now: Instant, session: Session, session_present: bool, properties: ConnackProperties);
-//     /// Next event of `input`; consumes whole packets only. `Ok(None)`: more bytes needed (or not accepted yet).
-//     /// After an `Err` call `disconnect(err.reason())` and close.
-//     pub fn receive(&mut self, now: Instant, input: &mut BytesMut) -> Result<Option<Event>, ProtocolError>;
-//     /// PUBACK / PUBREC for an inbound publish. A failure on QoS 2 ends the exchange.
-//     /// `reason_string` is left out if the client asked for no problem information or it does not fit.
-//     pub fn acknowledge(&mut self, packet_id: PacketId, qos: QoS, reason: ReasonCode, reason_string: Option<&str>);
-//     /// No acknowledgement will be sent: the id is forgotten, so that a re-send counts as new.
-//     pub fn withhold(&mut self, packet_id: PacketId, qos: QoS);
-//     pub fn suback(&mut self, suback: Suback);
-//     pub fn unsuback(&mut self, unsuback: Unsuback);
-//     pub fn auth(&mut self, auth: Auth);
-//     /// Sends a message. QoS > 0 enters the session's in-flight list. Chooses topic aliases on v5.
-//     pub fn deliver(&mut self, now: Instant, delivery: &Delivery) -> Delivered;
-//     /// Room for another QoS > 0 delivery?
-//     pub fn has_quota(&self) -> bool;
-//     /// Queues DISCONNECT (v5; nothing before v5). After this nothing else is queued.
-//     pub fn disconnect(&mut self, reason: ReasonCode, reason_string: Option<&str>, server_reference: Option<&str>);
-//     /// Bytes waiting to be written.
-//     pub fn pending_bytes(&self) -> usize;
-//     /// Moves everything queued to the end of `out`.
-//     pub fn transmit(&mut self, out: &mut BytesMut);
-//     /// When `handle_timeout` wants to be called (keep-alive).
-//     pub fn poll_timeout(&self) -> Option<Instant>;
-//     /// `Err(KeepAliveTimeout)` when 1.5 x keep-alive passed without a packet [MQTT-3.1.2-22].
-//     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), ProtocolError>;
-//     pub fn version(&self) -> Version;
-//     /// Outstanding QoS > 0 deliveries.
-//     pub fn inflight(&self) -> usize;
-//     /// Gives the session back at the end of the connection; `None` if never accepted.
-//     pub fn into_session(self) -> Option<Session>;
-// }
+/// Where the connection is.
+#[derive(Debug)]
+enum Phase {
+    /// CONNECT is read, CONNACK outstanding.
+    Connecting,
+    /// CONNACK 0 is queued.
+    Connected,
+    /// DISCONNECT or a refusal is queued or was received: nothing more in or out.
+    Closed,
+}
+
+/// What the CONNECT asked for and the rest of the connection depends on.
+#[derive(Debug)]
+struct Terms {
+    version: Version,
+    /// Seconds, as in force (after Server Keep Alive).
+    keep_alive: u16,
+    /// Told to the client where it differs from what it asked.
+    server_keep_alive: Option<u16>,
+    /// Largest packet the client takes.
+    maximum_packet_size: u32,
+    /// Outbound QoS 1 and 2 quota.
+    quota: usize,
+    problem_information: bool,
+    session_expiry: u32,
+    auth_method: Option<ByteString>,
+}
+
+impl Terms {
+    fn new(connect: &Connect, settings: &Settings) -> Self {
+        let properties = &connect.properties;
+        let v5 = connect.version.is_v5();
+        let bound = settings.maximum_keep_alive;
+        let too_long = bound > 0 && (connect.keep_alive == 0 || connect.keep_alive > bound);
+        // Before MQTT 5 the client cannot be told another value, so its own counts [MQTT-3.1.2-21].
+        let server_keep_alive = (v5 && too_long).then_some(bound);
+        let asked = properties.receive_maximum.unwrap_or(u16::MAX);
+        let quota = if v5 {
+            asked.min(settings.outbound_receive_maximum)
+        } else {
+            settings.outbound_receive_maximum
+        };
+        Self {
+            version: connect.version,
+            keep_alive: server_keep_alive.unwrap_or(connect.keep_alive),
+            server_keep_alive,
+            maximum_packet_size: properties.maximum_packet_size.unwrap_or(u32::MAX),
+            quota: usize::from(quota.max(1)),
+            problem_information: properties.request_problem_information != Some(false),
+            session_expiry: properties.session_expiry.unwrap_or(0),
+            auth_method: properties.authentication_method.clone(),
+        }
+    }
+}
+
+/// The server side of one Network Connection.
+#[derive(Debug)]
+pub struct Endpoint {
+    terms: Terms,
+    phase: Phase,
+    session: Option<Session>,
+    limits: codec::Limits,
+    receive_maximum: u16,
+    lenient_receive_maximum: bool,
+    /// Control packets waiting to be written.
+    out: BytesMut,
+    /// Position in the session's outbound list up to which this connection has sent it; the rest is
+    /// sent again as quota allows [MQTT-4.4.0-1].
+    resent: usize,
+    /// QoS 1 publishes taken and not yet acknowledged.
+    unacknowledged: usize,
+    /// QoS 2 publishes taken and not yet answered with PUBREC.
+    unanswered: Vec<PacketId>,
+    inbound_aliases: InboundAliases,
+    outbound_aliases: OutboundAliases,
+    authenticating: bool,
+    last_packet: Instant,
+}
+
+impl Endpoint {
+    /// A connection whose CONNECT was read; nothing is sent until [`Self::accept`] or [`Self::refuse`].
+    ///
+    /// Until then only AUTH is taken from the peer; other packets stay undecoded in the input.
+    #[must_use]
+    pub fn new(now: Instant, connect: &Connect, settings: &Settings) -> Self {
+        let aliases = connect.properties.topic_alias_maximum.unwrap_or(0);
+        let v5 = connect.version.is_v5();
+        Self {
+            terms: Terms::new(connect, settings),
+            phase: Phase::Connecting,
+            session: None,
+            limits: settings.codec_limits(),
+            receive_maximum: settings.receive_maximum.max(1),
+            lenient_receive_maximum: settings.lenient_receive_maximum || !v5,
+            out: BytesMut::new(),
+            resent: 0,
+            unacknowledged: 0,
+            unanswered: Vec::new(),
+            inbound_aliases: InboundAliases::new(if v5 { settings.topic_alias_maximum } else { 0 }),
+            outbound_aliases: OutboundAliases::new(
+                aliases.min(settings.outbound_topic_alias_maximum),
+            ),
+            authenticating: false,
+            last_packet: now,
+        }
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called (keep-alive).
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.terms.keep_alive == 0 || !matches!(self.phase, Phase::Connected) {
+            return None;
+        }
+        // One and a half times the keep alive [MQTT-3.1.2-22].
+        let wait = Duration::from_millis(u64::from(self.terms.keep_alive) * 1500);
+        self.last_packet.checked_add(wait)
+    }
+
+    /// Checks the keep-alive.
+    ///
+    /// # Errors
+    /// [`ProtocolError::KeepAlive`] when one and a half times it passed without a packet [MQTT-3.1.2-22].
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), ProtocolError> {
+        match self.poll_timeout() {
+            Some(deadline) if now >= deadline => Err(ProtocolError::KeepAlive {
+                seconds: self.terms.keep_alive,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// What this connection speaks.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.terms.version
+    }
+
+    /// The method of an enhanced authentication, from CONNECT.
+    #[must_use]
+    pub fn auth_method(&self) -> Option<&ByteString> {
+        self.terms.auth_method.as_ref()
+    }
+
+    /// The session while this connection has it.
+    #[must_use]
+    pub fn session(&self) -> Option<&Session> {
+        self.session.as_ref()
+    }
+
+    /// Outstanding QoS 1 and 2 deliveries.
+    #[must_use]
+    pub fn inflight(&self) -> usize {
+        self.session.as_ref().map_or(0, Session::inflight)
+    }
+
+    /// Whether the connection is accepted and not over.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        matches!(self.phase, Phase::Connected)
+    }
+
+    /// Takes the session at the end of the connection; `None` if it never was accepted. What is queued
+    /// can still be transmitted, nothing more is taken or sent.
+    #[must_use]
+    pub fn take_session(&mut self) -> Option<Session> {
+        self.phase = Phase::Closed;
+        self.session.take()
+    }
+}

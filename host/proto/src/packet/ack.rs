@@ -22,7 +22,12 @@ impl Ack {
     /// An acknowledgement with nothing but its code.
     #[must_use]
     pub fn new(packet_id: PacketId, reason: ReasonCode) -> Self {
-        Self { packet_id, reason, reason_string: None, user: Vec::new() }
+        Self {
+            packet_id,
+            reason,
+            reason_string: None,
+            user: Vec::new(),
+        }
     }
 }
 

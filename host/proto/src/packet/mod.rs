@@ -12,7 +12,7 @@ pub use ack::{Ack, Auth, Disconnect};
 pub use connect::{Connack, ConnackProperties, Connect, ConnectProperties, Will};
 pub use publish::{Publish, PublishProperties};
 pub use subscribe::{
-    RetainHandling, Suback, SubscribeFilter, Subscribe, SubscribeOptions, Unsuback, Unsubscribe,
+    RetainHandling, Suback, Subscribe, SubscribeFilter, SubscribeOptions, Unsuback, Unsubscribe,
 };
 
 use bytestring::ByteString;
