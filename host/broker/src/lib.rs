@@ -6,4 +6,17 @@
 //! Driven by `witmq-net` (one driver per shard thread), wired by the binary.
 #![forbid(unsafe_code)]
 
+pub mod acl;
+pub mod limits;
+pub mod memory;
 pub mod ports;
+pub mod retained;
+pub mod router;
+pub mod shard;
+pub mod shared;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use limits::{Limits, Overflow};
+pub use router::ShardId;
+pub use shared::Shared;

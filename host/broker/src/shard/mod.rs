@@ -1,53 +1,434 @@
-//! CONTRACT SKETCH for shard::Shard. Signatures are relied on by witmq-net, witmq-admin (through server) and tests.
+//! One shard: a single-threaded, sans-IO broker for the clients whose id hashes to it.
 //!
-//! One shard = one single-threaded, sans-IO broker. The driver (witmq-net) calls in, then drains `poll_action`.
+//! Owns: connections' [`Endpoint`]s, sessions, outboxes, subscriptions, timers of its clients.
+//! Must not: read a clock, touch a socket, block, log, or reach into another shard (it mails it).
+//! Driven by `witmq-net`: call in, then drain [`Shard::poll_action`] and obey.
 //!
-//! pub struct ShardId(pub u16);            // Copy, Eq, Hash
-//! pub struct ConnectionId(pub u64);       // slab index + generation, never reused
-//! pub fn shard_of(client_id: &str, shards: u16) -> ShardId;       // stable hash (foldhash with fixed seed)
-//!
-//! pub struct ShardPorts {                 // per shard, owned
-//!     pub authorize: Box<dyn Authorize>, pub transform: Box<dyn Transform>, pub chains: Box<dyn Chains>,
-//!     pub store: Box<dyn Store>, pub events: Box<dyn Events>,
-//! }
-//! // authorize and transform may be the same runtime object: then `pub hooks: Box<dyn ShardHooks>` where
-//! // `pub trait ShardHooks: Authorize + Transform {}` (blanket impl). USE THIS ONE: `hooks: Box<dyn ShardHooks>`.
-//!
-//! pub struct Limits { .. }                // every bound of the broker with its default; `Default`. Includes endpoint::Settings,
-//!     session_expiry_max, sessions_max, subscriptions_per_session, outbox_messages (1000), outbox_bytes (8 MiB), overflow: Overflow
-//!     { DropNewest | DropOldest | Disconnect }, retained_messages, retained_bytes, max_hops (8), acl_cache, sys_interval, connect_timeout, ...
-//!
-//! pub struct Link { pub peer: SocketAddr, pub listener: Arc<str>, pub transport: Transport }   // of one connection
-//!
-//! impl Shard {
-//!   pub fn new(id: ShardId, shards: u16, limits: Arc<Limits>, shared: Arc<Shared>, ports: ShardPorts, clock: ClockBase /* (Instant, unix_ms) pair */) -> Self;
-//!   // Shared = what all shards of a node read: interest index, retained store, node-wide counters, node name, start time.
-//!   pub fn connect(&mut self, now: Instant, link: Link, connect: Connect) -> ConnectionId;
-//!   pub fn receive(&mut self, now: Instant, id: ConnectionId, input: &mut BytesMut) -> Flow;   // consumes whole packets, one batch
-//!   pub fn transmit(&mut self, now: Instant, id: ConnectionId, out: &mut BytesMut);            // acks + deliveries from the outbox, up to ~64 KiB; check `has_more(id)`
-//!   pub fn has_more(&self, id: ConnectionId) -> bool;
-//!   pub fn closed(&mut self, now: Instant, id: ConnectionId, cause: CloseCause);               // the network connection is gone (idempotent)
-//!   pub fn authenticated(&mut self, now: Instant, id: ConnectionId, step: AuthStep);           // answer to Action::Authenticate (late ones ignored)
-//!   pub fn handle_mail(&mut self, now: Instant, mail: Mail);
-//!   pub fn poll_timeout(&self) -> Option<Instant>;
-//!   pub fn handle_timeout(&mut self, now: Instant);
-//!   pub fn poll_action(&mut self) -> Option<Action>;
-//!   pub fn publish(&mut self, now: Instant, message: Message);      // the broker's own ($SYS, plugins' publish import, admin API): retain + route, no hooks
-//!   pub fn counters(&self) -> Counters;                              // plain u64 sums: connections, sessions, subscriptions, received, sent, dropped{cause}, bytes in/out...
-//!   pub fn client ids / disconnect_client(client_id, ReasonCode) for admin
-//! }
-//! pub enum Flow { Continue, Pause, Close }
-//!   Pause = do not read this connection until Action::Resume(id) (mail to a peer is congested, or authentication is pending)
-//!   Close = transmit what is pending, then close the socket (at most 2 s), then call `closed`.
-//! pub enum Action {
-//!   Wake(ConnectionId),                       // bytes or deliveries wait: call transmit. Emitted once until transmit is called.
-//!   Resume(ConnectionId),
-//!   Close(ConnectionId),                      // as Flow::Close, for a connection that is not the one being received (takeover, admin, timeout)
-//!   Authenticate { id: ConnectionId, request: AuthRequest },
-//!   Mail { to: ShardId, mail: Mail },         // driver batches; when the channel is full it calls shard.congested(to, true) / (to, false) later
-//! }
-//! pub enum Mail {                             // Send
-//!   Publish { message: Arc<Message>, groups: Vec<GroupPick> /* shared groups whose turn fell on the receiving shard */ , plain: bool },
-//!   Local publish from outside a shard:  Inject(Message)   // full publish without authorization: admin API, plugin `publish` import
-//!   Inspect(Box<dyn FnOnce(&mut Shard, Instant) + Send>),  // control plane questions; runs on the shard's thread
-//! }
+//! The way of a PUBLISH: `inbound.rs` (receive, authorize, chains) → `route.rs` (retain, match, mail) →
+//! `deliver.rs` (outbox, transmit). A client's life: `connect.rs`, `subscribe.rs`, `end.rs`.
+
+mod authorize;
+mod client;
+mod connect;
+mod counters;
+mod deliver;
+mod end;
+mod inbound;
+mod outbox;
+mod report;
+mod route;
+mod subscribe;
+mod timers;
+
+pub use counters::Counters;
+
+use crate::limits::Limits;
+use crate::ports::hooks::{AuthRequest, AuthStep};
+use crate::ports::{Authorize, Chains, Events, Position, Store, Transform, Transport};
+use crate::router::ShardId;
+use crate::router::groups::SharedGroups;
+use crate::router::interest::{GroupKey, InterestCache};
+use crate::router::trie::{Trie, Walk};
+use crate::shared::Shared;
+use bytestring::ByteString;
+use client::{Client, Connection, Subscription};
+use foldhash::HashMap;
+use slab::Slab;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use timers::{Timer, Timers};
+use witmq_proto::packet::{PacketId, QoS};
+use witmq_proto::{Message, ReasonCode};
+
+/// The shard of a client, the same on every start: sessions on disk stay where they are.
+#[must_use]
+pub fn shard_of(client_id: &str, shards: u16) -> ShardId {
+    use std::hash::{BuildHasher, Hasher};
+    let mut hasher = foldhash::quality::FixedState::with_seed(0x5749_544D_5121).build_hasher();
+    hasher.write(client_id.as_bytes());
+    let shard = hasher.finish() % u64::from(shards.max(1));
+    ShardId(u16::try_from(shard).unwrap_or(0))
+}
+
+/// A connection of this shard; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(u64);
+
+impl ConnectionId {
+    fn new(index: usize, generation: u32) -> Self {
+        let index = u64::try_from(index).unwrap_or(u64::MAX) & 0xFFFF_FFFF;
+        Self(u64::from(generation) << 32 | index)
+    }
+
+    /// The place among this shard's connections now: small and dense, for the driver's own tables.
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::try_from(self.0 & 0xFFFF_FFFF).unwrap_or(usize::MAX)
+    }
+
+    /// The whole number: stable for the life of the connection.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// Address of the peer.
+    pub peer: SocketAddr,
+    /// Name of the listener.
+    pub listener: Arc<str>,
+    /// How the bytes come.
+    pub transport: Transport,
+}
+
+/// Plugin hooks of one shard.
+pub trait ShardHooks: Authorize + Transform {}
+impl<T: Authorize + Transform> ShardHooks for T {}
+
+/// What a shard calls, owned by it.
+pub struct ShardPorts {
+    /// Plugins.
+    pub hooks: Box<dyn ShardHooks>,
+    /// Chains.
+    pub chains: Box<dyn Chains>,
+    /// Durable state.
+    pub store: Box<dyn Store>,
+    /// Who listens.
+    pub events: Box<dyn Events>,
+}
+
+/// The moment a shard's clock and the wall clock were read together.
+#[derive(Clone, Copy, Debug)]
+pub struct ClockBase {
+    /// Monotonic.
+    pub instant: Instant,
+    /// Milliseconds since 1970 at that instant.
+    pub unix_ms: u64,
+}
+
+impl ClockBase {
+    /// Milliseconds since 1970 at `now`.
+    #[must_use]
+    pub fn unix_ms(&self, now: Instant) -> u64 {
+        let passed = now.saturating_duration_since(self.instant).as_millis();
+        self.unix_ms + u64::try_from(passed).unwrap_or(0)
+    }
+}
+
+/// What the driver does with a connection after a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Read on.
+    Continue,
+    /// Read nothing from it until [`Action::Resume`].
+    Pause,
+    /// Transmit what is pending, close the socket (at most 2 s), then call [`Shard::closed`].
+    Close,
+}
+
+/// Why a network connection ended, as the driver saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CloseCause {
+    /// The peer closed it.
+    Peer,
+    /// It failed, or the peer took nothing for too long.
+    Failed(String),
+    /// The node shuts down: wills of clients are published, sessions kept.
+    Shutdown,
+}
+
+/// What the shard wants done.
+pub enum Action {
+    /// Something waits to be written: call [`Shard::transmit`]. Given once until it is called.
+    Wake(ConnectionId),
+    /// Read again.
+    Resume(ConnectionId),
+    /// As [`Flow::Close`], for a connection that is not the one being received.
+    Close(ConnectionId),
+    /// Ask the authenticator; answer with [`Shard::authenticated`].
+    Authenticate {
+        /// For whom.
+        id: ConnectionId,
+        /// What.
+        request: AuthRequest,
+    },
+    /// Take mail to another shard. When its channel is full: [`Shard::congested`].
+    Mail {
+        /// Whose.
+        to: ShardId,
+        /// What.
+        mail: Mail,
+    },
+}
+
+/// From shard to shard, and from outside into one.
+pub enum Mail {
+    /// A message for subscribers of the receiving shard.
+    Publish {
+        /// The message.
+        message: Arc<Message>,
+        /// Shared groups whose turn fell on the receiving shard.
+        groups: Vec<Arc<GroupKey>>,
+        /// Whether ordinary subscriptions match too.
+        plain: bool,
+    },
+    /// A message of the broker itself, of a plugin or the API: retained and routed, no hooks.
+    Inject(Box<Message>),
+    /// A question of the control plane, run on the shard's thread.
+    Inspect(Box<dyn FnOnce(&mut Shard, Instant) + Send>),
+}
+
+/// An acknowledgement that waits for its record.
+struct Owed {
+    position: Position,
+    connection: ConnectionId,
+    packet_id: PacketId,
+    qos: QoS,
+    reason: ReasonCode,
+    text: Option<String>,
+}
+
+/// One shard of a node.
+pub struct Shard {
+    id: ShardId,
+    shards: u16,
+    limits: Arc<Limits>,
+    shared: Arc<Shared>,
+    ports: ShardPorts,
+    clock: ClockBase,
+    connections: Slab<Connection>,
+    generation: u32,
+    clients: Slab<Client>,
+    names: HashMap<ByteString, u32>,
+    trie: Trie<Subscription>,
+    walk: Walk,
+    groups: SharedGroups,
+    interest: InterestCache,
+    timers: Timers,
+    actions: VecDeque<Action>,
+    owed: VecDeque<Owed>,
+    /// Place of the last record.
+    position: Position,
+    sys_due: Instant,
+    /// Shards whose mail is congested, one bit each.
+    congested: u64,
+    /// Connections paused by that.
+    stalled: Vec<ConnectionId>,
+    /// Scratch of `route`: who matched, reused.
+    hits: Vec<route::Hit>,
+    epoch: u64,
+    absences: u64,
+    assigned: u64,
+    counters: Counters,
+}
+
+/// How often a shard reports its counters to the node.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Shard {
+    /// A shard without clients. `shards` is their number on the node, 1 to 64.
+    #[must_use]
+    pub fn new(
+        id: ShardId,
+        shards: u16,
+        limits: Arc<Limits>,
+        shared: Arc<Shared>,
+        ports: ShardPorts,
+        clock: ClockBase,
+    ) -> Self {
+        let mut timers = Timers::default();
+        timers.set(clock.instant + REPORT_INTERVAL, Timer::Report);
+        let interest = InterestCache::new(limits.interest_topics);
+        Self {
+            id,
+            shards,
+            limits,
+            shared,
+            ports,
+            clock,
+            connections: Slab::new(),
+            generation: 0,
+            clients: Slab::new(),
+            names: HashMap::default(),
+            trie: Trie::new(),
+            walk: Walk::default(),
+            groups: SharedGroups::default(),
+            interest,
+            timers,
+            actions: VecDeque::new(),
+            owed: VecDeque::new(),
+            position: Position::default(),
+            sys_due: clock.instant,
+            congested: 0,
+            stalled: Vec::new(),
+            hits: Vec::new(),
+            epoch: 0,
+            absences: 0,
+            assigned: 0,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Which shard this is.
+    #[must_use]
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// The next thing to do, until `None`.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(timer) = self.timers.pop(now) {
+            match timer {
+                Timer::KeepAlive(id) => self.check_keep_alive(now, id),
+                Timer::Authentication(id) => self.authentication_timeout(now, id),
+                Timer::Grant(id) => self.grant_ended(now, id),
+                Timer::Will { client, absence } => self.will_due(now, client, absence),
+                Timer::SessionEnd { client, absence } => self.session_due(now, client, absence),
+                Timer::Report => self.report(now),
+            }
+        }
+        self.settle_owed();
+    }
+
+    /// Mail of another shard or of the control plane.
+    pub fn handle_mail(&mut self, now: Instant, mail: Mail) {
+        match mail {
+            Mail::Publish { message, groups, plain } => {
+                if plain {
+                    self.deliver_local(now, &message);
+                }
+                for key in groups {
+                    self.deliver_group(now, &key, &message);
+                }
+            }
+            Mail::Inject(message) => self.publish(now, *message),
+            Mail::Inspect(question) => question(self, now),
+        }
+    }
+
+    /// A message of the broker's own: retained and routed, no hooks, no chains.
+    pub fn publish(&mut self, now: Instant, message: Message) {
+        let message = Arc::new(message);
+        if self.retain(now, &message).is_ok() {
+            self.route(now, &message);
+        }
+    }
+
+    /// The channel to `to` is full, or has room again. While one is, publishers are paused.
+    pub fn congested(&mut self, to: ShardId, is_full: bool) {
+        let bit = 1u64 << (to.0 & 63);
+        if is_full {
+            self.congested |= bit;
+            return;
+        }
+        self.congested &= !bit;
+        if self.congested == 0 {
+            for id in std::mem::take(&mut self.stalled) {
+                if let Some(connection) = self.connection_mut(id) {
+                    connection.stalled = false;
+                    self.actions.push_back(Action::Resume(id));
+                }
+            }
+        }
+    }
+
+    /// The store moved on: acknowledgements that waited for it go out.
+    pub fn stored(&mut self) {
+        self.settle_owed();
+    }
+
+    /// What this shard counted, gauges filled in.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        Counters { sessions: count(self.clients.len()), ..self.counters }
+    }
+
+    /// Client ids of this shard with whether each is connected, for the control plane.
+    pub fn clients(&self) -> impl Iterator<Item = (&ByteString, bool)> {
+        self.clients.iter().map(|(_, client)| (&client.id, client.connection.is_some()))
+    }
+
+    /// Disconnects a client with a reason; false if it is not connected.
+    pub fn disconnect_client(&mut self, now: Instant, client_id: &str, reason: ReasonCode) -> bool {
+        let Some(key) = self.names.get(client_id).copied() else { return false };
+        let Some(id) = self.client(key).and_then(|client| client.connection) else { return false };
+        self.end_connection(now, id, reason, "disconnected by the operator");
+        true
+    }
+
+    /// Disconnects everybody: the node shuts down (0x8B).
+    pub fn shut_down(&mut self, now: Instant) {
+        let ids: Vec<_> = self.connections.iter().map(|(_, connection)| connection.id).collect();
+        for id in ids {
+            self.end_connection(now, id, ReasonCode::ServerShuttingDown, "the broker shuts down");
+        }
+    }
+
+    fn connection(&self, id: ConnectionId) -> Option<&Connection> {
+        self.connections.get(id.index()).filter(|connection| connection.id == id)
+    }
+
+    fn connection_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.connections.get_mut(id.index()).filter(|connection| connection.id == id)
+    }
+
+    fn client(&self, key: u32) -> Option<&Client> {
+        self.clients.get(usize::try_from(key).ok()?)
+    }
+
+    fn client_mut(&mut self, key: u32) -> Option<&mut Client> {
+        self.clients.get_mut(usize::try_from(key).ok()?)
+    }
+
+    /// Asks the driver to transmit, once.
+    fn wake(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        if !connection.woken {
+            connection.woken = true;
+            self.actions.push_back(Action::Wake(id));
+        }
+    }
+
+    /// Sends the acknowledgements whose records are stored by now [MQTT-4.3.2-4].
+    fn settle_owed(&mut self) {
+        let stored = self.ports.store.stored();
+        while self.owed.front().is_some_and(|owed| owed.position <= stored) {
+            let Some(owed) = self.owed.pop_front() else { return };
+            if let Some(connection) = self.connection_mut(owed.connection) {
+                connection.endpoint.acknowledge(owed.packet_id, owed.qos, owed.reason, owed.text.as_deref());
+                self.wake(owed.connection);
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard").field("id", &self.id).field("counters", &self.counters).finish_non_exhaustive()
+    }
+}
+
+/// Where an authenticator's answer goes.
+impl Shard {
+    /// The answer to [`Action::Authenticate`]. Late ones, for connections that are gone, are ignored.
+    pub fn authenticated(&mut self, now: Instant, id: ConnectionId, step: AuthStep) {
+        self.handle_auth_step(now, id, step);
+    }
+}

@@ -1,0 +1,225 @@
+//! Which shards of the node want a topic, and which shared groups: read by all, written on subscribe.
+//!
+//! Owns: [`Interest`], behind a lock that the message path takes only when a topic is new or the
+//! interest changed; [`InterestCache`], one per shard, answers the rest.
+
+use super::ShardId;
+use super::trie::{Trie, Walk};
+use bytestring::ByteString;
+use foldhash::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use witmq_proto::TopicFilter;
+use witmq_proto::topic::SharedFilter;
+
+/// Most shards of a node: one bit each.
+pub const SHARDS: u16 = 64;
+
+/// A shared group: several groups on one filter are independent [MQTT-4.8.2-4].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct GroupKey {
+    /// ShareName.
+    pub group: ByteString,
+    /// The filter its members share.
+    pub filter: TopicFilter,
+}
+
+/// A group that wants a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupMatch {
+    /// Which.
+    pub key: Arc<GroupKey>,
+    /// Where its members are: shard, how many online, how many at all.
+    pub members: Vec<(ShardId, u32, u32)>,
+}
+
+/// Who wants a topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Matches {
+    /// Shards with ordinary subscriptions, one bit each.
+    pub shards: u64,
+    /// Shared groups.
+    pub groups: Vec<GroupMatch>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    /// Number of subscriptions per shard of each filter; the key is the shard.
+    plain: Trie<u32>,
+    /// The key is the place in `groups`.
+    shared: Trie<()>,
+    groups: slab::Slab<GroupMatch>,
+    places: HashMap<GroupKey, usize>,
+}
+
+/// The interest of a node.
+#[derive(Debug)]
+pub struct Interest {
+    version: AtomicU64,
+    table: RwLock<Table>,
+}
+
+impl Interest {
+    /// For a node of `shards` shards.
+    ///
+    /// # Panics
+    /// More shards than [`SHARDS`].
+    #[must_use]
+    pub fn new(shards: u16) -> Self {
+        assert!(shards <= SHARDS, "a node has at most {SHARDS} shards");
+        Self { version: AtomicU64::new(0), table: RwLock::default() }
+    }
+
+    /// Grows with every change that may alter an answer.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changed(&self) {
+        self.version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A shard has one more subscription of this filter.
+    pub fn subscribe(&self, shard: ShardId, filter: &TopicFilter) {
+        let mut table = self.write();
+        let key = u32::from(shard.0);
+        let count = table.plain.get(filter, key).copied().unwrap_or(0);
+        table.plain.insert(filter, key, count + 1);
+        if count == 0 {
+            self.changed(); // within the lock: whoever sees the new version reads the new table
+        }
+    }
+
+    /// A shard has one less.
+    pub fn unsubscribe(&self, shard: ShardId, filter: &TopicFilter) {
+        let mut table = self.write();
+        let key = u32::from(shard.0);
+        let Some(count) = table.plain.get(filter, key).copied() else {
+            debug_assert!(false, "unsubscribed what was not subscribed");
+            return;
+        };
+        if count > 1 {
+            table.plain.insert(filter, key, count - 1);
+            return;
+        }
+        table.plain.remove(filter, key);
+        self.changed();
+    }
+
+    /// A shard has one more member of a group.
+    pub fn join(&self, shard: ShardId, shared: &SharedFilter, is_online: bool) {
+        self.change_members(shard, shared, i64::from(is_online), 1);
+    }
+
+    /// A shard has one less.
+    pub fn leave(&self, shard: ShardId, shared: &SharedFilter, is_online: bool) {
+        self.change_members(shard, shared, -i64::from(is_online), -1);
+    }
+
+    /// A member came online or went away.
+    pub fn set_online(&self, shard: ShardId, shared: &SharedFilter, is_online: bool) {
+        self.change_members(shard, shared, if is_online { 1 } else { -1 }, 0);
+    }
+
+    fn change_members(&self, shard: ShardId, shared: &SharedFilter, online: i64, all: i64) {
+        let mut table = self.write();
+        let key = GroupKey { group: shared.group.clone(), filter: shared.filter.clone() };
+        let place = match table.places.get(&key) {
+            Some(place) => *place,
+            None => {
+                let group = GroupMatch { key: Arc::new(key.clone()), members: Vec::new() };
+                let place = table.groups.insert(group);
+                table.shared.insert(&shared.filter, u32::try_from(place).unwrap_or(u32::MAX), ());
+                table.places.insert(key.clone(), place);
+                place
+            }
+        };
+        let Some(group) = table.groups.get_mut(place) else { return };
+        if !group.members.iter().any(|(known, _, _)| *known == shard) {
+            group.members.push((shard, 0, 0));
+        }
+        for (known, online_here, all_here) in &mut group.members {
+            if *known == shard {
+                *online_here = moved(*online_here, online);
+                *all_here = moved(*all_here, all);
+            }
+        }
+        group.members.retain(|(_, _, all)| *all > 0);
+        if group.members.is_empty() {
+            table.groups.remove(place);
+            table.shared.remove(&shared.filter, u32::try_from(place).unwrap_or(u32::MAX));
+            table.places.remove(&key);
+        }
+        self.changed();
+    }
+
+    /// Who wants `topic`.
+    pub fn lookup<'c>(&self, topic: &str, cache: &'c mut InterestCache) -> &'c Matches {
+        let version = self.version();
+        if cache.version != version || cache.topics.len() >= cache.capacity {
+            cache.topics.clear();
+            cache.version = version;
+        }
+        if !cache.topics.contains_key(topic) {
+            cache.misses += 1;
+            let matches = self.find(topic);
+            cache.topics.insert(ByteString::from(topic), matches);
+        } else {
+            cache.hits += 1;
+        }
+        cache.topics.get(topic).unwrap_or(&cache.none)
+    }
+
+    fn find(&self, topic: &str) -> Matches {
+        let table = self.read();
+        let mut matches = Matches::default();
+        let mut walk = Walk::default();
+        table.plain.for_each_match(topic, &mut walk, |shard, _| matches.shards |= 1 << (shard & 63));
+        table.shared.for_each_match(topic, &mut walk, |place, ()| {
+            let group = usize::try_from(place).ok().and_then(|place| table.groups.get(place));
+            matches.groups.extend(group.cloned());
+        });
+        matches
+    }
+}
+
+fn moved(value: u32, by: i64) -> u32 {
+    u32::try_from((i64::from(value) + by).max(0)).unwrap_or(u32::MAX)
+}
+
+/// One shard's memory of answers, forgotten when the interest changes.
+#[derive(Debug)]
+pub struct InterestCache {
+    version: u64,
+    capacity: usize,
+    topics: HashMap<ByteString, Matches>,
+    none: Matches,
+    /// Answers from memory.
+    pub hits: u64,
+    /// Answers from the table.
+    pub misses: u64,
+}
+
+impl InterestCache {
+    /// Remembers at most `capacity` topics.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            version: 0,
+            capacity: capacity.max(1),
+            topics: HashMap::default(),
+            none: Matches::default(),
+            hits: 0,
+            misses: 0,
+        }
+    }
+}

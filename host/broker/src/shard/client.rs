@@ -1,0 +1,143 @@
+//! The records a shard keeps: one per connection, one per client (session).
+
+use super::outbox::Outbox;
+use super::{ConnectionId, Link};
+use crate::acl::Acl;
+use crate::ports::AuthorizeAction;
+use crate::ports::hooks::Attempt;
+use crate::router::interest::GroupKey;
+use bytes::Bytes;
+use bytestring::ByteString;
+use foldhash::HashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+use witmq_proto::endpoint::Endpoint;
+use witmq_proto::packet::{QoS, SubscribeOptions, Will};
+use witmq_proto::session::Session;
+use witmq_proto::{TopicFilter, TopicName};
+
+/// One Network Connection.
+pub(super) struct Connection {
+    pub(super) id: ConnectionId,
+    pub(super) link: Link,
+    pub(super) endpoint: Endpoint,
+    /// The client it serves; `None` before CONNACK and after the end.
+    pub(super) client: Option<u32>,
+    /// What the CONNECT asked for, until it is answered.
+    pub(super) pending: Option<Box<Pending>>,
+    /// Rounds of an enhanced authentication; `None` without one.
+    pub(super) exchange: Option<Box<Exchange>>,
+    /// The authenticator is being asked.
+    pub(super) asking: bool,
+    /// Nothing more is taken from it.
+    pub(super) closing: bool,
+    /// [`super::Action::Wake`] was given and not obeyed yet.
+    pub(super) woken: bool,
+    /// Paused because a shard is congested.
+    pub(super) stalled: bool,
+    pub(super) grant_ends: Option<Instant>,
+}
+
+/// A CONNECT on its way through authentication.
+pub(super) struct Pending {
+    pub(super) attempt: Attempt,
+    pub(super) clean_start: bool,
+    pub(super) will: Option<Will>,
+    /// Session expiry asked for, seconds.
+    pub(super) expiry: u32,
+    pub(super) is_assigned: bool,
+}
+
+/// An enhanced authentication (MQTT 5 section 4.12).
+pub(super) struct Exchange {
+    pub(super) attempt: Attempt,
+    pub(super) state: Bytes,
+    pub(super) rounds: u8,
+}
+
+/// Who a client is, from its grant.
+#[derive(Default)]
+pub(super) struct Identity {
+    pub(super) username: Option<ByteString>,
+    pub(super) acl: Acl,
+    pub(super) attributes: Vec<(String, String)>,
+    pub(super) verdicts: Vec<CachedVerdict>,
+}
+
+/// A verdict of the `authorize` hook, until it runs out.
+pub(super) struct CachedVerdict {
+    pub(super) action: AuthorizeAction,
+    pub(super) topic: ByteString,
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
+    pub(super) is_allowed: bool,
+    pub(super) until: Instant,
+}
+
+/// One client: its session, connected or not.
+pub(super) struct Client {
+    pub(super) id: ByteString,
+    pub(super) connection: Option<ConnectionId>,
+    /// While not connected; otherwise the endpoint has it.
+    pub(super) session: Option<Session>,
+    /// Seconds the session outlives a connection; `u32::MAX` for ever.
+    pub(super) expiry: u32,
+    pub(super) identity: Identity,
+    pub(super) plain: HashMap<ByteString, TopicFilter>,
+    pub(super) shared: Vec<Membership>,
+    pub(super) outbox: Outbox,
+    pub(super) feeds: VecDeque<Feed>,
+    pub(super) will: Option<Box<Will>>,
+    /// Number of the present absence, so that timers of an earlier one are recognised.
+    pub(super) absence: u64,
+    /// `(epoch, index)` of the routing that saw this client last.
+    pub(super) mark: (u64, usize),
+}
+
+impl Client {
+    pub(super) fn new(id: ByteString) -> Self {
+        Self {
+            id,
+            connection: None,
+            session: Some(Session::new()),
+            expiry: 0,
+            identity: Identity::default(),
+            plain: HashMap::default(),
+            shared: Vec::new(),
+            outbox: Outbox::default(),
+            feeds: VecDeque::new(),
+            will: None,
+            absence: 0,
+            mark: (0, 0),
+        }
+    }
+
+    pub(super) fn subscriptions(&self) -> usize {
+        self.plain.len() + self.shared.len()
+    }
+}
+
+/// One subscription, as the router keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Subscription {
+    pub(super) options: SubscribeOptions,
+    /// Subscription Identifier.
+    pub(super) id: Option<u32>,
+}
+
+/// A client's part in a shared group.
+pub(super) struct Membership {
+    pub(super) key: Arc<GroupKey>,
+    /// As a delivery carries it.
+    pub(super) name: Arc<(ByteString, ByteString)>,
+    pub(super) subscription: Subscription,
+}
+
+/// Retained messages of one new subscription, sent as the client takes them.
+pub(super) struct Feed {
+    pub(super) filter: TopicFilter,
+    /// The last topic sent.
+    pub(super) after: Option<TopicName>,
+    pub(super) subscription: Subscription,
+}

@@ -1,0 +1,344 @@
+//! From CONNECT to CONNACK: client id, authentication, takeover, session.
+
+use super::client::{Client, Connection, Exchange, Identity, Pending};
+use super::{Action, ConnectionId, Link, Shard, Timer, shard_of};
+use crate::acl::Acl;
+use crate::ports::BrokerEvent;
+use crate::ports::hooks::{Attempt, AuthRequest, AuthStep, Grant};
+use crate::ports::Record;
+use bytes::Bytes;
+use bytestring::ByteString;
+use std::hash::BuildHasher;
+use std::time::Instant;
+use witmq_proto::ReasonCode;
+use witmq_proto::endpoint::Endpoint;
+use witmq_proto::packet::{Auth, ConnackProperties, Connect, Version};
+use witmq_proto::session::Session;
+
+impl Shard {
+    /// A connection whose CONNECT was read. Answered by actions: `Authenticate`, or `Close` after a refusal.
+    pub fn connect(&mut self, now: Instant, link: Link, mut connect: Connect) -> ConnectionId {
+        let endpoint = Endpoint::new(now, &connect, &self.limits.settings);
+        self.generation = self.generation.wrapping_add(1);
+        let entry = self.connections.vacant_entry();
+        let id = ConnectionId::new(entry.key(), self.generation);
+        entry.insert(Connection {
+            id,
+            link: link.clone(),
+            endpoint,
+            client: None,
+            pending: None,
+            exchange: None,
+            asking: false,
+            closing: false,
+            woken: false,
+            stalled: false,
+            grant_ends: None,
+        });
+        let is_assigned = match self.settle_client_id(&mut connect) {
+            Ok(is_assigned) => is_assigned,
+            Err(text) => {
+                self.refuse(id, &connect.client_id, ReasonCode::ClientIdNotValid, Some(text));
+                return id;
+            }
+        };
+        if self.clients.len() >= self.limits.sessions && !self.names.contains_key(&connect.client_id) {
+            let text = "this broker has no room for another session (limits.sessions)".to_owned();
+            self.refuse(id, &connect.client_id, ReasonCode::QuotaExceeded, Some(text));
+            return id;
+        }
+        let attempt = attempt(&link, &connect);
+        let pending = Pending {
+            attempt: attempt.clone(),
+            clean_start: connect.clean_start,
+            expiry: self.expiry(&connect),
+            will: connect.will,
+            is_assigned,
+        };
+        self.timers.set(now + self.limits.authentication, Timer::Authentication(id));
+        if let Some(connection) = self.connection_mut(id) {
+            connection.pending = Some(Box::new(pending));
+            connection.asking = true;
+        }
+        self.actions.push_back(Action::Authenticate { id, request: AuthRequest::Begin(attempt) });
+        id
+    }
+
+    /// Checks or assigns the client id; whether it was assigned.
+    fn settle_client_id(&mut self, connect: &mut Connect) -> Result<bool, String> {
+        if connect.client_id.len() > self.limits.client_id_bytes {
+            return Err(format!("a client id is at most {} bytes long here", self.limits.client_id_bytes));
+        }
+        if !connect.client_id.is_empty() {
+            return Ok(false);
+        }
+        match connect.version {
+            Version::V31 => return Err("MQTT 3.1 needs a client id".to_owned()),
+            Version::V311 if !connect.clean_start => {
+                return Err("a client id is needed with clean session 0 [MQTT-3.1.3-8]".to_owned());
+            }
+            Version::V311 | Version::V5 => {}
+        }
+        connect.client_id = self.assign_client_id(); // [MQTT-3.1.3-6]
+        Ok(true)
+    }
+
+    /// A fresh client id that hashes to this shard, so that the client finds its session again. Not
+    /// guessable: whoever knows an id may take over its session.
+    fn assign_client_id(&mut self) -> ByteString {
+        let random = std::hash::RandomState::new();
+        loop {
+            self.assigned += 1;
+            let id = ByteString::from(format!("auto-{:016x}", random.hash_one(self.assigned)));
+            if shard_of(&id, self.shards) == self.id && !self.names.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    /// Seconds the session will outlive the connection.
+    fn expiry(&self, connect: &Connect) -> u32 {
+        if connect.version.is_v5() {
+            return connect.properties.session_expiry.unwrap_or(0).min(self.limits.session_expiry);
+        }
+        if connect.clean_start { 0 } else { self.limits.session_expiry_v3 }
+    }
+
+    pub(super) fn refuse(&mut self, id: ConnectionId, client_id: &ByteString, reason: ReasonCode, text: Option<String>) {
+        self.counters.refused += 1;
+        let Some(connection) = self.connection_mut(id) else { return };
+        connection.endpoint.refuse(reason, text.as_deref(), None);
+        connection.closing = true;
+        connection.pending = None;
+        connection.exchange = None;
+        let peer = connection.link.peer;
+        let text = text.unwrap_or_else(|| reason.as_str().to_owned());
+        self.ports.events.emit(BrokerEvent::Refused { client_id: client_id.clone(), peer, reason, text });
+        self.actions.push_back(Action::Close(id));
+    }
+
+    pub(super) fn authentication_timeout(&mut self, _now: Instant, id: ConnectionId) {
+        let Some(connection) = self.connection(id) else { return };
+        let Some(pending) = &connection.pending else { return };
+        let client_id = pending.attempt.client_id.clone();
+        let text = "authentication took too long".to_owned();
+        self.refuse(id, &client_id, ReasonCode::ServerBusy, Some(text));
+    }
+
+    pub(super) fn handle_auth_step(&mut self, now: Instant, id: ConnectionId, step: AuthStep) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        if !connection.asking || connection.closing {
+            return;
+        }
+        connection.asking = false;
+        match step {
+            AuthStep::Allow(grant) => self.allow(now, id, &grant),
+            AuthStep::Deny { reason, text } => self.deny(now, id, reason, text),
+            AuthStep::Challenge { data, state } => self.challenge(now, id, data, state),
+        }
+    }
+
+    fn deny(&mut self, now: Instant, id: ConnectionId, reason: ReasonCode, text: Option<String>) {
+        let reason = if reason.is_failure() { reason } else { ReasonCode::NotAuthorized };
+        let Some(connection) = self.connection(id) else { return };
+        match &connection.pending {
+            Some(pending) => {
+                let client_id = pending.attempt.client_id.clone();
+                self.refuse(id, &client_id, reason, text); // [MQTT-4.12.0-1]
+            }
+            None => {
+                let text = text.unwrap_or_else(|| "re-authentication failed".to_owned());
+                self.end_connection(now, id, reason, &text);
+            }
+        }
+    }
+
+    /// Another round, carried by AUTH [MQTT-4.12.0-2].
+    fn challenge(&mut self, now: Instant, id: ConnectionId, data: Bytes, state: Bytes) {
+        let rounds = self.limits.authentication_rounds;
+        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(method) = connection.endpoint.auth_method().cloned() else {
+            let text = "this client cannot answer a challenge: its CONNECT names no authentication method";
+            return self.deny(now, id, ReasonCode::BadAuthenticationMethod, Some(text.to_owned()));
+        };
+        let exchange = match (connection.exchange.take(), &connection.pending) {
+            (Some(mut exchange), _) => {
+                exchange.state = state;
+                exchange.rounds += 1;
+                exchange
+            }
+            (None, Some(pending)) => Box::new(Exchange { attempt: pending.attempt.clone(), state, rounds: 1 }),
+            (None, None) => return,
+        };
+        if exchange.rounds > rounds {
+            let text = format!("authentication took more than {rounds} rounds");
+            return self.deny(now, id, ReasonCode::NotAuthorized, Some(text));
+        }
+        connection.exchange = Some(exchange);
+        connection.endpoint.auth(Auth {
+            reason: ReasonCode::ContinueAuthentication,
+            method: Some(method),
+            data: Some(data),
+            reason_string: None,
+            user: Vec::new(),
+        });
+        self.actions.push_back(Action::Resume(id));
+        self.wake(id);
+    }
+
+    /// AUTH of the client: the next round, or the beginning of a re-authentication.
+    pub(super) fn handle_auth(&mut self, id: ConnectionId, auth: Auth) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        if connection.asking {
+            return; // the endpoint lets one round through at a time
+        }
+        let data = auth.data.unwrap_or_default();
+        let Some(exchange) = &mut connection.exchange else { return };
+        if auth.reason == ReasonCode::ReAuthenticate {
+            exchange.rounds = 0;
+            exchange.attempt.data.clone_from(&data);
+        }
+        let attempt = exchange.attempt.clone();
+        let request = if auth.reason == ReasonCode::ReAuthenticate {
+            AuthRequest::Begin(attempt)
+        } else {
+            AuthRequest::Proceed { attempt, state: exchange.state.clone(), data }
+        };
+        connection.asking = true;
+        self.actions.push_back(Action::Authenticate { id, request });
+    }
+
+    fn allow(&mut self, now: Instant, id: ConnectionId, grant: &Grant) {
+        let Some(connection) = self.connection(id) else { return };
+        let known = connection.pending.as_ref().map(|pending| pending.attempt.clone());
+        let Some(attempt) = known.or_else(|| connection.exchange.as_ref().map(|exchange| exchange.attempt.clone()))
+        else {
+            return;
+        };
+        let acl = match Acl::compile(grant, &attempt.client_id) {
+            Ok(acl) => acl,
+            Err(error) => {
+                let text = format!("the grant's rules cannot be used: {error}");
+                return self.deny(now, id, ReasonCode::NotAuthorized, Some(text));
+            }
+        };
+        let identity = Identity {
+            username: grant.username.clone().or_else(|| attempt.username.clone()),
+            acl,
+            attributes: grant.attributes.clone(),
+            verdicts: Vec::new(),
+        };
+        let ends = grant.expires.and_then(|after| now.checked_add(after));
+        if let Some(at) = ends {
+            self.timers.set(at, Timer::Grant(id));
+        }
+        let Some(connection) = self.connection_mut(id) else { return };
+        connection.grant_ends = ends;
+        match connection.pending.take() {
+            Some(pending) => self.accept(now, id, *pending, identity),
+            None => self.reauthenticated(id, identity),
+        }
+    }
+
+    fn reauthenticated(&mut self, id: ConnectionId, identity: Identity) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        let method = connection.endpoint.auth_method().cloned();
+        connection.endpoint.auth(Auth {
+            reason: ReasonCode::Success,
+            method,
+            data: None,
+            reason_string: None,
+            user: Vec::new(),
+        });
+        let key = connection.client;
+        if let Some(client) = key.and_then(|key| self.client_mut(key)) {
+            client.identity = identity;
+        }
+        self.wake(id);
+    }
+
+    /// Takes over or makes the session, and says CONNACK.
+    fn accept(&mut self, now: Instant, id: ConnectionId, pending: Pending, identity: Identity) {
+        let client_id = pending.attempt.client_id.clone();
+        let key = self.take_over(now, &client_id, pending.clean_start);
+        let session_present = key.is_some();
+        let key = key.unwrap_or_else(|| self.add_client(&client_id));
+        let Some(client) = self.client_mut(key) else { return };
+        let session = client.session.take().unwrap_or_else(Session::new);
+        client.connection = Some(id);
+        client.absence = 0;
+        client.expiry = pending.expiry;
+        client.identity = identity;
+        client.will = pending.will.map(Box::new);
+        let username = client.identity.username.clone();
+        let asked = pending.expiry;
+        for index in 0..client.shared.len() {
+            self.set_member_online(key, index, true);
+        }
+        if asked > 0 {
+            self.append(Record::Session { client_id: &client_id, expiry: asked });
+        }
+        let Some(connection) = self.connection_mut(id) else { return };
+        connection.client = Some(key);
+        if connection.endpoint.auth_method().is_some() && connection.exchange.is_none() {
+            // Kept for re-authentication [MQTT-4.12.1-1].
+            connection.exchange = Some(Box::new(Exchange { attempt: pending.attempt, state: Bytes::new(), rounds: 0 }));
+        }
+        let properties = ConnackProperties {
+            assigned_client_id: pending.is_assigned.then(|| client_id.clone()), // [MQTT-3.2.2-16]
+            session_expiry: Some(asked).filter(|_| asked < u32::MAX), // [MQTT-3.2.2-...] what is in force
+            ..ConnackProperties::default()
+        };
+        connection.endpoint.accept(now, session, session_present, properties);
+        let event = BrokerEvent::Connected {
+            client_id,
+            username,
+            peer: connection.link.peer,
+            transport: connection.link.transport,
+            version: connection.endpoint.version(),
+            session_present,
+        };
+        if let Some(at) = connection.endpoint.poll_timeout() {
+            self.timers.set(at, Timer::KeepAlive(id));
+        }
+        self.counters.accepted += 1;
+        self.counters.connections += 1;
+        self.ports.events.emit(event);
+        self.actions.push_back(Action::Resume(id));
+        self.wake(id);
+    }
+
+    /// Ends an older connection of the same client [MQTT-3.1.4-3]; the session that remains.
+    fn take_over(&mut self, now: Instant, client_id: &ByteString, clean_start: bool) -> Option<u32> {
+        let key = self.names.get(client_id).copied()?;
+        if let Some(older) = self.client(key)?.connection {
+            self.counters.takeovers += 1;
+            self.end_connection(now, older, ReasonCode::SessionTakenOver, "another connection uses this client id");
+        }
+        if clean_start && self.names.contains_key(client_id) {
+            self.end_session(now, key); // [MQTT-3.1.2-4]
+        }
+        self.names.get(client_id).copied()
+    }
+
+    fn add_client(&mut self, client_id: &ByteString) -> u32 {
+        let index = self.clients.insert(Client::new(client_id.clone()));
+        let key = u32::try_from(index).unwrap_or(u32::MAX);
+        self.names.insert(client_id.clone(), key);
+        key
+    }
+}
+
+fn attempt(link: &Link, connect: &Connect) -> Attempt {
+    Attempt {
+        client_id: connect.client_id.clone(),
+        username: connect.username.clone(),
+        password: connect.password.clone(),
+        method: connect.properties.authentication_method.clone(),
+        data: connect.properties.authentication_data.clone().unwrap_or_default(),
+        peer: link.peer,
+        listener: link.listener.clone(),
+        transport: link.transport,
+        version: connect.version,
+    }
+}

@@ -1,0 +1,67 @@
+//! What a shard counts. Plain numbers of one thread; summed over shards by whoever asks.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident $kind:ident $label:literal,)*) => {
+        /// Counters and gauges of one shard.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Counters { $($(#[$doc])* pub $name: u64,)* }
+
+        impl Counters {
+            /// Adds another shard's numbers.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)*
+            }
+
+            /// Every number as `(name, is a gauge, value)`, for metrics.
+            #[must_use]
+            pub fn entries(&self) -> Vec<(&'static str, bool, u64)> {
+                vec![$(($label, stringify!($kind) == "gauge", self.$name),)*]
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections now accepted.
+    connections gauge "connections",
+    /// Sessions, connected or not.
+    sessions gauge "sessions",
+    /// Subscriptions of all sessions.
+    subscriptions gauge "subscriptions",
+    /// Connections accepted so far.
+    accepted counter "connections_accepted_total",
+    /// CONNECTs refused.
+    refused counter "connections_refused_total",
+    /// Publishes taken from clients.
+    received counter "messages_received_total",
+    /// Messages written to clients.
+    sent counter "messages_sent_total",
+    /// Messages mailed to other shards.
+    mailed counter "messages_mailed_total",
+    /// Publishes and subscriptions denied.
+    denied counter "denied_total",
+    /// Dropped: the receiver's outbox was full.
+    dropped_full counter "messages_dropped_queue_full_total",
+    /// Dropped: expired before delivery.
+    dropped_expired counter "messages_dropped_expired_total",
+    /// Dropped: larger than the receiver takes.
+    dropped_too_large counter "messages_dropped_too_large_total",
+    /// Dropped: came through too many chains.
+    dropped_loop counter "messages_dropped_loop_total",
+    /// QoS 0 for a client that is away.
+    dropped_offline counter "messages_dropped_offline_total",
+    /// Retained messages refused because the store is full.
+    retained_refused counter "retained_refused_total",
+    /// Publishes a chain refused, consumed or withheld.
+    chained_away counter "messages_ended_by_chains_total",
+    /// Wills published.
+    wills counter "wills_published_total",
+    /// Connections ended for breaking the protocol.
+    protocol_errors counter "protocol_errors_total",
+    /// Connections ended by keep-alive.
+    keep_alive_timeouts counter "keep_alive_timeouts_total",
+    /// Connections taken over by a newer one of the same client.
+    takeovers counter "takeovers_total",
+    /// Times a publisher was paused because another shard could not keep up.
+    paused counter "publishers_paused_total",
+}

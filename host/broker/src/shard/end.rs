@@ -1,0 +1,177 @@
+//! The end of connections and of sessions: wills, expiry, what goes to other members of a group.
+
+use super::authorize::Question;
+use super::subscribe::shared_filter;
+use super::{Action, CloseCause, ConnectionId, Shard, Timer};
+use crate::ports::{AuthorizeAction, BrokerEvent, Record};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use witmq_proto::packet::{QoS, Will};
+use witmq_proto::{Message, ReasonCode};
+
+impl Shard {
+    /// The network connection is gone. Calling it twice does nothing.
+    pub fn closed(&mut self, now: Instant, id: ConnectionId, cause: &CloseCause) {
+        let text = match cause {
+            CloseCause::Peer => "the client closed the connection without DISCONNECT",
+            CloseCause::Failed(text) => text,
+            CloseCause::Shutdown => "the broker shuts down",
+        };
+        self.detach(now, id, ReasonCode::UnspecifiedError, text);
+        if self.connection(id).is_some() {
+            self.connections.remove(id.index());
+        }
+    }
+
+    /// Ends a connection from this side: DISCONNECT with a reason (MQTT 5), then close.
+    pub(super) fn end_connection(&mut self, now: Instant, id: ConnectionId, reason: ReasonCode, text: &str) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        if connection.closing {
+            return;
+        }
+        connection.endpoint.disconnect(reason, Some(text), None);
+        connection.closing = true;
+        connection.pending = None;
+        self.detach(now, id, reason, text);
+        self.actions.push_back(Action::Close(id));
+    }
+
+    /// Parts a connection from its client: the session comes back, the will and the expiry begin.
+    pub(super) fn detach(&mut self, now: Instant, id: ConnectionId, reason: ReasonCode, text: &str) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(key) = connection.client.take() else { return };
+        let session = connection.endpoint.take_session();
+        self.absences += 1;
+        let absence = self.absences;
+        self.counters.connections -= 1;
+        let Some(client) = self.client_mut(key) else { return };
+        client.session = session;
+        client.connection = None;
+        client.absence = absence;
+        let (expiry, members) = (client.expiry, client.shared.len());
+        let dropped = client.outbox.drop_qos0();
+        client.feeds.retain(|feed| feed.subscription.options.qos > QoS::AtMostOnce);
+        let delay = client.will.as_ref().map(|will| will.delay);
+        let client_id = client.id.clone();
+        self.counters.dropped_offline += dropped;
+        self.ports.events.emit(BrokerEvent::Disconnected { client_id, reason, text: text.to_owned() });
+        for index in 0..members {
+            self.set_member_online(key, index, false);
+        }
+        if expiry == 0 {
+            return self.end_session(now, key); // [MQTT-3.1.2-8]: the will goes with it
+        }
+        match delay {
+            None => {}
+            Some(0) => self.publish_will(now, key),
+            Some(seconds) => {
+                // The will waits for its delay or for the end of the session, whichever is first
+                // [MQTT-3.1.3-9]; the end of the session publishes it too.
+                let at = now + Duration::from_secs(u64::from(seconds));
+                self.timers.set(at, Timer::Will { client: key, absence });
+            }
+        }
+        if expiry < u32::MAX {
+            let at = now + Duration::from_secs(u64::from(expiry));
+            self.timers.set(at, Timer::SessionEnd { client: key, absence });
+        }
+    }
+
+    fn is_absent(&self, key: u32, absence: u64) -> bool {
+        self.client(key).is_some_and(|client| client.connection.is_none() && client.absence == absence)
+    }
+
+    pub(super) fn will_due(&mut self, now: Instant, key: u32, absence: u64) {
+        if self.is_absent(key, absence) {
+            self.publish_will(now, key);
+        }
+    }
+
+    pub(super) fn session_due(&mut self, now: Instant, key: u32, absence: u64) {
+        if self.is_absent(key, absence) {
+            self.end_session(now, key);
+        }
+    }
+
+    fn publish_will(&mut self, now: Instant, key: u32) {
+        let Some(client) = self.client_mut(key) else { return };
+        let Some(will) = client.will.take() else { return }; // published once [MQTT-3.1.2-10]
+        let publisher = client.id.clone();
+        let question = Question {
+            action: AuthorizeAction::Will,
+            topic: will.topic.as_byte_string(),
+            qos: will.qos,
+            retain: will.retain,
+        };
+        if !self.may_publish(now, key, &question) {
+            return self.denied(key, "publish", will.topic.as_byte_string());
+        }
+        self.counters.wills += 1;
+        let received_ms = self.clock.unix_ms(now);
+        let message = will_message(*will, publisher, now, received_ms);
+        self.ingest(now, key, 0, Arc::new(message));
+    }
+
+    /// Ends a session for good: will, subscriptions, and what it owed through shared groups.
+    pub(super) fn end_session(&mut self, now: Instant, key: u32) {
+        self.publish_will(now, key);
+        let Some(client) = self.client_mut(key) else { return };
+        debug_assert!(client.connection.is_none(), "a session in use was ended");
+        let plain = std::mem::take(&mut client.plain);
+        let shared = std::mem::take(&mut client.shared);
+        for filter in plain.values() {
+            self.remove_plain(key, filter);
+        }
+        for part in &shared {
+            self.remove_shared(key, &shared_filter(&part.key), false);
+        }
+        let Ok(index) = usize::try_from(key) else { return };
+        let Some(mut client) = self.clients.try_remove(index) else { return };
+        self.names.remove(&client.id);
+        if client.expiry > 0 {
+            self.append(Record::SessionEnded { client_id: &client.id });
+        }
+        let inflight = client.session.take().map(|session| session.into_deliveries());
+        for delivery in inflight.into_iter().flatten().chain(client.outbox.drain()) {
+            self.redeliver(now, &delivery);
+        }
+        self.ports.events.emit(BrokerEvent::SessionEnded { client_id: client.id });
+    }
+
+    pub(super) fn check_keep_alive(&mut self, now: Instant, id: ConnectionId) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        match connection.endpoint.handle_timeout(now) {
+            Ok(()) => {
+                if let Some(at) = connection.endpoint.poll_timeout() {
+                    self.timers.set(at, Timer::KeepAlive(id));
+                }
+            }
+            Err(error) => self.protocol_error(now, id, &error),
+        }
+    }
+
+    pub(super) fn grant_ended(&mut self, now: Instant, id: ConnectionId) {
+        let ends = self.connection(id).and_then(|connection| connection.grant_ends);
+        if ends.is_some_and(|at| at <= now) {
+            self.end_connection(now, id, ReasonCode::MaximumConnectTime, "the grant of this client ended");
+        }
+    }
+}
+
+fn will_message(will: Will, publisher: bytestring::ByteString, now: Instant, received_ms: u64) -> Message {
+    let expires_at = will
+        .properties
+        .message_expiry
+        .and_then(|seconds| now.checked_add(Duration::from_secs(u64::from(seconds))));
+    Message {
+        topic: will.topic,
+        payload: will.payload,
+        qos: will.qos,
+        retain: will.retain,
+        properties: will.properties,
+        expires_at,
+        publisher,
+        received_ms,
+        hops: 0,
+    }
+}

@@ -1,0 +1,222 @@
+//! What clients send: the first half of the way of a PUBLISH, and the dispatch of other packets.
+
+use super::authorize::Question;
+use super::{ConnectionId, Flow, Owed, Shard};
+use crate::ports::chains::ChainRun;
+use crate::ports::{AuthorizeAction, BrokerEvent, ChainOutcome, Position, Publisher, Record};
+use bytes::BytesMut;
+use std::sync::Arc;
+use std::time::Instant;
+use witmq_proto::endpoint::Event;
+use witmq_proto::packet::{Disconnect, Publish, QoS};
+use witmq_proto::{Message, ProtocolError, ReasonCode, TopicName};
+
+/// What the publisher is told.
+pub(super) struct Answer {
+    /// `None`: nothing at all, the client sends again.
+    pub(super) reason: Option<ReasonCode>,
+    pub(super) text: Option<String>,
+}
+
+impl Answer {
+    fn code(reason: ReasonCode) -> Self {
+        Self { reason: Some(reason), text: None }
+    }
+}
+
+impl Shard {
+    /// Takes whole packets off `input` and does what they ask.
+    pub fn receive(&mut self, now: Instant, id: ConnectionId, input: &mut BytesMut) -> Flow {
+        loop {
+            let is_congested = self.congested != 0;
+            let Some(connection) = self.connection_mut(id) else { return Flow::Close };
+            if connection.closing {
+                return Flow::Close;
+            }
+            if connection.asking && connection.client.is_none() {
+                return Flow::Pause;
+            }
+            if is_congested {
+                if !std::mem::replace(&mut connection.stalled, true) {
+                    self.counters.paused += 1;
+                    self.stalled.push(id);
+                }
+                break;
+            }
+            match connection.endpoint.receive(now, input) {
+                Ok(None) => break,
+                Ok(Some(event)) => self.handle_event(now, id, event),
+                Err(error) => {
+                    self.protocol_error(now, id, &error);
+                    return Flow::Close;
+                }
+            }
+        }
+        if self.connection(id).is_some_and(|connection| connection.endpoint.has_pending()) {
+            self.wake(id);
+        }
+        if self.congested != 0 { Flow::Pause } else { Flow::Continue }
+    }
+
+    fn handle_event(&mut self, now: Instant, id: ConnectionId, event: Event) {
+        match event {
+            Event::Publish(publish) => self.handle_publish(now, id, *publish),
+            Event::Delivered { .. } => {
+                if self.has_more(id) {
+                    self.wake(id);
+                }
+            }
+            Event::Released { .. } => {}
+            Event::Subscribe(subscribe) => self.handle_subscribe(now, id, &subscribe),
+            Event::Unsubscribe(unsubscribe) => self.handle_unsubscribe(id, &unsubscribe),
+            Event::Auth(auth) => self.handle_auth(id, *auth),
+            Event::Disconnect(disconnect) => self.handle_disconnect(now, id, &disconnect),
+        }
+    }
+
+    /// Answers a broken rule with its reason code and ends the connection [MQTT-4.13.1-1].
+    pub(super) fn protocol_error(&mut self, now: Instant, id: ConnectionId, error: &ProtocolError) {
+        match error {
+            ProtocolError::KeepAlive { .. } => self.counters.keep_alive_timeouts += 1,
+            _ => self.counters.protocol_errors += 1,
+        }
+        self.end_connection(now, id, error.reason(), &error.to_string());
+    }
+
+    fn handle_publish(&mut self, now: Instant, id: ConnectionId, publish: Publish) {
+        self.counters.received += 1;
+        let Some(key) = self.connection(id).and_then(|connection| connection.client) else { return };
+        let (qos, packet_id) = (publish.qos, publish.packet_id);
+        let before = self.position;
+        let answer = self.take_publish(now, id, key, publish);
+        let Some(packet_id) = packet_id else { return };
+        let Some(reason) = answer.reason else {
+            if let Some(connection) = self.connection_mut(id) {
+                connection.endpoint.withhold(packet_id, qos);
+            }
+            return;
+        };
+        if qos == QoS::ExactlyOnce && !reason.is_failure() {
+            self.append_received(key, packet_id.get());
+        }
+        let position = self.position;
+        if position > before && position > self.ports.store.stored() || !self.owed.is_empty() {
+            // Acknowledged when it is stored, in order [MQTT-4.6.0-2].
+            self.owed.push_back(Owed { position, connection: id, packet_id, qos, reason, text: answer.text });
+            return;
+        }
+        if let Some(connection) = self.connection_mut(id) {
+            connection.endpoint.acknowledge(packet_id, qos, reason, answer.text.as_deref());
+        }
+    }
+
+    fn append_received(&mut self, key: u32, packet_id: u16) {
+        let Some(client) = self.client(key).filter(|client| client.expiry > 0) else { return };
+        let client_id = client.id.clone();
+        self.append(Record::Received { client_id: &client_id, packet_id });
+    }
+
+    fn take_publish(&mut self, now: Instant, id: ConnectionId, key: u32, publish: Publish) -> Answer {
+        let Ok(topic) = TopicName::new(publish.topic.clone()) else {
+            return Answer::code(ReasonCode::TopicNameInvalid); // the codec has refused it already
+        };
+        let question = Question {
+            action: AuthorizeAction::Publish,
+            topic: topic.as_byte_string(),
+            qos: publish.qos,
+            retain: publish.retain,
+        };
+        if !self.may_publish(now, key, &question) {
+            self.denied(key, "publish", topic.as_byte_string());
+            // MQTT 5 is told [MQTT-3.3.5-2]; before it the message is acknowledged and dropped.
+            return Answer::code(ReasonCode::NotAuthorized);
+        }
+        let Some(client) = self.client(key) else { return Answer::code(ReasonCode::UnspecifiedError) };
+        let received_ms = self.clock.unix_ms(now);
+        let message = Message::from_publish(publish, topic, client.id.clone(), now, received_ms);
+        self.ingest(now, key, id.number(), Arc::new(message))
+    }
+
+    /// Chains, retain, route: from an authorized message to what its publisher is told.
+    pub(super) fn ingest(&mut self, now: Instant, key: u32, session: u64, message: Arc<Message>) -> Answer {
+        let run = self.run_chains(key, session, &message);
+        let has_emissions = !run.emissions.is_empty();
+        let answer = match run.outcome {
+            ChainOutcome::Untouched => self.take(now, &message),
+            ChainOutcome::Replaced(replaced) => self.take(now, &replaced),
+            ChainOutcome::Split(parts) => {
+                let mut worst = ReasonCode::Success;
+                for part in &parts {
+                    worst = worst.max(self.take(now, part));
+                }
+                if worst.is_failure() { worst } else { ReasonCode::Success }
+            }
+            ChainOutcome::Refused { reason, text } => {
+                self.counters.chained_away += 1;
+                return Answer { reason: Some(reason), text };
+            }
+            ChainOutcome::Consumed => {
+                self.counters.chained_away += 1;
+                ReasonCode::Success
+            }
+            ChainOutcome::Withheld => {
+                self.counters.chained_away += 1;
+                return Answer { reason: None, text: None };
+            }
+        };
+        for emission in &run.emissions {
+            self.take(now, emission);
+        }
+        let consumed = has_emissions && answer == ReasonCode::NoMatchingSubscribers;
+        Answer::code(if consumed { ReasonCode::Success } else { answer })
+    }
+
+    fn run_chains(&mut self, key: u32, session: u64, message: &Arc<Message>) -> ChainRun {
+        let Ok(index) = usize::try_from(key) else { return ChainRun::untouched() };
+        let Some(client) = self.clients.get(index) else { return ChainRun::untouched() };
+        let publisher = Publisher {
+            client_id: &client.id,
+            username: client.identity.username.as_deref(),
+            attributes: &client.identity.attributes,
+            session,
+        };
+        self.ports.chains.run(self.ports.hooks.as_mut(), publisher, message)
+    }
+
+    /// Retains and routes one message.
+    fn take(&mut self, now: Instant, message: &Arc<Message>) -> ReasonCode {
+        if message.hops > self.limits.hops {
+            self.counters.dropped_loop += 1;
+            let client_id = message.publisher.clone();
+            self.ports.events.emit(BrokerEvent::Dropped { client_id, cause: "loop" });
+            return ReasonCode::Success;
+        }
+        if self.retain(now, message).is_err() {
+            return ReasonCode::QuotaExceeded;
+        }
+        if self.route(now, message) { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers }
+    }
+
+    fn handle_disconnect(&mut self, now: Instant, id: ConnectionId, disconnect: &Disconnect) {
+        let Some(key) = self.connection(id).and_then(|connection| connection.client) else { return };
+        let longest = self.limits.session_expiry;
+        if let Some(client) = self.client_mut(key) {
+            if disconnect.reason == ReasonCode::Success {
+                client.will = None; // [MQTT-3.1.2-10]
+            }
+            if let Some(expiry) = disconnect.session_expiry {
+                client.expiry = expiry.min(longest);
+            }
+        }
+        self.detach(now, id, disconnect.reason, "disconnected by the client");
+        if let Some(connection) = self.connection_mut(id) {
+            connection.closing = true; // [MQTT-3.14.4-3]
+        }
+    }
+
+    /// Appends a record and remembers its place.
+    pub(super) fn append(&mut self, record: Record<'_>) -> Position {
+        self.position = self.ports.store.append(record);
+        self.position
+    }
+}

@@ -1,0 +1,52 @@
+//! What all shards of a node read: interest, retained messages, and each shard's last counters.
+//!
+//! Owns: [`Shared`]. Must not: hold anything a shard writes per message.
+
+use crate::limits::Limits;
+use crate::retained::Retained;
+use crate::router::interest::Interest;
+use crate::shard::Counters;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+/// One per node, behind an `Arc`.
+#[derive(Debug)]
+pub struct Shared {
+    /// Which shards have subscribers of a topic.
+    pub interest: Interest,
+    /// Retained messages.
+    pub retained: Retained,
+    /// When the node started.
+    pub started: Instant,
+    counters: Vec<Mutex<Counters>>,
+}
+
+impl Shared {
+    /// For a node of `shards` shards (1 to 64).
+    #[must_use]
+    pub fn new(shards: u16, limits: &Limits, started: Instant) -> Self {
+        Self {
+            interest: Interest::new(shards),
+            retained: Retained::new(limits.retained_messages, limits.retained_bytes),
+            started,
+            counters: (0..shards).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    /// Notes the counters of one shard, about once a second.
+    pub(crate) fn report(&self, shard: u16, counters: Counters) {
+        if let Some(slot) = self.counters.get(usize::from(shard)) {
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = counters;
+        }
+    }
+
+    /// The sum over all shards as last reported.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let mut sum = Counters::default();
+        for slot in &self.counters {
+            sum.add(&slot.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        sum
+    }
+}
