@@ -56,15 +56,26 @@ impl Acl {
         let mut rules = Vec::with_capacity(grant.acl.len());
         for (place, rule) in (1..).zip(&grant.acl) {
             let user = grant.username.as_deref().unwrap_or_default();
-            let Some(text) = substitute(&rule.filter, client_id, user) else { continue };
+            let Some(text) = substitute(&rule.filter, client_id, user) else {
+                continue;
+            };
             let filter = TopicFilter::new(text).map_err(|cause| AclError::Filter {
                 place,
                 filter: rule.filter.clone(),
                 cause,
             })?;
-            rules.push(Rule { allow: rule.allow, publish: rule.publish, subscribe: rule.subscribe, filter });
+            rules.push(Rule {
+                allow: rule.allow,
+                publish: rule.publish,
+                subscribe: rule.subscribe,
+                filter,
+            });
         }
-        Ok(Self { superuser: grant.superuser, complete: grant.acl_complete, rules })
+        Ok(Self {
+            superuser: grant.superuser,
+            complete: grant.acl_complete,
+            rules,
+        })
     }
 
     fn without_match(&self) -> Option<bool> {
@@ -77,7 +88,10 @@ impl Acl {
         if self.superuser {
             return Some(true);
         }
-        let rule = self.rules.iter().find(|rule| rule.publish && rule.filter.matches(topic));
+        let rule = self
+            .rules
+            .iter()
+            .find(|rule| rule.publish && rule.filter.matches(topic));
         rule.map(|rule| rule.allow).or_else(|| self.without_match())
     }
 
@@ -89,9 +103,18 @@ impl Acl {
             return Some(true);
         }
         let decides = |rule: &&Rule| {
-            rule.subscribe && if rule.allow { covers(&rule.filter, filter) } else { overlaps(&rule.filter, filter) }
+            rule.subscribe
+                && if rule.allow {
+                    covers(&rule.filter, filter)
+                } else {
+                    overlaps(&rule.filter, filter)
+                }
         };
-        self.rules.iter().find(decides).map(|rule| rule.allow).or_else(|| self.without_match())
+        self.rules
+            .iter()
+            .find(decides)
+            .map(|rule| rule.allow)
+            .or_else(|| self.without_match())
     }
 }
 
@@ -102,7 +125,13 @@ fn substitute(filter: &str, client_id: &str, user: &str) -> Option<String> {
     if wants_client && !is_safe(client_id) || wants_user && !is_safe(user) {
         return None;
     }
-    Some(filter.split("{client}").map(|part| part.replace("{user}", user)).collect::<Vec<_>>().join(client_id))
+    Some(
+        filter
+            .split("{client}")
+            .map(|part| part.replace("{user}", user))
+            .collect::<Vec<_>>()
+            .join(client_id),
+    )
 }
 
 /// Whether every topic that matches `narrow` matches `wide`.
@@ -137,7 +166,8 @@ pub fn overlaps(one: &TopicFilter, other: &TopicFilter) -> bool {
             (Some("#"), None) | (None, Some("#")) => return true, // the parent level
             (None, _) | (_, None) => return false,
             (Some(a), Some(b)) => {
-                let dollar = |name: &str, wild: &str| depth == 0 && is_wild(wild) && name.starts_with('$');
+                let dollar =
+                    |name: &str, wild: &str| depth == 0 && is_wild(wild) && name.starts_with('$');
                 if dollar(a, b) || dollar(b, a) {
                     return false; // [MQTT-4.7.2-1]
                 }
@@ -164,7 +194,12 @@ mod tests {
     }
 
     fn rule(allow: bool, text: &str) -> AclRule {
-        AclRule { allow, publish: true, subscribe: true, filter: text.into() }
+        AclRule {
+            allow,
+            publish: true,
+            subscribe: true,
+            filter: text.into(),
+        }
     }
 
     fn acl(rules: Vec<AclRule>, complete: bool) -> Acl {
@@ -186,7 +221,11 @@ mod tests {
             assert_eq!(acl.check_publish("a/b"), Some(true));
             assert_eq!(acl.check_publish("b"), rest);
             assert_eq!(acl.check_subscribe(&filter("a/b")), Some(true));
-            assert_eq!(acl.check_subscribe(&filter("a/#")), Some(false), "it overlaps what is denied");
+            assert_eq!(
+                acl.check_subscribe(&filter("a/#")),
+                Some(false),
+                "it overlaps what is denied"
+            );
             assert_eq!(acl.check_subscribe(&filter("#")), Some(false));
         }
     }
@@ -205,17 +244,33 @@ mod tests {
         assert_eq!(acl_of("c1").check_publish("own/ada/c1/x"), Some(true));
         assert_eq!(acl_of("c1").check_publish("own/ada/c2/x"), Some(false));
         for hostile in ["+", "#", "a/b", "x+"] {
-            assert_eq!(acl_of(hostile).check_publish("own/ada/c2/x"), Some(false), "{hostile}");
+            assert_eq!(
+                acl_of(hostile).check_publish("own/ada/c2/x"),
+                Some(false),
+                "{hostile}"
+            );
         }
     }
 
     #[test]
     fn rules_are_bounded_and_checked() {
-        let grant = |count| Grant { acl: vec![rule(true, "a"); count], ..Grant::default() };
+        let grant = |count| Grant {
+            acl: vec![rule(true, "a"); count],
+            ..Grant::default()
+        };
         assert!(Acl::compile(&grant(RULES), "c").is_ok());
-        assert_eq!(Acl::compile(&grant(RULES + 1), "c").unwrap_err(), AclError::TooMany(RULES + 1));
-        let bad = Grant { acl: vec![rule(true, "a/#/b")], ..Grant::default() };
-        assert!(matches!(Acl::compile(&bad, "c"), Err(AclError::Filter { place: 1, .. })));
+        assert_eq!(
+            Acl::compile(&grant(RULES + 1), "c").unwrap_err(),
+            AclError::TooMany(RULES + 1)
+        );
+        let bad = Grant {
+            acl: vec![rule(true, "a/#/b")],
+            ..Grant::default()
+        };
+        assert!(matches!(
+            Acl::compile(&bad, "c"),
+            Err(AclError::Filter { place: 1, .. })
+        ));
     }
 
     fn any_filter() -> impl Strategy<Value = String> {

@@ -14,7 +14,7 @@ pub mod retained;
 pub mod router;
 pub mod shard;
 pub mod shared;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
 pub use limits::{Limits, Overflow};

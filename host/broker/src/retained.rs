@@ -60,7 +60,12 @@ impl Retained {
     /// Empty, with its bounds.
     #[must_use]
     pub fn new(maximum: usize, maximum_bytes: usize) -> Self {
-        Self { maximum, maximum_bytes, refused: AtomicU64::new(0), table: RwLock::default() }
+        Self {
+            maximum,
+            maximum_bytes,
+            refused: AtomicU64::new(0),
+            table: RwLock::default(),
+        }
     }
 
     /// Replaces the message of the topic; an empty payload clears it and is not kept [MQTT-3.3.1-5]
@@ -86,7 +91,9 @@ impl Retained {
             });
         }
         table.bytes = bytes;
-        table.messages.insert(message.topic.clone(), message.clone());
+        table
+            .messages
+            .insert(message.topic.clone(), message.clone());
         Ok(())
     }
 
@@ -103,8 +110,14 @@ impl Retained {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         if !filter.has_wildcard() {
             let found = TopicName::new(filter.as_byte_string().clone()).ok();
-            let message = found.filter(|_| after.is_none()).and_then(|topic| table.messages.get(&topic));
-            return message.filter(|message| !is_expired(message, now)).cloned().into_iter().collect();
+            let message = found
+                .filter(|_| after.is_none())
+                .and_then(|topic| table.messages.get(&topic));
+            return message
+                .filter(|message| !is_expired(message, now))
+                .cloned()
+                .into_iter()
+                .collect();
         }
         let prefix = literal_prefix(filter);
         let start = match after {
@@ -146,7 +159,11 @@ impl Retained {
     /// Messages kept.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.table.read().unwrap_or_else(PoisonError::into_inner).messages.len()
+        self.table
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .messages
+            .len()
     }
 
     /// Whether none is kept.
@@ -158,7 +175,10 @@ impl Retained {
     /// Bytes they count for.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.table.read().unwrap_or_else(PoisonError::into_inner).bytes
+        self.table
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .bytes
     }
 
     /// How many were refused.
@@ -212,17 +232,26 @@ mod tests {
     fn every_match_is_handed_out_whatever_the_page() {
         let now = Instant::now();
         let retained = Retained::new(1000, 1 << 20);
-        let all = ["a", "a/b", "a/b/c", "a+", "ab/c", "b/b", "/", "/a", "$SYS/x"];
+        let all = [
+            "a", "a/b", "a/b/c", "a+", "ab/c", "b/b", "/", "/a", "$SYS/x",
+        ];
         for topic in all.iter().filter(|topic| !topic.contains('+')) {
             retained.set(now, &message(topic, "x", None)).unwrap();
         }
         for filter in ["#", "a/#", "+/b", "a/+", "/#", "/+", "$SYS/#", "+", "a/b"] {
             let parsed = TopicFilter::new(filter).unwrap();
-            let mut expected: Vec<_> =
-                all.iter().filter(|topic| !topic.contains('+') && parsed.matches(topic)).copied().collect();
+            let mut expected: Vec<_> = all
+                .iter()
+                .filter(|topic| !topic.contains('+') && parsed.matches(topic))
+                .copied()
+                .collect();
             expected.sort_unstable();
             for page in [1, 2, 100] {
-                assert_eq!(topics(&retained, now, filter, page), expected, "{filter} by {page}");
+                assert_eq!(
+                    topics(&retained, now, filter, page),
+                    expected,
+                    "{filter} by {page}"
+                );
             }
         }
     }
@@ -243,7 +272,10 @@ mod tests {
         let retained = Retained::new(2, 2 * (OVERHEAD_BYTES + 2));
         retained.set(now, &message("a", "x", None)).unwrap();
         retained.set(now, &message("b", "x", None)).unwrap();
-        assert_eq!(retained.set(now, &message("c", "x", None)), Err(RetainedError::Messages(2)));
+        assert_eq!(
+            retained.set(now, &message("c", "x", None)),
+            Err(RetainedError::Messages(2))
+        );
         retained.set(now, &message("a", "y", None)).unwrap();
         let error = retained.set(now, &message("a", "yy", None));
         assert_eq!(error, Err(RetainedError::Bytes(2 * (OVERHEAD_BYTES + 2))));

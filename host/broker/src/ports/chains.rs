@@ -54,7 +54,10 @@ impl ChainRun {
     /// Nothing happened.
     #[must_use]
     pub fn untouched() -> Self {
-        Self { outcome: ChainOutcome::Untouched, emissions: Vec::new() }
+        Self {
+            outcome: ChainOutcome::Untouched,
+            emissions: Vec::new(),
+        }
     }
 }
 
@@ -62,7 +65,12 @@ impl ChainRun {
 pub trait Chains {
     /// Runs transform chains, then rule chains on what left them. Must cost next to nothing when no
     /// chain is deployed. Never panics, bounded in steps and emissions.
-    fn run(&mut self, steps: &mut dyn Transform, publisher: Publisher<'_>, message: &Arc<Message>) -> ChainRun;
+    fn run(
+        &mut self,
+        steps: &mut dyn Transform,
+        publisher: Publisher<'_>,
+        message: &Arc<Message>,
+    ) -> ChainRun;
 }
 
 /// The plugin steps chains can call. Implemented by the plugin runtime; one per shard.
@@ -71,10 +79,19 @@ pub trait Transform {
     ///
     /// # Errors
     /// Unknown plugin, trap, deadline, memory or output bound, breaker open.
-    fn transform(&mut self, plugin: &str, publisher: Publisher<'_>, message: &Message) -> Result<StepOutcome, StepFailure>;
+    fn transform(
+        &mut self,
+        plugin: &str,
+        publisher: Publisher<'_>,
+        message: &Message,
+    ) -> Result<StepOutcome, StepFailure>;
 }
 
 /// What a plugin made of a message.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "lives for one step; a box would be an allocation per message"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepOutcome {
     /// Unchanged.

@@ -69,7 +69,12 @@ pub trait PluginControl: Send + Sync {
     ///
     /// # Errors
     /// Not a component, missing import, unknown ABI, init refused, bad config.
-    fn install(&self, name: &str, wasm: Vec<u8>, config: Option<String>) -> Result<PluginInfo, ControlError>;
+    fn install(
+        &self,
+        name: &str,
+        wasm: Vec<u8>,
+        config: Option<String>,
+    ) -> Result<PluginInfo, ControlError>;
     /// Same component, new configuration.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ pub use chains::{ChainOutcome, ChainRun, Chains, Publisher, StepFailure, StepOut
 pub use control::{ControlError, PluginControl, RuleControl};
 pub use events::{BrokerEvent, Events};
 pub use hooks::{
-    AclRule, Attempt, AuthRequest, AuthStep, Authenticate, Authorize, AuthorizeAction, Decision, Grant, Query,
-    Transport, Verdict,
+    AclRule, Attempt, AuthRequest, AuthStep, Authenticate, Authorize, AuthorizeAction, Decision,
+    Grant, Query, Transport, Verdict,
 };
 pub use store::{Position, Record, Store};

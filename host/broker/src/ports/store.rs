@@ -11,21 +11,40 @@ pub struct Position(pub u64);
 
 /// One change of durable state.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "the variants say what their fields are")]
 pub enum Record<'a> {
     /// A session that outlives its connection exists (or changed its expiry, seconds).
-    Session { client_id: &'a ByteString, expiry: u32 },
+    Session {
+        client_id: &'a ByteString,
+        expiry: u32,
+    },
     /// The session is gone with all it owned.
     SessionEnded { client_id: &'a ByteString },
     /// A subscription was made or replaced.
-    Subscribed { client_id: &'a ByteString, filter: &'a ByteString },
+    Subscribed {
+        client_id: &'a ByteString,
+        filter: &'a ByteString,
+    },
     /// A subscription was removed.
-    Unsubscribed { client_id: &'a ByteString, filter: &'a ByteString },
+    Unsubscribed {
+        client_id: &'a ByteString,
+        filter: &'a ByteString,
+    },
     /// A message is owed to a session.
-    Queued { client_id: &'a ByteString, delivery: &'a Delivery },
+    Queued {
+        client_id: &'a ByteString,
+        delivery: &'a Delivery,
+    },
     /// A QoS 2 packet id was taken from a publisher.
-    Received { client_id: &'a ByteString, packet_id: u16 },
+    Received {
+        client_id: &'a ByteString,
+        packet_id: u16,
+    },
     /// The retained message of a topic (`None`: cleared).
-    Retained { topic: &'a str, message: Option<&'a Arc<Message>> },
+    Retained {
+        topic: &'a str,
+        message: Option<&'a Arc<Message>>,
+    },
 }
 
 /// One shard's store. Plain owned data behind a port.

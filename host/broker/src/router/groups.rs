@@ -17,7 +17,10 @@ struct Group {
 }
 
 fn key(shared: &SharedFilter) -> GroupKey {
-    GroupKey { group: shared.group.clone(), filter: shared.filter.clone() }
+    GroupKey {
+        group: shared.group.clone(),
+        filter: shared.filter.clone(),
+    }
 }
 
 impl SharedGroups {
@@ -33,7 +36,9 @@ impl SharedGroups {
     /// Takes a member out; whether it was one.
     pub fn remove(&mut self, shared: &SharedFilter, member: u32) -> bool {
         let key = key(shared);
-        let Some(group) = self.groups.get_mut(&key) else { return false };
+        let Some(group) = self.groups.get_mut(&key) else {
+            return false;
+        };
         let before = group.members.len();
         group.members.retain(|known| *known != member);
         let is_removed = group.members.len() < before;

@@ -67,7 +67,10 @@ impl Interest {
     #[must_use]
     pub fn new(shards: u16) -> Self {
         assert!(shards <= SHARDS, "a node has at most {SHARDS} shards");
-        Self { version: AtomicU64::new(0), table: RwLock::default() }
+        Self {
+            version: AtomicU64::new(0),
+            table: RwLock::default(),
+        }
     }
 
     /// Grows with every change that may alter an answer.
@@ -132,18 +135,28 @@ impl Interest {
 
     fn change_members(&self, shard: ShardId, shared: &SharedFilter, online: i64, all: i64) {
         let mut table = self.write();
-        let key = GroupKey { group: shared.group.clone(), filter: shared.filter.clone() };
+        let key = GroupKey {
+            group: shared.group.clone(),
+            filter: shared.filter.clone(),
+        };
         let place = match table.places.get(&key) {
             Some(place) => *place,
             None => {
-                let group = GroupMatch { key: Arc::new(key.clone()), members: Vec::new() };
+                let group = GroupMatch {
+                    key: Arc::new(key.clone()),
+                    members: Vec::new(),
+                };
                 let place = table.groups.insert(group);
-                table.shared.insert(&shared.filter, u32::try_from(place).unwrap_or(u32::MAX), ());
+                table
+                    .shared
+                    .insert(&shared.filter, u32::try_from(place).unwrap_or(u32::MAX), ());
                 table.places.insert(key.clone(), place);
                 place
             }
         };
-        let Some(group) = table.groups.get_mut(place) else { return };
+        let Some(group) = table.groups.get_mut(place) else {
+            return;
+        };
         if !group.members.iter().any(|(known, _, _)| *known == shard) {
             group.members.push((shard, 0, 0));
         }
@@ -156,7 +169,9 @@ impl Interest {
         group.members.retain(|(_, _, all)| *all > 0);
         if group.members.is_empty() {
             table.groups.remove(place);
-            table.shared.remove(&shared.filter, u32::try_from(place).unwrap_or(u32::MAX));
+            table
+                .shared
+                .remove(&shared.filter, u32::try_from(place).unwrap_or(u32::MAX));
             table.places.remove(&key);
         }
         self.changed();
@@ -183,9 +198,13 @@ impl Interest {
         let table = self.read();
         let mut matches = Matches::default();
         let mut walk = Walk::default();
-        table.plain.for_each_match(topic, &mut walk, |shard, _| matches.shards |= 1 << (shard & 63));
+        table.plain.for_each_match(topic, &mut walk, |shard, _| {
+            matches.shards |= 1 << (shard & 63)
+        });
         table.shared.for_each_match(topic, &mut walk, |place, ()| {
-            let group = usize::try_from(place).ok().and_then(|place| table.groups.get(place));
+            let group = usize::try_from(place)
+                .ok()
+                .and_then(|place| table.groups.get(place));
             matches.groups.extend(group.cloned());
         });
         matches

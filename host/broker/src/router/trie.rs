@@ -53,7 +53,10 @@ const INDEX_FROM: usize = 16;
 
 impl<V> Default for Subscribers<V> {
     fn default() -> Self {
-        Self { list: Vec::new(), places: HashMap::default() }
+        Self {
+            list: Vec::new(),
+            places: HashMap::default(),
+        }
     }
 }
 
@@ -62,7 +65,9 @@ impl<V> Subscribers<V> {
         if self.places.is_empty() {
             return self.list.iter().position(|(known, _)| *known == key);
         }
-        self.places.get(&key).and_then(|place| usize::try_from(*place).ok())
+        self.places
+            .get(&key)
+            .and_then(|place| usize::try_from(*place).ok())
     }
 
     fn insert(&mut self, key: u32, value: V) -> Option<V> {
@@ -71,9 +76,13 @@ impl<V> Subscribers<V> {
         }
         self.list.push((key, value));
         if self.list.len() == INDEX_FROM {
-            self.places = (0u32..).zip(&self.list).map(|(place, (key, _))| (*key, place)).collect();
+            self.places = (0u32..)
+                .zip(&self.list)
+                .map(|(place, (key, _))| (*key, place))
+                .collect();
         } else if self.list.len() > INDEX_FROM {
-            self.places.insert(key, u32::try_from(self.list.len() - 1).unwrap_or(u32::MAX));
+            self.places
+                .insert(key, u32::try_from(self.list.len() - 1).unwrap_or(u32::MAX));
         }
         None
     }
@@ -86,7 +95,8 @@ impl<V> Subscribers<V> {
         } else {
             self.places.remove(&key);
             if let Some((moved, _)) = self.list.get(place) {
-                self.places.insert(*moved, u32::try_from(place).unwrap_or(u32::MAX));
+                self.places
+                    .insert(*moved, u32::try_from(place).unwrap_or(u32::MAX));
             }
         }
         Some(value)
@@ -156,7 +166,11 @@ impl<V> Trie<V> {
             at = self.child_or_insert(at, level);
         }
         let node = self.node_mut(at)?;
-        let subscribers = if is_below { &mut node.below } else { &mut node.here };
+        let subscribers = if is_below {
+            &mut node.below
+        } else {
+            &mut node.here
+        };
         let old = subscribers.insert(key, value);
         self.len += usize::from(old.is_none());
         old
@@ -166,7 +180,11 @@ impl<V> Trie<V> {
     pub fn remove(&mut self, filter: &TopicFilter, key: u32) -> Option<V> {
         let (at, is_below) = self.find(filter)?;
         let node = self.node_mut(at)?;
-        let subscribers = if is_below { &mut node.below } else { &mut node.here };
+        let subscribers = if is_below {
+            &mut node.below
+        } else {
+            &mut node.here
+        };
         let old = subscribers.remove(key)?;
         self.len -= 1;
         self.prune(at);
@@ -179,7 +197,10 @@ impl<V> Trie<V> {
         let (at, is_below) = self.find(filter)?;
         let node = self.node(at)?;
         let subscribers = if is_below { &node.below } else { &node.here };
-        subscribers.list.get(subscribers.find(key)?).map(|(_, value)| value)
+        subscribers
+            .list
+            .get(subscribers.find(key)?)
+            .map(|(_, value)| value)
     }
 
     fn find(&self, filter: &TopicFilter) -> Option<(u32, bool)> {
@@ -230,7 +251,9 @@ impl<V> Trie<V> {
     /// Gives back nodes nobody uses any more.
     fn prune(&mut self, mut at: u32) {
         while at != ROOT {
-            let Some(node) = self.node_mut(at).filter(|node| node.is_unused()) else { return };
+            let Some(node) = self.node_mut(at).filter(|node| node.is_unused()) else {
+                return;
+            };
             let parent = node.parent;
             let level = std::mem::take(&mut node.level);
             self.free.push(at);
@@ -250,11 +273,17 @@ impl<V> Trie<V> {
 
     /// Calls `found` for each subscriber of each filter that matches `topic` (section 4.7).
     pub fn for_each_match(&self, topic: &str, walk: &mut Walk, mut found: impl FnMut(u32, &V)) {
-        let Walk { level: level_nodes, next: next_nodes } = walk;
+        let Walk {
+            level: level_nodes,
+            next: next_nodes,
+        } = walk;
         level_nodes.clear();
         level_nodes.push(ROOT);
         let mut call = |subscribers: &Subscribers<V>| {
-            subscribers.list.iter().for_each(|(key, value)| found(*key, value));
+            subscribers
+                .list
+                .iter()
+                .for_each(|(key, value)| found(*key, value));
         };
         for (depth, level) in topic.split('/').enumerate() {
             // Wildcards in the first level do not match topics that begin with $ [MQTT-4.7.2-1].
@@ -283,7 +312,11 @@ impl<V> Trie<V> {
 /// The levels of a filter without a last `#`, and whether there was one.
 fn split(filter: &TopicFilter) -> (impl Iterator<Item = &str>, bool) {
     let is_below = filter.as_str() == "#" || filter.ends_with("/#");
-    let end = if is_below { filter.len().saturating_sub(2) } else { filter.len() };
+    let end = if is_below {
+        filter.len().saturating_sub(2)
+    } else {
+        filter.len()
+    };
     let text = filter.get(..end).unwrap_or_default();
     let levels = (filter.as_str() != "#").then(|| text.split('/'));
     (levels.into_iter().flatten(), is_below)

@@ -23,7 +23,9 @@ impl Shard {
         if question.topic.starts_with("$SYS/") {
             return false;
         }
-        let Some(client) = self.client(key) else { return false };
+        let Some(client) = self.client(key) else {
+            return false;
+        };
         match client.identity.acl.check_publish(question.topic) {
             Some(is_allowed) => is_allowed,
             None => self.ask(now, key, question),
@@ -31,13 +33,30 @@ impl Shard {
     }
 
     /// Whether the client may subscribe to `filter` (of a shared subscription: the filter behind it).
-    pub(super) fn may_subscribe(&mut self, now: Instant, key: u32, filter: &TopicFilter, qos: QoS) -> bool {
-        let Some(client) = self.client(key) else { return false };
+    pub(super) fn may_subscribe(
+        &mut self,
+        now: Instant,
+        key: u32,
+        filter: &TopicFilter,
+        qos: QoS,
+    ) -> bool {
+        let Some(client) = self.client(key) else {
+            return false;
+        };
         if let Some(is_allowed) = client.identity.acl.check_subscribe(filter) {
             return is_allowed;
         }
         let topic = filter.as_byte_string();
-        self.ask(now, key, &Question { action: AuthorizeAction::Subscribe, topic, qos, retain: false })
+        self.ask(
+            now,
+            key,
+            &Question {
+                action: AuthorizeAction::Subscribe,
+                topic,
+                qos,
+                retain: false,
+            },
+        )
     }
 
     fn ask(&mut self, now: Instant, key: u32, question: &Question<'_>) -> bool {
@@ -45,9 +64,17 @@ impl Shard {
             return false;
         }
         let verdicts = self.limits.verdicts;
-        let Ok(index) = usize::try_from(key) else { return false };
-        let Some(client) = self.clients.get_mut(index) else { return false };
-        let cached = client.identity.verdicts.iter().find(|verdict| verdict.fits(question) && verdict.until > now);
+        let Ok(index) = usize::try_from(key) else {
+            return false;
+        };
+        let Some(client) = self.clients.get_mut(index) else {
+            return false;
+        };
+        let cached = client
+            .identity
+            .verdicts
+            .iter()
+            .find(|verdict| verdict.fits(question) && verdict.until > now);
         if let Some(verdict) = cached {
             return verdict.is_allowed;
         }
@@ -81,8 +108,14 @@ impl Shard {
 
     pub(super) fn denied(&mut self, key: u32, action: &'static str, topic: &ByteString) {
         self.counters.denied += 1;
-        let Some(client) = self.client(key) else { return };
-        let event = BrokerEvent::Denied { client_id: client.id.clone(), action, topic: topic.clone() };
+        let Some(client) = self.client(key) else {
+            return;
+        };
+        let event = BrokerEvent::Denied {
+            client_id: client.id.clone(),
+            action,
+            topic: topic.clone(),
+        };
         self.ports.events.emit(event);
     }
 }

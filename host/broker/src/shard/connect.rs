@@ -4,8 +4,8 @@ use super::client::{Client, Connection, Exchange, Identity, Pending};
 use super::{Action, ConnectionId, Link, Shard, Timer, shard_of};
 use crate::acl::Acl;
 use crate::ports::BrokerEvent;
-use crate::ports::hooks::{Attempt, AuthRequest, AuthStep, Grant};
 use crate::ports::Record;
+use crate::ports::hooks::{Attempt, AuthRequest, AuthStep, Grant};
 use bytes::Bytes;
 use bytestring::ByteString;
 use std::hash::BuildHasher;
@@ -38,13 +38,25 @@ impl Shard {
         let is_assigned = match self.settle_client_id(&mut connect) {
             Ok(is_assigned) => is_assigned,
             Err(text) => {
-                self.refuse(id, &connect.client_id, ReasonCode::ClientIdNotValid, Some(text));
+                self.refuse(
+                    id,
+                    &connect.client_id,
+                    ReasonCode::ClientIdNotValid,
+                    Some(text),
+                );
                 return id;
             }
         };
-        if self.clients.len() >= self.limits.sessions && !self.names.contains_key(&connect.client_id) {
+        if self.clients.len() >= self.limits.sessions
+            && !self.names.contains_key(&connect.client_id)
+        {
             let text = "this broker has no room for another session (limits.sessions)".to_owned();
-            self.refuse(id, &connect.client_id, ReasonCode::QuotaExceeded, Some(text));
+            self.refuse(
+                id,
+                &connect.client_id,
+                ReasonCode::QuotaExceeded,
+                Some(text),
+            );
             return id;
         }
         let attempt = attempt(&link, &connect);
@@ -55,19 +67,26 @@ impl Shard {
             will: connect.will,
             is_assigned,
         };
-        self.timers.set(now + self.limits.authentication, Timer::Authentication(id));
+        self.timers
+            .set(now + self.limits.authentication, Timer::Authentication(id));
         if let Some(connection) = self.connection_mut(id) {
             connection.pending = Some(Box::new(pending));
             connection.asking = true;
         }
-        self.actions.push_back(Action::Authenticate { id, request: AuthRequest::Begin(attempt) });
+        self.actions.push_back(Action::Authenticate {
+            id,
+            request: AuthRequest::Begin(attempt),
+        });
         id
     }
 
     /// Checks or assigns the client id; whether it was assigned.
     fn settle_client_id(&mut self, connect: &mut Connect) -> Result<bool, String> {
         if connect.client_id.len() > self.limits.client_id_bytes {
-            return Err(format!("a client id is at most {} bytes long here", self.limits.client_id_bytes));
+            return Err(format!(
+                "a client id is at most {} bytes long here",
+                self.limits.client_id_bytes
+            ));
         }
         if !connect.client_id.is_empty() {
             return Ok(false);
@@ -99,34 +118,61 @@ impl Shard {
     /// Seconds the session will outlive the connection.
     fn expiry(&self, connect: &Connect) -> u32 {
         if connect.version.is_v5() {
-            return connect.properties.session_expiry.unwrap_or(0).min(self.limits.session_expiry);
+            return connect
+                .properties
+                .session_expiry
+                .unwrap_or(0)
+                .min(self.limits.session_expiry);
         }
-        if connect.clean_start { 0 } else { self.limits.session_expiry_v3 }
+        if connect.clean_start {
+            0
+        } else {
+            self.limits.session_expiry_v3
+        }
     }
 
-    pub(super) fn refuse(&mut self, id: ConnectionId, client_id: &ByteString, reason: ReasonCode, text: Option<String>) {
+    pub(super) fn refuse(
+        &mut self,
+        id: ConnectionId,
+        client_id: &ByteString,
+        reason: ReasonCode,
+        text: Option<String>,
+    ) {
         self.counters.refused += 1;
-        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
         connection.endpoint.refuse(reason, text.as_deref(), None);
         connection.closing = true;
         connection.pending = None;
         connection.exchange = None;
         let peer = connection.link.peer;
         let text = text.unwrap_or_else(|| reason.as_str().to_owned());
-        self.ports.events.emit(BrokerEvent::Refused { client_id: client_id.clone(), peer, reason, text });
+        self.ports.events.emit(BrokerEvent::Refused {
+            client_id: client_id.clone(),
+            peer,
+            reason,
+            text,
+        });
         self.actions.push_back(Action::Close(id));
     }
 
     pub(super) fn authentication_timeout(&mut self, _now: Instant, id: ConnectionId) {
-        let Some(connection) = self.connection(id) else { return };
-        let Some(pending) = &connection.pending else { return };
+        let Some(connection) = self.connection(id) else {
+            return;
+        };
+        let Some(pending) = &connection.pending else {
+            return;
+        };
         let client_id = pending.attempt.client_id.clone();
         let text = "authentication took too long".to_owned();
         self.refuse(id, &client_id, ReasonCode::ServerBusy, Some(text));
     }
 
     pub(super) fn handle_auth_step(&mut self, now: Instant, id: ConnectionId, step: AuthStep) {
-        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
         if !connection.asking || connection.closing {
             return;
         }
@@ -139,8 +185,14 @@ impl Shard {
     }
 
     fn deny(&mut self, now: Instant, id: ConnectionId, reason: ReasonCode, text: Option<String>) {
-        let reason = if reason.is_failure() { reason } else { ReasonCode::NotAuthorized };
-        let Some(connection) = self.connection(id) else { return };
+        let reason = if reason.is_failure() {
+            reason
+        } else {
+            ReasonCode::NotAuthorized
+        };
+        let Some(connection) = self.connection(id) else {
+            return;
+        };
         match &connection.pending {
             Some(pending) => {
                 let client_id = pending.attempt.client_id.clone();
@@ -156,10 +208,18 @@ impl Shard {
     /// Another round, carried by AUTH [MQTT-4.12.0-2].
     fn challenge(&mut self, now: Instant, id: ConnectionId, data: Bytes, state: Bytes) {
         let rounds = self.limits.authentication_rounds;
-        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
         let Some(method) = connection.endpoint.auth_method().cloned() else {
-            let text = "this client cannot answer a challenge: its CONNECT names no authentication method";
-            return self.deny(now, id, ReasonCode::BadAuthenticationMethod, Some(text.to_owned()));
+            let text =
+                "this client cannot answer a challenge: its CONNECT names no authentication method";
+            return self.deny(
+                now,
+                id,
+                ReasonCode::BadAuthenticationMethod,
+                Some(text.to_owned()),
+            );
         };
         let exchange = match (connection.exchange.take(), &connection.pending) {
             (Some(mut exchange), _) => {
@@ -167,7 +227,11 @@ impl Shard {
                 exchange.rounds += 1;
                 exchange
             }
-            (None, Some(pending)) => Box::new(Exchange { attempt: pending.attempt.clone(), state, rounds: 1 }),
+            (None, Some(pending)) => Box::new(Exchange {
+                attempt: pending.attempt.clone(),
+                state,
+                rounds: 1,
+            }),
             (None, None) => return,
         };
         if exchange.rounds > rounds {
@@ -188,12 +252,16 @@ impl Shard {
 
     /// AUTH of the client: the next round, or the beginning of a re-authentication.
     pub(super) fn handle_auth(&mut self, id: ConnectionId, auth: Auth) {
-        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
         if connection.asking {
             return; // the endpoint lets one round through at a time
         }
         let data = auth.data.unwrap_or_default();
-        let Some(exchange) = &mut connection.exchange else { return };
+        let Some(exchange) = &mut connection.exchange else {
+            return;
+        };
         if auth.reason == ReasonCode::ReAuthenticate {
             exchange.rounds = 0;
             exchange.attempt.data.clone_from(&data);
@@ -202,17 +270,30 @@ impl Shard {
         let request = if auth.reason == ReasonCode::ReAuthenticate {
             AuthRequest::Begin(attempt)
         } else {
-            AuthRequest::Proceed { attempt, state: exchange.state.clone(), data }
+            AuthRequest::Proceed {
+                attempt,
+                state: exchange.state.clone(),
+                data,
+            }
         };
         connection.asking = true;
         self.actions.push_back(Action::Authenticate { id, request });
     }
 
     fn allow(&mut self, now: Instant, id: ConnectionId, grant: &Grant) {
-        let Some(connection) = self.connection(id) else { return };
-        let known = connection.pending.as_ref().map(|pending| pending.attempt.clone());
-        let Some(attempt) = known.or_else(|| connection.exchange.as_ref().map(|exchange| exchange.attempt.clone()))
-        else {
+        let Some(connection) = self.connection(id) else {
+            return;
+        };
+        let known = connection
+            .pending
+            .as_ref()
+            .map(|pending| pending.attempt.clone());
+        let Some(attempt) = known.or_else(|| {
+            connection
+                .exchange
+                .as_ref()
+                .map(|exchange| exchange.attempt.clone())
+        }) else {
             return;
         };
         let acl = match Acl::compile(grant, &attempt.client_id) {
@@ -232,7 +313,9 @@ impl Shard {
         if let Some(at) = ends {
             self.timers.set(at, Timer::Grant(id));
         }
-        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
         connection.grant_ends = ends;
         match connection.pending.take() {
             Some(pending) => self.accept(now, id, *pending, identity),
@@ -241,7 +324,9 @@ impl Shard {
     }
 
     fn reauthenticated(&mut self, id: ConnectionId, identity: Identity) {
-        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
         let method = connection.endpoint.auth_method().cloned();
         connection.endpoint.auth(Auth {
             reason: ReasonCode::Success,
@@ -263,7 +348,9 @@ impl Shard {
         let key = self.take_over(now, &client_id, pending.clean_start);
         let session_present = key.is_some();
         let key = key.unwrap_or_else(|| self.add_client(&client_id));
-        let Some(client) = self.client_mut(key) else { return };
+        let Some(client) = self.client_mut(key) else {
+            return;
+        };
         let session = client.session.take().unwrap_or_else(Session::new);
         client.connection = Some(id);
         client.absence = 0;
@@ -276,20 +363,31 @@ impl Shard {
             self.set_member_online(key, index, true);
         }
         if asked > 0 {
-            self.append(Record::Session { client_id: &client_id, expiry: asked });
+            self.append(Record::Session {
+                client_id: &client_id,
+                expiry: asked,
+            });
         }
-        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
         connection.client = Some(key);
         if connection.endpoint.auth_method().is_some() && connection.exchange.is_none() {
             // Kept for re-authentication [MQTT-4.12.1-1].
-            connection.exchange = Some(Box::new(Exchange { attempt: pending.attempt, state: Bytes::new(), rounds: 0 }));
+            connection.exchange = Some(Box::new(Exchange {
+                attempt: pending.attempt,
+                state: Bytes::new(),
+                rounds: 0,
+            }));
         }
         let properties = ConnackProperties {
             assigned_client_id: pending.is_assigned.then(|| client_id.clone()), // [MQTT-3.2.2-16]
             session_expiry: Some(asked).filter(|_| asked < u32::MAX), // [MQTT-3.2.2-...] what is in force
             ..ConnackProperties::default()
         };
-        connection.endpoint.accept(now, session, session_present, properties);
+        connection
+            .endpoint
+            .accept(now, session, session_present, properties);
         let event = BrokerEvent::Connected {
             client_id,
             username,
@@ -309,11 +407,21 @@ impl Shard {
     }
 
     /// Ends an older connection of the same client [MQTT-3.1.4-3]; the session that remains.
-    fn take_over(&mut self, now: Instant, client_id: &ByteString, clean_start: bool) -> Option<u32> {
+    fn take_over(
+        &mut self,
+        now: Instant,
+        client_id: &ByteString,
+        clean_start: bool,
+    ) -> Option<u32> {
         let key = self.names.get(client_id).copied()?;
         if let Some(older) = self.client(key)?.connection {
             self.counters.takeovers += 1;
-            self.end_connection(now, older, ReasonCode::SessionTakenOver, "another connection uses this client id");
+            self.end_connection(
+                now,
+                older,
+                ReasonCode::SessionTakenOver,
+                "another connection uses this client id",
+            );
         }
         if clean_start && self.names.contains_key(client_id) {
             self.end_session(now, key); // [MQTT-3.1.2-4]
@@ -335,7 +443,11 @@ fn attempt(link: &Link, connect: &Connect) -> Attempt {
         username: connect.username.clone(),
         password: connect.password.clone(),
         method: connect.properties.authentication_method.clone(),
-        data: connect.properties.authentication_data.clone().unwrap_or_default(),
+        data: connect
+            .properties
+            .authentication_data
+            .clone()
+            .unwrap_or_default(),
         peer: link.peer,
         listener: link.listener.clone(),
         transport: link.transport,

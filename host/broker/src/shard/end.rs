@@ -24,8 +24,16 @@ impl Shard {
     }
 
     /// Ends a connection from this side: DISCONNECT with a reason (MQTT 5), then close.
-    pub(super) fn end_connection(&mut self, now: Instant, id: ConnectionId, reason: ReasonCode, text: &str) {
-        let Some(connection) = self.connection_mut(id) else { return };
+    pub(super) fn end_connection(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        reason: ReasonCode,
+        text: &str,
+    ) {
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
         if connection.closing {
             return;
         }
@@ -37,24 +45,42 @@ impl Shard {
     }
 
     /// Parts a connection from its client: the session comes back, the will and the expiry begin.
-    pub(super) fn detach(&mut self, now: Instant, id: ConnectionId, reason: ReasonCode, text: &str) {
-        let Some(connection) = self.connection_mut(id) else { return };
-        let Some(key) = connection.client.take() else { return };
+    pub(super) fn detach(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        reason: ReasonCode,
+        text: &str,
+    ) {
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
+        let Some(key) = connection.client.take() else {
+            return;
+        };
         let session = connection.endpoint.take_session();
         self.absences += 1;
         let absence = self.absences;
         self.counters.connections -= 1;
-        let Some(client) = self.client_mut(key) else { return };
+        let Some(client) = self.client_mut(key) else {
+            return;
+        };
         client.session = session;
         client.connection = None;
         client.absence = absence;
         let (expiry, members) = (client.expiry, client.shared.len());
         let dropped = client.outbox.drop_qos0();
-        client.feeds.retain(|feed| feed.subscription.options.qos > QoS::AtMostOnce);
+        client
+            .feeds
+            .retain(|feed| feed.subscription.options.qos > QoS::AtMostOnce);
         let delay = client.will.as_ref().map(|will| will.delay);
         let client_id = client.id.clone();
         self.counters.dropped_offline += dropped;
-        self.ports.events.emit(BrokerEvent::Disconnected { client_id, reason, text: text.to_owned() });
+        self.ports.events.emit(BrokerEvent::Disconnected {
+            client_id,
+            reason,
+            text: text.to_owned(),
+        });
         for index in 0..members {
             self.set_member_online(key, index, false);
         }
@@ -68,17 +94,30 @@ impl Shard {
                 // The will waits for its delay or for the end of the session, whichever is first
                 // [MQTT-3.1.3-9]; the end of the session publishes it too.
                 let at = now + Duration::from_secs(u64::from(seconds));
-                self.timers.set(at, Timer::Will { client: key, absence });
+                self.timers.set(
+                    at,
+                    Timer::Will {
+                        client: key,
+                        absence,
+                    },
+                );
             }
         }
         if expiry < u32::MAX {
             let at = now + Duration::from_secs(u64::from(expiry));
-            self.timers.set(at, Timer::SessionEnd { client: key, absence });
+            self.timers.set(
+                at,
+                Timer::SessionEnd {
+                    client: key,
+                    absence,
+                },
+            );
         }
     }
 
     fn is_absent(&self, key: u32, absence: u64) -> bool {
-        self.client(key).is_some_and(|client| client.connection.is_none() && client.absence == absence)
+        self.client(key)
+            .is_some_and(|client| client.connection.is_none() && client.absence == absence)
     }
 
     pub(super) fn will_due(&mut self, now: Instant, key: u32, absence: u64) {
@@ -94,8 +133,12 @@ impl Shard {
     }
 
     fn publish_will(&mut self, now: Instant, key: u32) {
-        let Some(client) = self.client_mut(key) else { return };
-        let Some(will) = client.will.take() else { return }; // published once [MQTT-3.1.2-10]
+        let Some(client) = self.client_mut(key) else {
+            return;
+        };
+        let Some(will) = client.will.take() else {
+            return;
+        }; // published once [MQTT-3.1.2-10]
         let publisher = client.id.clone();
         let question = Question {
             action: AuthorizeAction::Will,
@@ -115,7 +158,9 @@ impl Shard {
     /// Ends a session for good: will, subscriptions, and what it owed through shared groups.
     pub(super) fn end_session(&mut self, now: Instant, key: u32) {
         self.publish_will(now, key);
-        let Some(client) = self.client_mut(key) else { return };
+        let Some(client) = self.client_mut(key) else {
+            return;
+        };
         debug_assert!(client.connection.is_none(), "a session in use was ended");
         let plain = std::mem::take(&mut client.plain);
         let shared = std::mem::take(&mut client.shared);
@@ -125,21 +170,34 @@ impl Shard {
         for part in &shared {
             self.remove_shared(key, &shared_filter(&part.key), false);
         }
-        let Ok(index) = usize::try_from(key) else { return };
-        let Some(mut client) = self.clients.try_remove(index) else { return };
+        let Ok(index) = usize::try_from(key) else {
+            return;
+        };
+        let Some(mut client) = self.clients.try_remove(index) else {
+            return;
+        };
         self.names.remove(&client.id);
         if client.expiry > 0 {
-            self.append(Record::SessionEnded { client_id: &client.id });
+            self.append(Record::SessionEnded {
+                client_id: &client.id,
+            });
         }
-        let inflight = client.session.take().map(|session| session.into_deliveries());
+        let inflight = client
+            .session
+            .take()
+            .map(|session| session.into_deliveries());
         for delivery in inflight.into_iter().flatten().chain(client.outbox.drain()) {
             self.redeliver(now, &delivery);
         }
-        self.ports.events.emit(BrokerEvent::SessionEnded { client_id: client.id });
+        self.ports.events.emit(BrokerEvent::SessionEnded {
+            client_id: client.id,
+        });
     }
 
     pub(super) fn check_keep_alive(&mut self, now: Instant, id: ConnectionId) {
-        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
         match connection.endpoint.handle_timeout(now) {
             Ok(()) => {
                 if let Some(at) = connection.endpoint.poll_timeout() {
@@ -151,14 +209,26 @@ impl Shard {
     }
 
     pub(super) fn grant_ended(&mut self, now: Instant, id: ConnectionId) {
-        let ends = self.connection(id).and_then(|connection| connection.grant_ends);
+        let ends = self
+            .connection(id)
+            .and_then(|connection| connection.grant_ends);
         if ends.is_some_and(|at| at <= now) {
-            self.end_connection(now, id, ReasonCode::MaximumConnectTime, "the grant of this client ended");
+            self.end_connection(
+                now,
+                id,
+                ReasonCode::MaximumConnectTime,
+                "the grant of this client ended",
+            );
         }
     }
 }
 
-fn will_message(will: Will, publisher: bytestring::ByteString, now: Instant, received_ms: u64) -> Message {
+fn will_message(
+    will: Will,
+    publisher: bytestring::ByteString,
+    now: Instant,
+    received_ms: u64,
+) -> Message {
     let expires_at = will
         .properties
         .message_expiry

@@ -20,7 +20,10 @@ pub(super) struct Answer {
 
 impl Answer {
     fn code(reason: ReasonCode) -> Self {
-        Self { reason: Some(reason), text: None }
+        Self {
+            reason: Some(reason),
+            text: None,
+        }
     }
 }
 
@@ -29,7 +32,9 @@ impl Shard {
     pub fn receive(&mut self, now: Instant, id: ConnectionId, input: &mut BytesMut) -> Flow {
         loop {
             let is_congested = self.congested != 0;
-            let Some(connection) = self.connection_mut(id) else { return Flow::Close };
+            let Some(connection) = self.connection_mut(id) else {
+                return Flow::Close;
+            };
             if connection.closing {
                 return Flow::Close;
             }
@@ -52,10 +57,17 @@ impl Shard {
                 }
             }
         }
-        if self.connection(id).is_some_and(|connection| connection.endpoint.has_pending()) {
+        if self
+            .connection(id)
+            .is_some_and(|connection| connection.endpoint.has_pending())
+        {
             self.wake(id);
         }
-        if self.congested != 0 { Flow::Pause } else { Flow::Continue }
+        if self.congested != 0 {
+            Flow::Pause
+        } else {
+            Flow::Continue
+        }
     }
 
     fn handle_event(&mut self, now: Instant, id: ConnectionId, event: Event) {
@@ -85,7 +97,9 @@ impl Shard {
 
     fn handle_publish(&mut self, now: Instant, id: ConnectionId, publish: Publish) {
         self.counters.received += 1;
-        let Some(key) = self.connection(id).and_then(|connection| connection.client) else { return };
+        let Some(key) = self.connection(id).and_then(|connection| connection.client) else {
+            return;
+        };
         let (qos, packet_id) = (publish.qos, publish.packet_id);
         let before = self.position;
         let answer = self.take_publish(now, id, key, publish);
@@ -102,21 +116,41 @@ impl Shard {
         let position = self.position;
         if position > before && position > self.ports.store.stored() || !self.owed.is_empty() {
             // Acknowledged when it is stored, in order [MQTT-4.6.0-2].
-            self.owed.push_back(Owed { position, connection: id, packet_id, qos, reason, text: answer.text });
+            self.owed.push_back(Owed {
+                position,
+                connection: id,
+                packet_id,
+                qos,
+                reason,
+                text: answer.text,
+            });
             return;
         }
         if let Some(connection) = self.connection_mut(id) {
-            connection.endpoint.acknowledge(packet_id, qos, reason, answer.text.as_deref());
+            connection
+                .endpoint
+                .acknowledge(packet_id, qos, reason, answer.text.as_deref());
         }
     }
 
     fn append_received(&mut self, key: u32, packet_id: u16) {
-        let Some(client) = self.client(key).filter(|client| client.expiry > 0) else { return };
+        let Some(client) = self.client(key).filter(|client| client.expiry > 0) else {
+            return;
+        };
         let client_id = client.id.clone();
-        self.append(Record::Received { client_id: &client_id, packet_id });
+        self.append(Record::Received {
+            client_id: &client_id,
+            packet_id,
+        });
     }
 
-    fn take_publish(&mut self, now: Instant, id: ConnectionId, key: u32, publish: Publish) -> Answer {
+    fn take_publish(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        key: u32,
+        publish: Publish,
+    ) -> Answer {
         let Ok(topic) = TopicName::new(publish.topic.clone()) else {
             return Answer::code(ReasonCode::TopicNameInvalid); // the codec has refused it already
         };
@@ -131,14 +165,22 @@ impl Shard {
             // MQTT 5 is told [MQTT-3.3.5-2]; before it the message is acknowledged and dropped.
             return Answer::code(ReasonCode::NotAuthorized);
         }
-        let Some(client) = self.client(key) else { return Answer::code(ReasonCode::UnspecifiedError) };
+        let Some(client) = self.client(key) else {
+            return Answer::code(ReasonCode::UnspecifiedError);
+        };
         let received_ms = self.clock.unix_ms(now);
         let message = Message::from_publish(publish, topic, client.id.clone(), now, received_ms);
         self.ingest(now, key, id.number(), Arc::new(message))
     }
 
     /// Chains, retain, route: from an authorized message to what its publisher is told.
-    pub(super) fn ingest(&mut self, now: Instant, key: u32, session: u64, message: Arc<Message>) -> Answer {
+    pub(super) fn ingest(
+        &mut self,
+        now: Instant,
+        key: u32,
+        session: u64,
+        message: Arc<Message>,
+    ) -> Answer {
         let run = self.run_chains(key, session, &message);
         let has_emissions = !run.emissions.is_empty();
         let answer = match run.outcome {
@@ -149,11 +191,18 @@ impl Shard {
                 for part in &parts {
                     worst = worst.max(self.take(now, part));
                 }
-                if worst.is_failure() { worst } else { ReasonCode::Success }
+                if worst.is_failure() {
+                    worst
+                } else {
+                    ReasonCode::Success
+                }
             }
             ChainOutcome::Refused { reason, text } => {
                 self.counters.chained_away += 1;
-                return Answer { reason: Some(reason), text };
+                return Answer {
+                    reason: Some(reason),
+                    text,
+                };
             }
             ChainOutcome::Consumed => {
                 self.counters.chained_away += 1;
@@ -161,26 +210,39 @@ impl Shard {
             }
             ChainOutcome::Withheld => {
                 self.counters.chained_away += 1;
-                return Answer { reason: None, text: None };
+                return Answer {
+                    reason: None,
+                    text: None,
+                };
             }
         };
         for emission in &run.emissions {
             self.take(now, emission);
         }
         let consumed = has_emissions && answer == ReasonCode::NoMatchingSubscribers;
-        Answer::code(if consumed { ReasonCode::Success } else { answer })
+        Answer::code(if consumed {
+            ReasonCode::Success
+        } else {
+            answer
+        })
     }
 
     fn run_chains(&mut self, key: u32, session: u64, message: &Arc<Message>) -> ChainRun {
-        let Ok(index) = usize::try_from(key) else { return ChainRun::untouched() };
-        let Some(client) = self.clients.get(index) else { return ChainRun::untouched() };
+        let Ok(index) = usize::try_from(key) else {
+            return ChainRun::untouched();
+        };
+        let Some(client) = self.clients.get(index) else {
+            return ChainRun::untouched();
+        };
         let publisher = Publisher {
             client_id: &client.id,
             username: client.identity.username.as_deref(),
             attributes: &client.identity.attributes,
             session,
         };
-        self.ports.chains.run(self.ports.hooks.as_mut(), publisher, message)
+        self.ports
+            .chains
+            .run(self.ports.hooks.as_mut(), publisher, message)
     }
 
     /// Retains and routes one message.
@@ -188,17 +250,26 @@ impl Shard {
         if message.hops > self.limits.hops {
             self.counters.dropped_loop += 1;
             let client_id = message.publisher.clone();
-            self.ports.events.emit(BrokerEvent::Dropped { client_id, cause: "loop" });
+            self.ports.events.emit(BrokerEvent::Dropped {
+                client_id,
+                cause: "loop",
+            });
             return ReasonCode::Success;
         }
         if self.retain(now, message).is_err() {
             return ReasonCode::QuotaExceeded;
         }
-        if self.route(now, message) { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers }
+        if self.route(now, message) {
+            ReasonCode::Success
+        } else {
+            ReasonCode::NoMatchingSubscribers
+        }
     }
 
     fn handle_disconnect(&mut self, now: Instant, id: ConnectionId, disconnect: &Disconnect) {
-        let Some(key) = self.connection(id).and_then(|connection| connection.client) else { return };
+        let Some(key) = self.connection(id).and_then(|connection| connection.client) else {
+            return;
+        };
         let longest = self.limits.session_expiry;
         if let Some(client) = self.client_mut(key) {
             if disconnect.reason == ReasonCode::Success {

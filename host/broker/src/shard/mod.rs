@@ -18,6 +18,8 @@ mod outbox;
 mod report;
 mod route;
 mod subscribe;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 pub use counters::Counters;
@@ -143,6 +145,10 @@ pub enum CloseCause {
 }
 
 /// What the shard wants done.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "taken from a queue one by one, mostly Wake"
+)]
 pub enum Action {
     /// Something waits to be written: call [`Shard::transmit`]. Given once until it is called.
     Wake(ConnectionId),
@@ -166,6 +172,9 @@ pub enum Action {
     },
 }
 
+/// A question of the control plane.
+pub type Question = Box<dyn FnOnce(&mut Shard, Instant) + Send>;
+
 /// From shard to shard, and from outside into one.
 pub enum Mail {
     /// A message for subscribers of the receiving shard.
@@ -180,7 +189,7 @@ pub enum Mail {
     /// A message of the broker itself, of a plugin or the API: retained and routed, no hooks.
     Inject(Box<Message>),
     /// A question of the control plane, run on the shard's thread.
-    Inspect(Box<dyn FnOnce(&mut Shard, Instant) + Send>),
+    Inspect(Question),
 }
 
 /// An acknowledgement that waits for its record.
@@ -309,7 +318,11 @@ impl Shard {
     /// Mail of another shard or of the control plane.
     pub fn handle_mail(&mut self, now: Instant, mail: Mail) {
         match mail {
-            Mail::Publish { message, groups, plain } => {
+            Mail::Publish {
+                message,
+                groups,
+                plain,
+            } => {
                 if plain {
                     self.deliver_local(now, &message);
                 }
@@ -357,36 +370,58 @@ impl Shard {
     #[must_use]
     pub fn counters(&self) -> Counters {
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-        Counters { sessions: count(self.clients.len()), ..self.counters }
+        Counters {
+            sessions: count(self.clients.len()),
+            ..self.counters
+        }
     }
 
     /// Client ids of this shard with whether each is connected, for the control plane.
     pub fn clients(&self) -> impl Iterator<Item = (&ByteString, bool)> {
-        self.clients.iter().map(|(_, client)| (&client.id, client.connection.is_some()))
+        self.clients
+            .iter()
+            .map(|(_, client)| (&client.id, client.connection.is_some()))
     }
 
     /// Disconnects a client with a reason; false if it is not connected.
     pub fn disconnect_client(&mut self, now: Instant, client_id: &str, reason: ReasonCode) -> bool {
-        let Some(key) = self.names.get(client_id).copied() else { return false };
-        let Some(id) = self.client(key).and_then(|client| client.connection) else { return false };
+        let Some(key) = self.names.get(client_id).copied() else {
+            return false;
+        };
+        let Some(id) = self.client(key).and_then(|client| client.connection) else {
+            return false;
+        };
         self.end_connection(now, id, reason, "disconnected by the operator");
         true
     }
 
     /// Disconnects everybody: the node shuts down (0x8B).
     pub fn shut_down(&mut self, now: Instant) {
-        let ids: Vec<_> = self.connections.iter().map(|(_, connection)| connection.id).collect();
+        let ids: Vec<_> = self
+            .connections
+            .iter()
+            .map(|(_, connection)| connection.id)
+            .collect();
         for id in ids {
-            self.end_connection(now, id, ReasonCode::ServerShuttingDown, "the broker shuts down");
+            self.end_connection(
+                now,
+                id,
+                ReasonCode::ServerShuttingDown,
+                "the broker shuts down",
+            );
         }
     }
 
     fn connection(&self, id: ConnectionId) -> Option<&Connection> {
-        self.connections.get(id.index()).filter(|connection| connection.id == id)
+        self.connections
+            .get(id.index())
+            .filter(|connection| connection.id == id)
     }
 
     fn connection_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
-        self.connections.get_mut(id.index()).filter(|connection| connection.id == id)
+        self.connections
+            .get_mut(id.index())
+            .filter(|connection| connection.id == id)
     }
 
     fn client(&self, key: u32) -> Option<&Client> {
@@ -399,7 +434,9 @@ impl Shard {
 
     /// Asks the driver to transmit, once.
     fn wake(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
         if !connection.woken {
             connection.woken = true;
             self.actions.push_back(Action::Wake(id));
@@ -409,10 +446,21 @@ impl Shard {
     /// Sends the acknowledgements whose records are stored by now [MQTT-4.3.2-4].
     fn settle_owed(&mut self) {
         let stored = self.ports.store.stored();
-        while self.owed.front().is_some_and(|owed| owed.position <= stored) {
-            let Some(owed) = self.owed.pop_front() else { return };
+        while self
+            .owed
+            .front()
+            .is_some_and(|owed| owed.position <= stored)
+        {
+            let Some(owed) = self.owed.pop_front() else {
+                return;
+            };
             if let Some(connection) = self.connection_mut(owed.connection) {
-                connection.endpoint.acknowledge(owed.packet_id, owed.qos, owed.reason, owed.text.as_deref());
+                connection.endpoint.acknowledge(
+                    owed.packet_id,
+                    owed.qos,
+                    owed.reason,
+                    owed.text.as_deref(),
+                );
                 self.wake(owed.connection);
             }
         }
@@ -421,7 +469,10 @@ impl Shard {
 
 impl std::fmt::Debug for Shard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shard").field("id", &self.id).field("counters", &self.counters).finish_non_exhaustive()
+        f.debug_struct("Shard")
+            .field("id", &self.id)
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
     }
 }
 

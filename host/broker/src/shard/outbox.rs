@@ -21,7 +21,8 @@ fn cost(delivery: &Delivery) -> usize {
 impl Outbox {
     /// Whether one more of this size fits.
     pub(super) fn has_room(&self, delivery: &Delivery, messages: usize, bytes: usize) -> bool {
-        self.queue.len() < messages && (self.queue.is_empty() || self.bytes + cost(delivery) <= bytes)
+        self.queue.len() < messages
+            && (self.queue.is_empty() || self.bytes + cost(delivery) <= bytes)
     }
 
     pub(super) fn push(&mut self, delivery: Delivery) {
@@ -57,9 +58,5 @@ impl Outbox {
 
     pub(super) fn len(&self) -> usize {
         self.queue.len()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
     }
 }

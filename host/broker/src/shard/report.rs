@@ -32,9 +32,14 @@ impl Shard {
         let mut topics = sys_topics(&counters);
         topics.push(("uptime", uptime.to_string()));
         topics.push(("retained messages/count", retained.to_string()));
-        topics.push(("version", concat!("WitMQ ", env!("CARGO_PKG_VERSION")).to_owned()));
+        topics.push((
+            "version",
+            concat!("WitMQ ", env!("CARGO_PKG_VERSION")).to_owned(),
+        ));
         for (name, text) in topics {
-            let Ok(topic) = TopicName::new(format!("$SYS/broker/{name}")) else { continue };
+            let Ok(topic) = TopicName::new(format!("$SYS/broker/{name}")) else {
+                continue;
+            };
             let message = Message {
                 topic,
                 payload: Bytes::from(text),

@@ -22,7 +22,12 @@ pub(super) struct Hit {
 
 impl Hit {
     fn new(client: u32, subscription: &Subscription) -> Self {
-        let mut hit = Self { client, qos: QoS::AtMostOnce, retain_as_published: false, ids: Vec::new() };
+        let mut hit = Self {
+            client,
+            qos: QoS::AtMostOnce,
+            retain_as_published: false,
+            ids: Vec::new(),
+        };
         hit.merge(subscription);
         hit
     }
@@ -37,7 +42,11 @@ impl Hit {
 
 impl Shard {
     /// Keeps or clears the retained message of the topic, if RETAIN is set.
-    pub(super) fn retain(&mut self, now: Instant, message: &Arc<Message>) -> Result<(), RetainedError> {
+    pub(super) fn retain(
+        &mut self,
+        now: Instant,
+        message: &Arc<Message>,
+    ) -> Result<(), RetainedError> {
         if !message.retain {
             return Ok(());
         }
@@ -46,7 +55,10 @@ impl Shard {
             return Err(error);
         }
         let kept = (!message.payload.is_empty()).then_some(message); // [MQTT-3.3.1-6]
-        self.append(Record::Retained { topic: &message.topic, message: kept });
+        self.append(Record::Retained {
+            topic: &message.topic,
+            message: kept,
+        });
         Ok(())
     }
 
@@ -54,10 +66,16 @@ impl Shard {
     pub(super) fn route(&mut self, now: Instant, message: &Arc<Message>) -> bool {
         self.epoch += 1;
         let turn = self.epoch;
-        let matches = self.shared.interest.lookup(&message.topic, &mut self.interest);
+        let matches = self
+            .shared
+            .interest
+            .lookup(&message.topic, &mut self.interest);
         let shards = matches.shards;
-        let picks: Vec<(ShardId, Arc<GroupKey>)> =
-            matches.groups.iter().filter_map(|group| pick(group, turn)).collect();
+        let picks: Vec<(ShardId, Arc<GroupKey>)> = matches
+            .groups
+            .iter()
+            .filter_map(|group| pick(group, turn))
+            .collect();
         let mut is_wanted = shards != 0;
         let here = self.id;
         let mut remote = shards & !bit(here);
@@ -79,10 +97,27 @@ impl Shard {
         is_wanted
     }
 
-    fn mail_all(&mut self, remote: u64, plain: u64, picks: &[(ShardId, Arc<GroupKey>)], message: &Arc<Message>) {
-        for shard in (0..self.shards).map(ShardId).filter(|shard| remote & bit(*shard) != 0) {
-            let groups = picks.iter().filter(|(to, _)| *to == shard).map(|(_, key)| key.clone()).collect();
-            let mail = Mail::Publish { message: message.clone(), groups, plain: plain & bit(shard) != 0 };
+    fn mail_all(
+        &mut self,
+        remote: u64,
+        plain: u64,
+        picks: &[(ShardId, Arc<GroupKey>)],
+        message: &Arc<Message>,
+    ) {
+        for shard in (0..self.shards)
+            .map(ShardId)
+            .filter(|shard| remote & bit(*shard) != 0)
+        {
+            let groups = picks
+                .iter()
+                .filter(|(to, _)| *to == shard)
+                .map(|(_, key)| key.clone())
+                .collect();
+            let mail = Mail::Publish {
+                message: message.clone(),
+                groups,
+                plain: plain & bit(shard) != 0,
+            };
             self.counters.mailed += 1;
             self.actions.push_back(Action::Mail { to: shard, mail });
         }
@@ -94,20 +129,26 @@ impl Shard {
         let epoch = self.epoch;
         let mut hits = std::mem::take(&mut self.hits);
         let clients = &mut self.clients;
-        self.trie.for_each_match(&message.topic, &mut self.walk, |key, subscription| {
-            let Some(client) = usize::try_from(key).ok().and_then(|index| clients.get_mut(index)) else { return };
-            if subscription.options.no_local && client.id == message.publisher {
-                return; // [MQTT-3.8.3-3]
-            }
-            let (seen, index) = client.mark;
-            match hits.get_mut(index) {
-                Some(hit) if seen == epoch => hit.merge(subscription),
-                _ => {
-                    client.mark = (epoch, hits.len());
-                    hits.push(Hit::new(key, subscription));
+        self.trie
+            .for_each_match(&message.topic, &mut self.walk, |key, subscription| {
+                let Some(client) = usize::try_from(key)
+                    .ok()
+                    .and_then(|index| clients.get_mut(index))
+                else {
+                    return;
+                };
+                if subscription.options.no_local && client.id == message.publisher {
+                    return; // [MQTT-3.8.3-3]
                 }
-            }
-        });
+                let (seen, index) = client.mark;
+                match hits.get_mut(index) {
+                    Some(hit) if seen == epoch => hit.merge(subscription),
+                    _ => {
+                        client.mark = (epoch, hits.len());
+                        hits.push(Hit::new(key, subscription));
+                    }
+                }
+            });
         for hit in hits.drain(..) {
             let delivery = Delivery {
                 message: message.clone(),
@@ -126,20 +167,34 @@ impl Shard {
     pub(super) fn deliver_group(&mut self, now: Instant, key: &GroupKey, message: &Arc<Message>) {
         let clients = &self.clients;
         let limits = &self.limits;
-        let find = |member: u32| usize::try_from(member).ok().and_then(|index| clients.get(index));
-        let has_room = |member: u32| find(member).is_some_and(|client| client.outbox.len() < limits.outbox_messages);
-        let is_online = |member: u32| find(member).is_some_and(|client| client.connection.is_some());
-        let keeps = |member: u32| message.qos > QoS::AtMostOnce && find(member).is_some_and(|c| c.expiry > 0);
+        let find = |member: u32| {
+            usize::try_from(member)
+                .ok()
+                .and_then(|index| clients.get(index))
+        };
+        let has_room = |member: u32| {
+            find(member).is_some_and(|client| client.outbox.len() < limits.outbox_messages)
+        };
+        let is_online =
+            |member: u32| find(member).is_some_and(|client| client.connection.is_some());
+        let keeps = |member: u32| {
+            message.qos > QoS::AtMostOnce && find(member).is_some_and(|c| c.expiry > 0)
+        };
         let chosen = self
             .groups
             .next(key, |member| is_online(member) && has_room(member))
-            .or_else(|| self.groups.next(key, |member| keeps(member) && has_room(member)))
+            .or_else(|| {
+                self.groups
+                    .next(key, |member| keeps(member) && has_room(member))
+            })
             .or_else(|| self.groups.next(key, is_online));
         let Some(member) = chosen else {
             self.counters.dropped_offline += 1;
             return;
         };
-        let Some(part) = self.client(member).and_then(|client| client.shared.iter().find(|part| *part.key == *key))
+        let Some(part) = self
+            .client(member)
+            .and_then(|client| client.shared.iter().find(|part| *part.key == *key))
         else {
             return;
         };
@@ -150,17 +205,31 @@ impl Shard {
     /// A message that a member of a shared group can no longer take goes to another member.
     pub(super) fn redeliver(&mut self, now: Instant, delivery: &Delivery) {
         let Some(name) = &delivery.group else { return };
-        let Ok(filter) = TopicFilter::new(name.1.clone()) else { return };
-        let key = GroupKey { group: name.0.clone(), filter };
+        let Ok(filter) = TopicFilter::new(name.1.clone()) else {
+            return;
+        };
+        let key = GroupKey {
+            group: name.0.clone(),
+            filter,
+        };
         self.epoch += 1;
         let turn = self.epoch;
-        let matches = self.shared.interest.lookup(&delivery.message.topic, &mut self.interest);
+        let matches = self
+            .shared
+            .interest
+            .lookup(&delivery.message.topic, &mut self.interest);
         let group = matches.groups.iter().find(|group| *group.key == key);
-        let Some((shard, key)) = group.and_then(|group| pick(group, turn)) else { return };
+        let Some((shard, key)) = group.and_then(|group| pick(group, turn)) else {
+            return;
+        };
         if shard == self.id {
             return self.deliver_group(now, &key, &delivery.message);
         }
-        let mail = Mail::Publish { message: delivery.message.clone(), groups: vec![key], plain: false };
+        let mail = Mail::Publish {
+            message: delivery.message.clone(),
+            groups: vec![key],
+            plain: false,
+        };
         self.actions.push_back(Action::Mail { to: shard, mail });
     }
 }
@@ -178,9 +247,19 @@ fn group_delivery(part: &Membership, message: &Arc<Message>) -> Delivery {
 
 /// The shard whose turn it is in a group, weighted by members online (by all members if none is).
 fn pick(group: &GroupMatch, turn: u64) -> Option<(ShardId, Arc<GroupKey>)> {
-    let online: u64 = group.members.iter().map(|(_, online, _)| u64::from(*online)).sum();
-    let weight = |online_here: u32, all_here: u32| u64::from(if online > 0 { online_here } else { all_here });
-    let total: u64 = group.members.iter().map(|(_, online, all)| weight(*online, *all)).sum();
+    let online: u64 = group
+        .members
+        .iter()
+        .map(|(_, online, _)| u64::from(*online))
+        .sum();
+    let weight = |online_here: u32, all_here: u32| {
+        u64::from(if online > 0 { online_here } else { all_here })
+    };
+    let total: u64 = group
+        .members
+        .iter()
+        .map(|(_, online, all)| weight(*online, *all))
+        .sum();
     let mut place = turn.checked_rem(total)?;
     for (shard, online, all) in &group.members {
         let weight = weight(*online, *all);

@@ -7,19 +7,30 @@ use crate::router::interest::GroupKey;
 use bytestring::ByteString;
 use std::sync::Arc;
 use std::time::Instant;
-use witmq_proto::packet::{QoS, RetainHandling, Suback, Subscribe, SubscribeFilter, Unsuback, Unsubscribe};
+use witmq_proto::packet::{
+    QoS, RetainHandling, Suback, Subscribe, SubscribeFilter, Unsuback, Unsubscribe,
+};
 use witmq_proto::topic::{Filter, SharedFilter};
 use witmq_proto::{ReasonCode, TopicFilter};
 
 impl Shard {
-    pub(super) fn handle_subscribe(&mut self, now: Instant, id: ConnectionId, subscribe: &Subscribe) {
-        let Some(key) = self.connection(id).and_then(|connection| connection.client) else { return };
+    pub(super) fn handle_subscribe(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        subscribe: &Subscribe,
+    ) {
+        let Some(key) = self.connection(id).and_then(|connection| connection.client) else {
+            return;
+        };
         let reasons = subscribe
             .filters
             .iter()
             .map(|wanted| self.subscribe_one(now, key, wanted, subscribe.subscription_id))
             .collect(); // [MQTT-3.8.4-6]: one code per filter, in order
-        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
         connection.endpoint.suback(Suback {
             packet_id: subscribe.packet_id,
             reasons,
@@ -29,7 +40,13 @@ impl Shard {
         self.wake(id);
     }
 
-    fn subscribe_one(&mut self, now: Instant, key: u32, wanted: &SubscribeFilter, id: Option<u32>) -> ReasonCode {
+    fn subscribe_one(
+        &mut self,
+        now: Instant,
+        key: u32,
+        wanted: &SubscribeFilter,
+        id: Option<u32>,
+    ) -> ReasonCode {
         let Ok(filter) = Filter::parse(&wanted.filter) else {
             return ReasonCode::TopicFilterInvalid; // it fails alone, the others go on
         };
@@ -38,7 +55,9 @@ impl Shard {
             return ReasonCode::NotAuthorized;
         }
         let subscriptions = self.limits.subscriptions;
-        let Some(client) = self.client(key) else { return ReasonCode::UnspecifiedError };
+        let Some(client) = self.client(key) else {
+            return ReasonCode::UnspecifiedError;
+        };
         let is_known = match &filter {
             Filter::Plain(_) => client.plain.contains_key(&wanted.filter),
             Filter::Shared(shared) => client.shared.iter().any(|part| is_key(&part.key, shared)),
@@ -46,18 +65,28 @@ impl Shard {
         if !is_known && client.subscriptions() >= subscriptions {
             return ReasonCode::QuotaExceeded;
         }
-        let subscription = Subscription { options: wanted.options, id };
+        let subscription = Subscription {
+            options: wanted.options,
+            id,
+        };
         match filter {
-            Filter::Plain(filter) => self.subscribe_plain(key, &wanted.filter, filter, subscription, is_known),
+            Filter::Plain(filter) => {
+                self.subscribe_plain(key, &wanted.filter, filter, subscription, is_known)
+            }
             Filter::Shared(shared) => self.subscribe_shared(key, &shared, subscription),
         }
         if !is_known {
             self.counters.subscriptions += 1;
         }
-        let Some(client) = self.client(key) else { return ReasonCode::UnspecifiedError };
+        let Some(client) = self.client(key) else {
+            return ReasonCode::UnspecifiedError;
+        };
         if client.expiry > 0 {
             let client_id = client.id.clone();
-            self.append(Record::Subscribed { client_id: &client_id, filter: &wanted.filter });
+            self.append(Record::Subscribed {
+                client_id: &client_id,
+                filter: &wanted.filter,
+            });
         }
         match wanted.options.qos {
             QoS::AtMostOnce => ReasonCode::Success,
@@ -79,28 +108,44 @@ impl Shard {
             self.shared.interest.subscribe(self.id, &filter);
         }
         let wants_retained = match subscription.options.retain_handling {
-            RetainHandling::Send => true,         // [MQTT-3.3.1-9]
+            RetainHandling::Send => true,           // [MQTT-3.3.1-9]
             RetainHandling::SendIfNew => !is_known, // [MQTT-3.3.1-10]
-            RetainHandling::DoNotSend => false,   // [MQTT-3.3.1-11]
+            RetainHandling::DoNotSend => false,     // [MQTT-3.3.1-11]
         };
         if let Some(client) = self.client_mut(key) {
             client.plain.insert(text.clone(), filter.clone());
         }
         if wants_retained {
-            self.feed(key, Feed { filter, after: None, subscription });
+            self.feed(
+                key,
+                Feed {
+                    filter,
+                    after: None,
+                    subscription,
+                },
+            );
         }
     }
 
     /// Retained messages are not sent to shared subscriptions (section 4.8.2).
     fn subscribe_shared(&mut self, key: u32, shared: &SharedFilter, subscription: Subscription) {
-        let Some(client) = self.client_mut(key) else { return };
-        if let Some(part) = client.shared.iter_mut().find(|part| is_key(&part.key, shared)) {
+        let Some(client) = self.client_mut(key) else {
+            return;
+        };
+        if let Some(part) = client
+            .shared
+            .iter_mut()
+            .find(|part| is_key(&part.key, shared))
+        {
             part.subscription = subscription;
             return;
         }
         let is_online = client.connection.is_some();
         client.shared.push(Membership {
-            key: Arc::new(GroupKey { group: shared.group.clone(), filter: shared.filter.clone() }),
+            key: Arc::new(GroupKey {
+                group: shared.group.clone(),
+                filter: shared.filter.clone(),
+            }),
             name: Arc::new((shared.group.clone(), shared.filter.as_byte_string().clone())),
             subscription,
         });
@@ -109,9 +154,17 @@ impl Shard {
     }
 
     pub(super) fn handle_unsubscribe(&mut self, id: ConnectionId, unsubscribe: &Unsubscribe) {
-        let Some(key) = self.connection(id).and_then(|connection| connection.client) else { return };
-        let reasons = unsubscribe.filters.iter().map(|filter| self.unsubscribe_one(key, filter)).collect();
-        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(key) = self.connection(id).and_then(|connection| connection.client) else {
+            return;
+        };
+        let reasons = unsubscribe
+            .filters
+            .iter()
+            .map(|filter| self.unsubscribe_one(key, filter))
+            .collect();
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
         connection.endpoint.unsuback(Unsuback {
             packet_id: unsubscribe.packet_id,
             reasons,
@@ -122,8 +175,12 @@ impl Shard {
     }
 
     fn unsubscribe_one(&mut self, key: u32, text: &ByteString) -> ReasonCode {
-        let Ok(filter) = Filter::parse(text) else { return ReasonCode::TopicFilterInvalid };
-        let Some(client) = self.client_mut(key) else { return ReasonCode::UnspecifiedError };
+        let Ok(filter) = Filter::parse(text) else {
+            return ReasonCode::TopicFilterInvalid;
+        };
+        let Some(client) = self.client_mut(key) else {
+            return ReasonCode::UnspecifiedError;
+        };
         let is_removed = match &filter {
             Filter::Plain(filter) => {
                 let is_known = client.plain.remove(text).is_some();
@@ -147,10 +204,15 @@ impl Shard {
         if !is_removed {
             return ReasonCode::NoSubscriptionExisted; // [MQTT-3.10.4-5]
         }
-        let Some(client) = self.client(key) else { return ReasonCode::UnspecifiedError };
+        let Some(client) = self.client(key) else {
+            return ReasonCode::UnspecifiedError;
+        };
         if client.expiry > 0 {
             let client_id = client.id.clone();
-            self.append(Record::Unsubscribed { client_id: &client_id, filter: text });
+            self.append(Record::Unsubscribed {
+                client_id: &client_id,
+                filter: text,
+            });
         }
         ReasonCode::Success
     }
@@ -169,8 +231,12 @@ impl Shard {
 
     /// Tells all shards that a member of a group came or went.
     pub(super) fn set_member_online(&self, key: u32, index: usize, is_online: bool) {
-        let Some(part) = self.client(key).and_then(|client| client.shared.get(index)) else { return };
-        self.shared.interest.set_online(self.id, &shared_filter(&part.key), is_online);
+        let Some(part) = self.client(key).and_then(|client| client.shared.get(index)) else {
+            return;
+        };
+        self.shared
+            .interest
+            .set_online(self.id, &shared_filter(&part.key), is_online);
     }
 }
 
@@ -179,5 +245,8 @@ fn is_key(key: &GroupKey, shared: &SharedFilter) -> bool {
 }
 
 pub(super) fn shared_filter(key: &GroupKey) -> SharedFilter {
-    SharedFilter { group: key.group.clone(), filter: key.filter.clone() }
+    SharedFilter {
+        group: key.group.clone(),
+        filter: key.filter.clone(),
+    }
 }

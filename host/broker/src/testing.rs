@@ -1,0 +1,389 @@
+//! Fakes of the ports, and a node without I/O for tests: shards, mail and clients on a virtual clock.
+//!
+//! Owns: [`Rig`]. Only behind feature `testing` and in this crate's own tests.
+
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a test rig: its own numbers are its index"
+)]
+
+use crate::limits::Limits;
+use crate::memory::Memory;
+use crate::ports::chains::{ChainRun, StepFailure, StepOutcome};
+use crate::ports::hooks::{AuthRequest, AuthStep, Grant, Query};
+use crate::ports::{
+    AclRule, Authorize, BrokerEvent, Chains, Decision, Events, Publisher, Store, Transform,
+    Transport, Verdict,
+};
+use crate::router::ShardId;
+use crate::shard::{
+    Action, ClockBase, CloseCause, ConnectionId, Counters, Flow, Link, Shard, ShardPorts, shard_of,
+};
+use crate::shared::Shared;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use witmq_proto::codec;
+use witmq_proto::packet::{Connect, ConnectProperties, Packet, Version};
+use witmq_proto::{BytesMut, Message};
+
+/// No plugin anywhere.
+#[derive(Debug, Default)]
+pub struct NoHooks;
+
+impl Authorize for NoHooks {
+    fn is_bound(&self) -> bool {
+        false
+    }
+
+    fn authorize(&mut self, _query: &Query<'_>) -> Verdict {
+        Verdict {
+            decision: Decision::Ignore,
+            cache: Duration::ZERO,
+        }
+    }
+}
+
+impl Transform for NoHooks {
+    fn transform(
+        &mut self,
+        plugin: &str,
+        _: Publisher<'_>,
+        _: &Message,
+    ) -> Result<StepOutcome, StepFailure> {
+        Err(StepFailure::Unknown(plugin.to_owned()))
+    }
+}
+
+/// No chain anywhere.
+#[derive(Debug, Default)]
+pub struct NoChains;
+
+impl Chains for NoChains {
+    fn run(&mut self, _: &mut dyn Transform, _: Publisher<'_>, _: &Arc<Message>) -> ChainRun {
+        ChainRun::untouched()
+    }
+}
+
+/// Keeps every event for the test to read.
+#[derive(Clone, Debug, Default)]
+pub struct EventLog(Arc<Mutex<Vec<BrokerEvent>>>);
+
+impl EventLog {
+    /// Everything since the last call.
+    #[must_use]
+    pub fn take(&self) -> Vec<BrokerEvent> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Events for EventLog {
+    fn emit(&mut self, event: BrokerEvent) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(event);
+    }
+}
+
+/// Ports with nothing behind them.
+#[must_use]
+pub fn ports(events: EventLog) -> ShardPorts {
+    ShardPorts {
+        hooks: Box::new(NoHooks),
+        chains: Box::new(NoChains),
+        store: Box::new(Memory::default()),
+        events: Box::new(events),
+    }
+}
+
+/// A grant that allows everything.
+#[must_use]
+pub fn allow_all() -> AuthStep {
+    let rule = AclRule {
+        allow: true,
+        publish: true,
+        subscribe: true,
+        filter: "#".to_owned(),
+    };
+    let sys = AclRule {
+        filter: "$SYS/#".to_owned(),
+        ..rule.clone()
+    };
+    AuthStep::Allow(Box::new(Grant {
+        acl: vec![rule, sys],
+        acl_complete: true,
+        ..Grant::default()
+    }))
+}
+
+/// A CONNECT with nothing special.
+#[must_use]
+pub fn connect(version: Version, client_id: &str) -> Connect {
+    Connect {
+        version,
+        clean_start: true,
+        keep_alive: 0,
+        client_id: client_id.into(),
+        will: None,
+        username: None,
+        password: None,
+        properties: ConnectProperties::default(),
+    }
+}
+
+struct Peer {
+    shard: usize,
+    id: ConnectionId,
+    version: Version,
+    /// From the broker, not read by the test yet.
+    output: BytesMut,
+    /// To the broker, not taken yet.
+    input: BytesMut,
+    is_open: bool,
+    is_paused: bool,
+    /// The network takes nothing from the broker.
+    is_stuck: bool,
+}
+
+/// Asks who may in.
+pub type Authenticator = Box<dyn FnMut(&AuthRequest) -> AuthStep>;
+
+/// A node without I/O.
+pub struct Rig {
+    /// The virtual clock.
+    pub now: Instant,
+    /// Its shards.
+    pub shards: Vec<Shard>,
+    /// What they said.
+    pub events: EventLog,
+    /// Who decides about CONNECT; everybody may in by default.
+    pub authenticator: Authenticator,
+    peers: Vec<Peer>,
+}
+
+impl Rig {
+    /// A node of `shards` shards with these limits.
+    #[must_use]
+    pub fn new(shards: u16, limits: Limits) -> Self {
+        Self::with_store(shards, limits, || Box::new(Memory::default()))
+    }
+
+    /// The same with other stores.
+    #[must_use]
+    pub fn with_store(shards: u16, limits: Limits, store: impl Fn() -> Box<dyn Store>) -> Self {
+        let now = Instant::now();
+        let limits = Arc::new(limits);
+        let shared = Arc::new(Shared::new(shards, &limits, now));
+        let events = EventLog::default();
+        let clock = ClockBase {
+            instant: now,
+            unix_ms: 1_700_000_000_000,
+        };
+        let make = |id| {
+            let ports = ShardPorts {
+                store: store(),
+                ..ports(events.clone())
+            };
+            Shard::new(
+                ShardId(id),
+                shards,
+                limits.clone(),
+                shared.clone(),
+                ports,
+                clock,
+            )
+        };
+        let shards = (0..shards).map(make).collect();
+        Self {
+            now,
+            shards,
+            events,
+            authenticator: Box::new(|_| allow_all()),
+            peers: Vec::new(),
+        }
+    }
+
+    /// Opens a connection; its number.
+    pub fn connect(&mut self, connect: Connect) -> usize {
+        let count = u16::try_from(self.shards.len()).unwrap_or(1);
+        let shard = usize::from(shard_of(&connect.client_id, count).0);
+        let version = connect.version;
+        let peer = ([127, 0, 0, 1], 40_000).into();
+        let link = Link {
+            peer,
+            listener: "tcp".into(),
+            transport: Transport::Tcp,
+        };
+        let id = self.shards[shard].connect(self.now, link, connect);
+        self.peers.push(Peer {
+            shard,
+            id,
+            version,
+            output: BytesMut::new(),
+            input: BytesMut::new(),
+            is_open: true,
+            is_paused: true,
+            is_stuck: false,
+        });
+        self.run();
+        self.peers.len() - 1
+    }
+
+    /// Sends a packet of a client.
+    pub fn send(&mut self, peer: usize, packet: &Packet) {
+        let version = self.peers[peer].version;
+        let mut bytes = BytesMut::new();
+        codec::encode(packet, version, &mut bytes).ok();
+        self.send_bytes(peer, &bytes);
+    }
+
+    /// Sends bytes of a client.
+    pub fn send_bytes(&mut self, peer: usize, bytes: &[u8]) {
+        self.peers[peer].input.extend_from_slice(bytes);
+        self.take_input(peer);
+        self.run();
+    }
+
+    /// What the broker sent a client since the last call.
+    pub fn received(&mut self, peer: usize) -> Vec<Packet> {
+        let peer = &mut self.peers[peer];
+        let mut packets = Vec::new();
+        while let Ok(Some(packet)) =
+            codec::decode(&mut peer.output, peer.version, &codec::Limits::default())
+        {
+            packets.push(packet);
+        }
+        packets
+    }
+
+    /// Whether the broker still has the connection.
+    #[must_use]
+    pub fn is_open(&self, peer: usize) -> bool {
+        self.peers[peer].is_open
+    }
+
+    /// Whether the broker reads nothing from it at present.
+    #[must_use]
+    pub fn is_paused(&self, peer: usize) -> bool {
+        self.peers[peer].is_paused
+    }
+
+    /// From now on (or no longer) the network takes nothing from the broker.
+    pub fn stick(&mut self, peer: usize, is_stuck: bool) {
+        self.peers[peer].is_stuck = is_stuck;
+        self.flush(peer);
+        self.run();
+    }
+
+    /// The network connection breaks.
+    pub fn cut(&mut self, peer: usize) {
+        self.close(peer, &CloseCause::Peer);
+        self.run();
+    }
+
+    /// Time passes.
+    pub fn advance(&mut self, by: Duration) {
+        let end = self.now + by;
+        loop {
+            let next = self.shards.iter().filter_map(Shard::poll_timeout).min();
+            self.now = next.filter(|at| *at <= end).unwrap_or(end).max(self.now);
+            for shard in 0..self.shards.len() {
+                self.shards[shard].handle_timeout(self.now);
+            }
+            self.run();
+            if self.now >= end {
+                return;
+            }
+        }
+    }
+
+    /// The sum of all shards' counters.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let mut sum = Counters::default();
+        self.shards
+            .iter()
+            .for_each(|shard| sum.add(&shard.counters()));
+        sum
+    }
+
+    /// Obeys all actions of all shards until none is left.
+    pub fn run(&mut self) {
+        loop {
+            let mut is_idle = true;
+            for shard in 0..self.shards.len() {
+                while let Some(action) = self.shards[shard].poll_action() {
+                    is_idle = false;
+                    self.obey(shard, action);
+                }
+            }
+            if is_idle {
+                return;
+            }
+        }
+    }
+
+    fn find(&self, shard: usize, id: ConnectionId) -> Option<usize> {
+        self.peers
+            .iter()
+            .position(|peer| peer.shard == shard && peer.id == id && peer.is_open)
+    }
+
+    fn obey(&mut self, shard: usize, action: Action) {
+        match action {
+            Action::Wake(id) => {
+                if let Some(peer) = self.find(shard, id) {
+                    self.flush(peer);
+                }
+            }
+            Action::Resume(id) => {
+                if let Some(peer) = self.find(shard, id) {
+                    self.peers[peer].is_paused = false;
+                    self.take_input(peer);
+                }
+            }
+            Action::Close(id) => {
+                if let Some(peer) = self.find(shard, id) {
+                    self.close(peer, &CloseCause::Peer);
+                }
+            }
+            Action::Authenticate { id, request } => {
+                let step = (self.authenticator)(&request);
+                self.shards[shard].authenticated(self.now, id, step);
+            }
+            Action::Mail { to, mail } => self.shards[usize::from(to.0)].handle_mail(self.now, mail),
+        }
+    }
+
+    fn take_input(&mut self, index: usize) {
+        let peer = &mut self.peers[index];
+        if peer.is_paused || !peer.is_open {
+            return;
+        }
+        match self.shards[peer.shard].receive(self.now, peer.id, &mut peer.input) {
+            Flow::Continue => {}
+            Flow::Pause => peer.is_paused = true,
+            Flow::Close => self.close(index, &CloseCause::Peer),
+        }
+    }
+
+    fn flush(&mut self, index: usize) {
+        let peer = &mut self.peers[index];
+        if peer.is_stuck || !peer.is_open {
+            return;
+        }
+        let shard = &mut self.shards[peer.shard];
+        shard.transmit(self.now, peer.id, &mut peer.output);
+        while shard.has_more(peer.id) {
+            shard.transmit(self.now, peer.id, &mut peer.output);
+        }
+    }
+
+    fn close(&mut self, index: usize, cause: &CloseCause) {
+        self.flush(index);
+        let peer = &mut self.peers[index];
+        if std::mem::replace(&mut peer.is_open, false) {
+            self.shards[peer.shard].closed(self.now, peer.id, cause);
+        }
+    }
+}
