@@ -395,6 +395,12 @@ impl Shard {
         true
     }
 
+    /// The bounds of what the codec takes, for the first packet of a connection.
+    #[must_use]
+    pub fn codec_limits(&self) -> witmq_proto::codec::Limits {
+        self.limits.settings.codec_limits()
+    }
+
     /// Disconnects everybody: the node shuts down (0x8B).
     pub fn shut_down(&mut self, now: Instant) {
         let ids: Vec<_> = self

@@ -1,0 +1,279 @@
+//! One shard's thread: obeys the shard's actions, carries its mail, watches its clock.
+//!
+//! Owns: [`Core`], shared by all tasks of the thread. A borrow never lives across an await.
+
+use crate::admission::{Gate, NetCounters};
+use crate::config::NodeConfig;
+use bytes::BytesMut;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{Receiver, Sender};
+use witmq_broker::ShardId;
+use witmq_broker::ports::Authenticate;
+use witmq_broker::shard::{Action, CloseCause, ConnectionId, Flow, Mail, Shard};
+
+/// Mail of one call, to one shard.
+pub(crate) type Batch = Vec<Mail>;
+
+/// What the connection's task must know of its connection.
+#[derive(Debug, Default)]
+struct Slot {
+    id: Option<ConnectionId>,
+    waker: Option<Waker>,
+    is_woken: bool,
+    is_paused: bool,
+    is_closing: bool,
+}
+
+/// Flags of a connection at the moment its task runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flags {
+    pub(crate) is_paused: bool,
+    pub(crate) is_closing: bool,
+}
+
+/// Mail that waits for room in the channel to one shard.
+#[derive(Default)]
+struct Outgoing {
+    batch: Batch,
+    is_full: bool,
+}
+
+/// Everything the tasks of one shard's thread share.
+pub(crate) struct Core {
+    pub(crate) id: ShardId,
+    pub(crate) config: Arc<NodeConfig>,
+    pub(crate) counters: Arc<NetCounters>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) shard: RefCell<Shard>,
+    /// Scratch for reading; an idle connection owns no buffer.
+    pub(crate) input: RefCell<BytesMut>,
+    /// Scratch for writing.
+    pub(crate) output: RefCell<BytesMut>,
+    slots: RefCell<Vec<Slot>>,
+    authenticator: Arc<dyn Authenticate + Send + Sync>,
+    shards: Vec<Sender<Batch>>,
+    outgoing: RefCell<Vec<Outgoing>>,
+    timer: Notify,
+    sleeping_until: Cell<Option<Instant>>,
+}
+
+impl Core {
+    pub(crate) fn new(
+        shard: Shard,
+        config: Arc<NodeConfig>,
+        counters: Arc<NetCounters>,
+        gate: Arc<Gate>,
+        authenticator: Arc<dyn Authenticate + Send + Sync>,
+        shards: Vec<Sender<Batch>>,
+    ) -> Rc<Self> {
+        let outgoing = shards.iter().map(|_| Outgoing::default()).collect();
+        Rc::new(Self {
+            id: shard.id(),
+            config,
+            counters,
+            gate,
+            shard: RefCell::new(shard),
+            input: RefCell::default(),
+            output: RefCell::default(),
+            slots: RefCell::default(),
+            authenticator,
+            shards,
+            outgoing: RefCell::new(outgoing),
+            timer: Notify::new(),
+            sleeping_until: Cell::new(None),
+        })
+    }
+
+    /// Makes room for a connection's flags; paused until the shard says otherwise.
+    pub(crate) fn add(&self, id: ConnectionId) {
+        let mut slots = self.slots.borrow_mut();
+        if slots.len() <= id.index() {
+            slots.resize_with(id.index() + 1, Slot::default);
+        }
+        if let Some(slot) = slots.get_mut(id.index()) {
+            *slot = Slot {
+                id: Some(id),
+                is_paused: true,
+                ..Slot::default()
+            };
+        }
+    }
+
+    /// Forgets a connection and tells the shard that it is gone.
+    pub(crate) fn remove(self: &Rc<Self>, id: ConnectionId, cause: &CloseCause) {
+        self.with_slot(id, |slot| *slot = Slot::default());
+        self.shard.borrow_mut().closed(Instant::now(), id, cause);
+        self.obey();
+    }
+
+    fn with_slot<R>(&self, id: ConnectionId, f: impl FnOnce(&mut Slot) -> R) -> Option<R> {
+        let mut slots = self.slots.borrow_mut();
+        slots
+            .get_mut(id.index())
+            .filter(|slot| slot.id == Some(id))
+            .map(f)
+    }
+
+    /// The task of `id` runs: its flags now; `waker` is called when they change.
+    pub(crate) fn enter(&self, id: ConnectionId, waker: &Waker) -> Flags {
+        let flags = self.with_slot(id, |slot| {
+            match &mut slot.waker {
+                Some(known) => known.clone_from(waker),
+                none => *none = Some(waker.clone()),
+            }
+            Flags {
+                is_paused: slot.is_paused,
+                is_closing: slot.is_closing,
+            }
+        });
+        flags.unwrap_or(Flags {
+            is_paused: true,
+            is_closing: true,
+        })
+    }
+
+    /// Whether the shard asked for a transmit since the last call.
+    pub(crate) fn take_woken(&self, id: ConnectionId) -> bool {
+        self.with_slot(id, |slot| std::mem::take(&mut slot.is_woken))
+            .unwrap_or(false)
+    }
+
+    /// What the shard said after a receive.
+    pub(crate) fn note(self: &Rc<Self>, id: ConnectionId, flow: Flow) {
+        self.with_slot(id, |slot| match flow {
+            Flow::Continue => {}
+            Flow::Pause => slot.is_paused = true,
+            Flow::Close => slot.is_closing = true,
+        });
+        self.obey();
+    }
+
+    /// Obeys every action of the shard, then sends its mail.
+    pub(crate) fn obey(self: &Rc<Self>) {
+        loop {
+            let action = self.shard.borrow_mut().poll_action();
+            let Some(action) = action else { break };
+            match action {
+                Action::Wake(id) => self.change(id, |slot| slot.is_woken = true),
+                Action::Resume(id) => self.change(id, |slot| slot.is_paused = false),
+                Action::Close(id) => self.change(id, |slot| slot.is_closing = true),
+                Action::Authenticate { id, request } => {
+                    let core = self.clone();
+                    let answer = self.authenticator.authenticate(request);
+                    tokio::task::spawn_local(async move {
+                        let step = answer.await;
+                        core.shard
+                            .borrow_mut()
+                            .authenticated(Instant::now(), id, step);
+                        core.obey();
+                    });
+                }
+                Action::Mail { to, mail } => {
+                    if let Some(outgoing) = self.outgoing.borrow_mut().get_mut(usize::from(to.0)) {
+                        outgoing.batch.push(mail);
+                    }
+                }
+            }
+        }
+        self.send_mail();
+        let next = self.shard.borrow().poll_timeout();
+        if next.is_some()
+            && self
+                .sleeping_until
+                .get()
+                .is_none_or(|until| next < Some(until))
+        {
+            self.timer.notify_one();
+        }
+    }
+
+    fn change(&self, id: ConnectionId, f: impl FnOnce(&mut Slot)) {
+        let waker = self.with_slot(id, |slot| {
+            f(slot);
+            slot.waker.take()
+        });
+        if let Some(Some(waker)) = waker {
+            waker.wake();
+        }
+    }
+
+    fn send_mail(self: &Rc<Self>) {
+        for (to, sender) in (0u16..).zip(&self.shards) {
+            let mut all = self.outgoing.borrow_mut();
+            let Some(outgoing) = all.get_mut(usize::from(to)) else {
+                return;
+            };
+            if outgoing.batch.is_empty() || outgoing.is_full {
+                continue;
+            }
+            match sender.try_send(std::mem::take(&mut outgoing.batch)) {
+                Ok(()) | Err(TrySendError::Closed(_)) => {}
+                Err(TrySendError::Full(batch)) => {
+                    outgoing.batch = batch;
+                    outgoing.is_full = true;
+                    drop(all);
+                    self.shard.borrow_mut().congested(ShardId(to), true);
+                    tokio::task::spawn_local(wait_for_room(
+                        self.clone(),
+                        ShardId(to),
+                        sender.clone(),
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Hands mail of other shards and of the control plane in, until the channel closes.
+    pub(crate) async fn take_mail(self: Rc<Self>, mut mail: Receiver<Batch>) {
+        while let Some(batch) = mail.recv().await {
+            let now = Instant::now();
+            for letter in batch {
+                self.shard.borrow_mut().handle_mail(now, letter);
+            }
+            self.obey();
+        }
+    }
+
+    /// Calls the shard when something of it falls due.
+    pub(crate) async fn keep_time(self: Rc<Self>) {
+        loop {
+            let next = self.shard.borrow().poll_timeout();
+            self.sleeping_until.set(next);
+            match next {
+                Some(at) => {
+                    tokio::select! {
+                        () = tokio::time::sleep_until(at.into()) => {}
+                        () = self.timer.notified() => {}
+                    }
+                }
+                None => self.timer.notified().await,
+            }
+            self.shard.borrow_mut().handle_timeout(Instant::now());
+            self.obey();
+        }
+    }
+}
+
+/// The channel to `to` was full: waits for room, then publishers go on.
+async fn wait_for_room(core: Rc<Core>, to: ShardId, sender: Sender<Batch>) {
+    let permit = sender.reserve().await;
+    let batch = core
+        .outgoing
+        .borrow_mut()
+        .get_mut(usize::from(to.0))
+        .map(|outgoing| {
+            outgoing.is_full = false;
+            std::mem::take(&mut outgoing.batch)
+        });
+    if let (Ok(permit), Some(batch)) = (permit, batch) {
+        permit.send(batch);
+    }
+    core.shard.borrow_mut().congested(to, false);
+    core.obey();
+}

@@ -1,0 +1,210 @@
+//! From an accepted socket to a CONNECT in the right hands: TLS, WebSocket, first packet, hand-over.
+
+use crate::admission::{Admission, NetCounters};
+use crate::config::ListenerConfig;
+use crate::connection::{Arrival, serve};
+use crate::driver::Core;
+use crate::node::{HandedIn, Intake};
+use crate::socket::Socket;
+use crate::stream::Stream;
+use crate::ws::{self, WsStream};
+use bytes::BytesMut;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::Sender;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use witmq_broker::ports::Transport;
+use witmq_broker::shard::{Link, shard_of};
+use witmq_proto::codec;
+use witmq_proto::packet::Connect;
+
+/// Bytes read at first: a CONNECT is small.
+const FIRST_BYTES: usize = 512;
+
+/// Where connections of this thread go.
+pub(crate) struct Doors {
+    pub(crate) core: Rc<Core>,
+    pub(crate) intakes: Vec<Sender<Intake>>,
+}
+
+/// Brings an accepted socket to its shard.
+pub(crate) async fn accept(
+    doors: Rc<Doors>,
+    socket: TcpStream,
+    peer: SocketAddr,
+    listener: Arc<ListenerConfig>,
+    admission: Admission,
+) {
+    let link = Link {
+        peer,
+        listener: listener.name.clone(),
+        transport: listener.transport,
+    };
+    let core = &doors.core;
+    let within = timeout(core.config.connect_timeout, async {
+        match establish(core, socket, &listener).await {
+            Ok(stream) => read_connect(core, stream, &link).await,
+            Err(error) => {
+                NetCounters::count(&core.counters.handshake_failed);
+                tracing::debug!(%peer, listener = &*listener.name, %error, "handshake failed");
+                None
+            }
+        }
+    });
+    finish(&doors, within.await, link, admission).await;
+}
+
+/// Brings a socket that was upgraded elsewhere to its shard.
+pub(crate) async fn take_handed_in(doors: Rc<Doors>, handed: HandedIn) {
+    let HandedIn {
+        socket,
+        leftover,
+        peer,
+        listener,
+    } = handed;
+    let core = &doors.core;
+    let Some(admission) = Admission::take(&core.gate, None) else {
+        return NetCounters::count(&core.counters.refused_full);
+    };
+    let link = Link {
+        peer,
+        listener,
+        transport: Transport::Ws,
+    };
+    let mut socket = Socket::Detached(socket);
+    if socket.attach().is_err() {
+        return;
+    }
+    let within = timeout(core.config.connect_timeout, async {
+        let stream =
+            WsStream::new(socket, leftover.to_vec(), core.config.maximum_packet_size).await;
+        read_connect(core, Stream::Ws(Box::new(stream)), &link).await
+    });
+    finish(&doors, within.await, link, admission).await;
+}
+
+/// A stream, the CONNECT read from it, and what was read behind that.
+type Opened = Option<(Stream, Connect, BytesMut)>;
+
+async fn finish(
+    doors: &Rc<Doors>,
+    opened: Result<Opened, tokio::time::error::Elapsed>,
+    link: Link,
+    admission: Admission,
+) {
+    let core = &doors.core;
+    match opened {
+        Ok(Some((stream, connect, input))) => {
+            hand_over(
+                doors,
+                Arrival {
+                    stream,
+                    connect,
+                    input,
+                    link,
+                    admission,
+                },
+            )
+            .await;
+        }
+        Ok(None) => {}
+        Err(_) => {
+            NetCounters::count(&core.counters.connect_timeouts);
+            tracing::debug!(peer = %link.peer, listener = &*link.listener, "no CONNECT in time");
+        }
+    }
+}
+
+async fn establish(
+    core: &Core,
+    socket: TcpStream,
+    listener: &ListenerConfig,
+) -> io::Result<Stream> {
+    socket.set_nodelay(true)?;
+    let mut socket = Socket::Attached(socket);
+    let maximum = core.config.maximum_packet_size;
+    let tls = || {
+        let slot = listener
+            .tls
+            .as_ref()
+            .ok_or_else(|| io::Error::other("no certificate"))?;
+        Ok::<_, io::Error>(TlsAcceptor::from(slot.config()))
+    };
+    Ok(match listener.transport {
+        Transport::Tcp => Stream::Tcp(socket),
+        Transport::Tls => Stream::Tls(Box::new(tls()?.accept(socket).await?)),
+        Transport::Ws => {
+            let leftover = ws::handshake(&mut socket, &listener.path).await?;
+            Stream::Ws(Box::new(WsStream::new(socket, leftover, maximum).await))
+        }
+        Transport::Wss => {
+            let mut secure = tls()?.accept(socket).await?;
+            let leftover = ws::handshake(&mut secure, &listener.path).await?;
+            Stream::Wss(Box::new(WsStream::new(secure, leftover, maximum).await))
+        }
+    })
+}
+
+/// Reads the first packet; refuses what is none in the form its sender understands.
+async fn read_connect(core: &Core, mut stream: Stream, link: &Link) -> Opened {
+    let limits = core.shard.borrow().codec_limits();
+    let mut input = BytesMut::with_capacity(FIRST_BYTES);
+    loop {
+        let before = codec::claimed_level(&input);
+        match codec::decode_connect(&mut input, &limits) {
+            Ok(Some(connect)) => return Some((stream, connect, input)),
+            Ok(None) => {}
+            Err(error) => {
+                NetCounters::count(&core.counters.bad_connects);
+                tracing::debug!(peer = %link.peer, listener = &*link.listener, %error, "no valid CONNECT");
+                let is_unsupported =
+                    matches!(error, witmq_proto::DecodeError::UnsupportedVersion(_));
+                // MQTT 3 closes without a word unless the version is the problem; MQTT 5 may tell why.
+                if let Some(level) = before.filter(|level| is_unsupported || *level >= 5) {
+                    let mut refusal = BytesMut::new();
+                    codec::encode_refusal(level, error.reason(), &mut refusal);
+                    if stream.write_all(&refusal).await.is_err() || stream.flush().await.is_err() {
+                        return None;
+                    }
+                }
+                let _is_over = stream.shutdown().await.is_ok();
+                return None;
+            }
+        }
+        match stream.read_buf(&mut input).await {
+            Ok(0) | Err(_) => return None,
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Gives the connection to the shard its client id belongs to: out of this reactor, into the other one,
+/// with TLS and WebSocket state untouched above.
+async fn hand_over(doors: &Rc<Doors>, mut arrival: Arrival) {
+    let core = &doors.core;
+    let count = u16::try_from(doors.intakes.len()).unwrap_or(1);
+    let client_id = &arrival.connect.client_id;
+    let target = if client_id.is_empty() {
+        core.id
+    } else {
+        shard_of(client_id, count)
+    };
+    if target == core.id {
+        return serve(core, arrival);
+    }
+    if let Err(error) = arrival.stream.socket().detach() {
+        tracing::debug!(%error, "a connection could not change its thread");
+        return;
+    }
+    if let Some(intake) = doors.intakes.get(usize::from(target.0)) {
+        let _is_stopping = intake
+            .send(Intake::Arrival(Box::new(arrival)))
+            .await
+            .is_err();
+    }
+}

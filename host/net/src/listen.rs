@@ -1,0 +1,86 @@
+//! Listening sockets: one per shard and address, sharing the port.
+
+use crate::config::ListenerConfig;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+/// Connections the kernel keeps for us while we are busy.
+const BACKLOG: i32 = 1024;
+
+/// A node could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Somebody else has the address.
+    #[error(
+        "listener `{name}` cannot use {bind}: another program listens there; stop it or choose another \
+         address"
+    )]
+    Taken {
+        /// Listener.
+        name: String,
+        /// Address.
+        bind: SocketAddr,
+    },
+    /// The address cannot be used.
+    #[error("listener `{name}` cannot use {bind}: {cause}")]
+    Bind {
+        /// Listener.
+        name: String,
+        /// Address.
+        bind: SocketAddr,
+        /// Why.
+        cause: io::Error,
+    },
+    /// TLS or WSS without a certificate.
+    #[error("listener `{0}` speaks TLS and has no certificate")]
+    NoCertificate(String),
+    /// A thread could not be started.
+    #[error("a shard thread could not be started: {0}")]
+    Thread(io::Error),
+}
+
+/// One socket per shard for a listener, and the address they have.
+pub(crate) fn bind(
+    config: &ListenerConfig,
+    shards: u16,
+) -> Result<(SocketAddr, Vec<TcpListener>), StartError> {
+    let failed = |cause: io::Error| match cause.kind() {
+        io::ErrorKind::AddrInUse => StartError::Taken {
+            name: config.name.to_string(),
+            bind: config.bind,
+        },
+        _ => StartError::Bind {
+            name: config.name.to_string(),
+            bind: config.bind,
+            cause,
+        },
+    };
+    if config.bind.port() != 0 {
+        // Shards share the port, and so could a stranger that also shares: ask for it alone first.
+        open(config.bind, false).map_err(failed)?;
+    }
+    let first = open(config.bind, true).map_err(failed)?;
+    let address = first.local_addr().map_err(failed)?;
+    let mut sockets = vec![first];
+    for _ in 1..shards {
+        sockets.push(open(address, true).map_err(failed)?);
+    }
+    Ok((address, sockets))
+}
+
+fn open(address: SocketAddr, is_shared: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    if is_shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}

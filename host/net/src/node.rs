@@ -1,0 +1,332 @@
+//! A node: its shard threads, and what the rest of the process may ask of them.
+
+use crate::admission::{Admission, Gate, NetCounters};
+use crate::config::{ListenerConfig, NodeConfig};
+use crate::connection::{Arrival, serve};
+use crate::driver::{Batch, Core};
+use crate::handshake::{Doors, accept, take_handed_in};
+use crate::listen::{self, StartError};
+use bytes::Bytes;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::LocalSet;
+use witmq_broker::ShardId;
+use witmq_broker::ports::{Authenticate, Transport};
+use witmq_broker::shard::{Mail, Shard, shard_of};
+use witmq_proto::Message;
+
+/// Batches of mail waiting for one shard.
+const MAIL_BATCHES: usize = 1024;
+/// Connections waiting to be taken by their shard.
+const ARRIVALS: usize = 1024;
+/// How long a question to a shard may take.
+const INSPECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause after a failed accept (out of descriptors).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A socket whose peer speaks WebSocket frames already.
+#[derive(Debug)]
+pub struct HandedIn {
+    /// Non-blocking, in no reactor.
+    pub socket: std::net::TcpStream,
+    /// Read behind the handshake.
+    pub leftover: Bytes,
+    /// Address of the peer.
+    pub peer: SocketAddr,
+    /// Name of the listener.
+    pub listener: Arc<str>,
+}
+
+/// What a shard's thread takes in.
+pub(crate) enum Intake {
+    Arrival(Box<Arrival>),
+    HandedIn(HandedIn),
+    Stop,
+}
+
+struct Thread {
+    mail: Sender<Batch>,
+    intake: Sender<Intake>,
+    handle: JoinHandle<()>,
+}
+
+/// Makes the shard of a thread, on that thread.
+pub type MakeShard = Arc<dyn Fn(ShardId) -> Shard + Send + Sync>;
+
+/// A running node.
+pub struct Node {
+    threads: Vec<Thread>,
+    addresses: Vec<(Arc<str>, SocketAddr)>,
+    counters: Arc<NetCounters>,
+    gate: Arc<Gate>,
+    next: AtomicUsize,
+}
+
+/// One listener on one thread.
+type Door = (std::net::TcpListener, Arc<ListenerConfig>, Arc<Gate>);
+
+impl Node {
+    /// Binds every listener, then starts the shard threads.
+    ///
+    /// # Errors
+    /// An address cannot be used; nothing is started then.
+    pub fn start(
+        config: NodeConfig,
+        make_shard: MakeShard,
+        authenticator: Arc<dyn Authenticate + Send + Sync>,
+    ) -> Result<Self, StartError> {
+        let config = Arc::new(config);
+        let shards = config.shards.clamp(1, 64);
+        let mut doors: Vec<Vec<Door>> = (0..shards).map(|_| Vec::new()).collect();
+        let mut addresses = Vec::new();
+        for listener in &config.listeners {
+            if matches!(listener.transport, Transport::Tls | Transport::Wss)
+                && listener.tls.is_none()
+            {
+                return Err(StartError::NoCertificate(listener.name.to_string()));
+            }
+            let (address, sockets) = listen::bind(listener, shards)?;
+            addresses.push((listener.name.clone(), address));
+            let gate = Gate::new(listener.max_connections);
+            let shared = Arc::new(listener.clone());
+            for (doors, socket) in doors.iter_mut().zip(sockets) {
+                doors.push((socket, shared.clone(), gate.clone()));
+            }
+        }
+        let counters = Arc::new(NetCounters::default());
+        let gate = Gate::new(config.max_connections);
+        let (mails, mail_inputs): (Vec<_>, Vec<_>) =
+            (0..shards).map(|_| channel::<Batch>(MAIL_BATCHES)).unzip();
+        let (intakes, inputs): (Vec<_>, Vec<_>) =
+            (0..shards).map(|_| channel::<Intake>(ARRIVALS)).unzip();
+        let mut threads = Vec::new();
+        for (id, ((doors, mail), intake)) in
+            (0..shards).zip(doors.into_iter().zip(mail_inputs).zip(inputs))
+        {
+            let start = Start {
+                id: ShardId(id),
+                config: config.clone(),
+                counters: counters.clone(),
+                gate: gate.clone(),
+                make_shard: make_shard.clone(),
+                authenticator: authenticator.clone(),
+                mails: mails.clone(),
+                intakes: intakes.clone(),
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(StartError::Thread)?;
+            let handle = std::thread::Builder::new()
+                .name(format!("shard-{id}"))
+                .spawn(move || LocalSet::new().block_on(&runtime, start.run(doors, mail, intake)))
+                .map_err(StartError::Thread)?;
+            let index = usize::from(id);
+            if let (Some(mail), Some(intake)) = (mails.get(index), intakes.get(index)) {
+                threads.push(Thread {
+                    mail: mail.clone(),
+                    intake: intake.clone(),
+                    handle,
+                });
+            }
+        }
+        Ok(Self {
+            threads,
+            addresses,
+            counters,
+            gate,
+            next: AtomicUsize::new(0),
+        })
+    }
+
+    /// Listeners by name with the address they really have.
+    #[must_use]
+    pub fn addresses(&self) -> &[(Arc<str>, SocketAddr)] {
+        &self.addresses
+    }
+
+    /// Counted at the door.
+    #[must_use]
+    pub fn counters(&self) -> &NetCounters {
+        &self.counters
+    }
+
+    /// Sockets open now, with or without a session.
+    #[must_use]
+    pub fn open_sockets(&self) -> usize {
+        self.gate.open()
+    }
+
+    /// Shards of this node.
+    #[must_use]
+    pub fn shards(&self) -> u16 {
+        u16::try_from(self.threads.len()).unwrap_or(u16::MAX)
+    }
+
+    /// Takes a socket that was upgraded to WebSocket elsewhere; false if the node is busy or stopping.
+    pub fn hand_in(&self, handed: HandedIn) -> bool {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.threads.len().max(1);
+        let Some(thread) = self.threads.get(turn) else {
+            return false;
+        };
+        let is_taken = thread.intake.try_send(Intake::HandedIn(handed)).is_ok();
+        if !is_taken {
+            NetCounters::count(&self.counters.refused_full);
+        }
+        is_taken
+    }
+
+    /// A function that publishes the broker's own messages from any thread without waiting; it gives
+    /// false while the shard's queue is full.
+    pub fn publisher(&self) -> impl Fn(Message) -> bool + Send + Sync + use<> {
+        let mails: Vec<_> = self
+            .threads
+            .iter()
+            .map(|thread| thread.mail.clone())
+            .collect();
+        let count = self.shards();
+        move |message: Message| {
+            let shard = usize::from(shard_of(&message.topic, count).0);
+            let mail = vec![Mail::Inject(Box::new(message))];
+            mails
+                .get(shard)
+                .is_some_and(|sender| sender.try_send(mail).is_ok())
+        }
+    }
+
+    /// Asks one shard, on its thread; blocks the caller for at most five seconds. `None` if it did not
+    /// answer.
+    pub fn inspect<R: Send + 'static>(
+        &self,
+        shard: ShardId,
+        question: impl FnOnce(&mut Shard, Instant) -> R + Send + 'static,
+    ) -> Option<R> {
+        let (answer, answered) = std::sync::mpsc::sync_channel(1);
+        let mail = Mail::Inspect(Box::new(move |shard, now| {
+            let _is_late = answer.try_send(question(shard, now)).is_err();
+        }));
+        self.threads
+            .get(usize::from(shard.0))?
+            .mail
+            .try_send(vec![mail])
+            .ok()?;
+        answered.recv_timeout(INSPECT_TIMEOUT).ok()
+    }
+
+    /// Says DISCONNECT to everybody, waits up to `grace` for connections to end, then stops the threads.
+    pub fn shutdown(self, grace: Duration) {
+        for id in 0..self.shards() {
+            let asked = self.inspect(ShardId(id), Shard::shut_down);
+            if asked.is_none() {
+                tracing::warn!(shard = id, "the shard did not answer the shutdown");
+            }
+        }
+        let end = Instant::now() + grace;
+        while self.gate.open() > 0 && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        for thread in &self.threads {
+            let _is_stopped = thread.intake.blocking_send(Intake::Stop).is_err();
+        }
+        for thread in self.threads {
+            if thread.handle.join().is_err() {
+                tracing::error!("a shard thread ended by a panic");
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node")
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a shard's thread starts from.
+struct Start {
+    id: ShardId,
+    config: Arc<NodeConfig>,
+    counters: Arc<NetCounters>,
+    gate: Arc<Gate>,
+    make_shard: MakeShard,
+    authenticator: Arc<dyn Authenticate + Send + Sync>,
+    mails: Vec<Sender<Batch>>,
+    intakes: Vec<Sender<Intake>>,
+}
+
+impl Start {
+    async fn run(self, doors: Vec<Door>, mail: Receiver<Batch>, mut intake: Receiver<Intake>) {
+        let shard = (self.make_shard)(self.id);
+        let core = Core::new(
+            shard,
+            self.config,
+            self.counters,
+            self.gate,
+            self.authenticator,
+            self.mails,
+        );
+        let way_in = Rc::new(Doors {
+            core: core.clone(),
+            intakes: self.intakes,
+        });
+        tokio::task::spawn_local(core.clone().take_mail(mail));
+        tokio::task::spawn_local(core.clone().keep_time());
+        for door in doors {
+            tokio::task::spawn_local(answer(way_in.clone(), door));
+        }
+        while let Some(next) = intake.recv().await {
+            match next {
+                Intake::Arrival(mut arrival) => match arrival.stream.socket().attach() {
+                    Ok(()) => serve(&core, *arrival),
+                    Err(error) => {
+                        tracing::debug!(%error, "a connection could not change its thread")
+                    }
+                },
+                Intake::HandedIn(handed) => {
+                    tokio::task::spawn_local(take_handed_in(way_in.clone(), handed));
+                }
+                Intake::Stop => return,
+            }
+        }
+    }
+}
+
+/// Accepts connections of one listener.
+async fn answer(doors: Rc<Doors>, (socket, config, gate): Door) {
+    let listener = match tokio::net::TcpListener::from_std(socket) {
+        Ok(listener) => listener,
+        Err(error) => {
+            return tracing::error!(listener = &*config.name, %error, "the listener cannot be used");
+        }
+    };
+    loop {
+        match listener.accept().await {
+            Ok((socket, peer)) => {
+                let core = &doors.core;
+                NetCounters::count(&core.counters.accepted);
+                let Some(admission) = Admission::take(&core.gate, Some(&gate)) else {
+                    NetCounters::count(&core.counters.refused_full);
+                    continue;
+                };
+                tokio::task::spawn_local(accept(
+                    doors.clone(),
+                    socket,
+                    peer,
+                    config.clone(),
+                    admission,
+                ));
+            }
+            Err(error) => {
+                tracing::warn!(listener = &*config.name, %error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
