@@ -84,8 +84,12 @@ pub fn pure(path: &str, text: &str) -> Vec<Finding> {
         .collect()
 }
 
+/// Tests, and the fakes that only tests are built with.
 fn is_test(path: &str) -> bool {
-    path.contains("/tests/") || path.ends_with("/tests.rs") || path.ends_with("_tests.rs")
+    let parts = path.split('/').map(|part| part.trim_end_matches(".rs"));
+    parts
+        .into_iter()
+        .any(|part| part == "tests" || part == "testing" || part.ends_with("_tests"))
 }
 
 /// Lines where a word stands, not as the end of a longer one.

@@ -22,12 +22,15 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// The checkout that this binary was built from; `CARGO_TARGET_DIR` moves the target folder.
+    /// The checkout that this binary is run from; `CARGO_TARGET_DIR` moves the target folder.
     ///
     /// # Errors
     /// When the workspace is no longer where it was built.
     pub(crate) fn find() -> Result<Self> {
-        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        // What cargo sets when it runs this, for the compiled-in path is another checkout's when the two share a
+        // target folder.
+        let here = std::env::var_os("CARGO_MANIFEST_DIR");
+        let here = PathBuf::from(here.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()));
         let root = here
             .ancestors()
             .nth(2)
