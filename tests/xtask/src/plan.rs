@@ -70,7 +70,10 @@ pub(crate) fn test(run: &mut Run<'_>, fast: bool) -> Result<()> {
         "house rules",
         &light("test").words(["--test", "house", "--", "--nocapture", "--skip", LENGTHS]),
     )?;
-    run.step("light crates", &light("test").words(["--no-fail-fast"]))?;
+    run.step(
+        "light crates",
+        &light("test").words(["--no-fail-fast", "--", "--skip", LENGTHS]),
+    )?;
     if !run.tree().components()?.is_empty() {
         guests(run)?;
     }
