@@ -82,6 +82,12 @@ impl TopicName {
     }
 }
 
+impl std::fmt::Display for TopicName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl Deref for TopicName {
     type Target = str;
     fn deref(&self) -> &str {
@@ -148,6 +154,12 @@ impl TopicFilter {
             }
         }
         names.next().is_none()
+    }
+}
+
+impl std::fmt::Display for TopicFilter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

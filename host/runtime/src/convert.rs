@@ -1,0 +1,232 @@
+//! Between the broker's types and those of the ABI. Every answer of a guest is checked here.
+
+use crate::abi::witmq::plugin::types;
+use crate::abi::{authenticate, authorize, lifecycle, transform};
+use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
+use std::time::Duration;
+use witmq_broker::ports::chains::{Emit, Patch, StepOutcome};
+use witmq_broker::ports::hooks::{Attempt, Query};
+use witmq_broker::ports::{
+    AclRule, AuthStep, AuthorizeAction, Decision, Grant, Publisher, Transport, Verdict,
+};
+use witmq_proto::codec::{Limits, decode_properties, encode_properties};
+use witmq_proto::packet::{PublishProperties, QoS};
+use witmq_proto::{Message, ReasonCode, TopicName};
+
+fn qos_in(qos: QoS) -> types::Qos {
+    match qos {
+        QoS::AtMostOnce => types::Qos::AtMostOnce,
+        QoS::AtLeastOnce => types::Qos::AtLeastOnce,
+        QoS::ExactlyOnce => types::Qos::ExactlyOnce,
+    }
+}
+
+fn qos_out(qos: types::Qos) -> QoS {
+    match qos {
+        types::Qos::AtMostOnce => QoS::AtMostOnce,
+        types::Qos::AtLeastOnce => QoS::AtLeastOnce,
+        types::Qos::ExactlyOnce => QoS::ExactlyOnce,
+    }
+}
+
+/// The message as the guest sees it: what it did not ask for stays empty.
+pub(crate) fn message(
+    message: &Message,
+    publisher: Publisher<'_>,
+    needs: lifecycle::Needs,
+) -> types::Message {
+    let payload = if needs.contains(lifecycle::Needs::PAYLOAD) {
+        message.payload.to_vec()
+    } else {
+        Vec::new()
+    };
+    let mut properties = BytesMut::new();
+    if needs.contains(lifecycle::Needs::PROPERTIES) {
+        encode_properties(&message.properties, &mut properties);
+    }
+    let client_id = if needs.contains(lifecycle::Needs::CLIENT_ID) {
+        publisher.client_id.to_owned()
+    } else {
+        String::new()
+    };
+    types::Message {
+        topic: message.topic.to_string(),
+        payload,
+        payload_len: u32::try_from(message.payload.len()).unwrap_or(u32::MAX),
+        properties: properties.to_vec(),
+        client_id,
+        session: publisher.session,
+        received_ms: message.received_ms,
+        qos: qos_in(message.qos),
+        retain: message.retain,
+    }
+}
+
+fn topic_out(topic: String) -> Result<ByteString, String> {
+    match TopicName::new(ByteString::from(topic)) {
+        Ok(name) => Ok(name.as_byte_string().clone()),
+        Err(error) => Err(format!("its topic is none: {error}")),
+    }
+}
+
+fn properties_out(blob: &[u8]) -> Result<PublishProperties, String> {
+    decode_properties(blob, &Limits::default())
+        .map_err(|error| format!("its properties are malformed: {error}"))
+}
+
+fn reason_out(code: u8) -> ReasonCode {
+    ReasonCode::from_u8(code)
+        .filter(|reason| reason.is_failure())
+        .unwrap_or(ReasonCode::ImplementationSpecific)
+}
+
+pub(crate) fn emit(emit: types::Emit) -> Result<Emit, String> {
+    Ok(Emit {
+        topic: topic_out(emit.topic)?,
+        payload: Bytes::from(emit.payload),
+        properties: properties_out(&emit.properties)?,
+        qos: qos_out(emit.qos),
+        retain: emit.retain,
+    })
+}
+
+/// A message that a plugin publishes itself.
+pub(crate) fn message_of(emit: Emit, topic: TopicName, received_ms: u64) -> Message {
+    let expires_at = emit.properties.message_expiry.and_then(|seconds| {
+        std::time::Instant::now().checked_add(Duration::from_secs(u64::from(seconds)))
+    });
+    Message {
+        topic,
+        payload: emit.payload,
+        qos: emit.qos,
+        retain: emit.retain,
+        properties: emit.properties,
+        expires_at,
+        publisher: ByteString::new(),
+        received_ms,
+        hops: 0,
+    }
+}
+
+/// What the guest made of a message; `split` is bounded.
+pub(crate) fn outcome(
+    outcome: transform::Outcome,
+    split_messages: usize,
+) -> Result<StepOutcome, String> {
+    Ok(match outcome {
+        transform::Outcome::Pass => StepOutcome::Pass,
+        transform::Outcome::Modify(patch) => StepOutcome::Modify(Patch {
+            topic: patch.topic.map(topic_out).transpose()?,
+            payload: patch.payload.map(Bytes::from),
+            properties: patch
+                .properties
+                .as_deref()
+                .map(properties_out)
+                .transpose()?,
+            qos: patch.qos.map(qos_out),
+            retain: patch.retain,
+        }),
+        transform::Outcome::Split(parts) if parts.len() > split_messages => {
+            return Err(format!(
+                "it split one message into {}, at most {split_messages} are allowed",
+                parts.len()
+            ));
+        }
+        transform::Outcome::Split(parts) => {
+            StepOutcome::Split(parts.into_iter().map(emit).collect::<Result<_, _>>()?)
+        }
+        transform::Outcome::Refuse(refusal) => StepOutcome::Refuse {
+            reason: reason_out(refusal.reason_code),
+            text: refusal.text,
+        },
+        transform::Outcome::Consume => StepOutcome::Consume,
+        transform::Outcome::Withhold => StepOutcome::Withhold,
+        transform::Outcome::Stop => StepOutcome::Stop,
+        transform::Outcome::Jump(chain) => StepOutcome::Jump(chain),
+    })
+}
+
+pub(crate) fn failure(failure: types::Failure) -> String {
+    match failure {
+        types::Failure::BadInput(text) => format!("bad input: {text}"),
+        types::Failure::Failed(text) => text,
+    }
+}
+
+pub(crate) fn attempt(attempt: &Attempt) -> authenticate::Attempt {
+    let transport = match attempt.transport {
+        Transport::Tcp => "tcp",
+        Transport::Tls => "tls",
+        Transport::Ws => "ws",
+        Transport::Wss => "wss",
+    };
+    authenticate::Attempt {
+        client_id: attempt.client_id.to_string(),
+        username: attempt.username.as_ref().map(ToString::to_string),
+        password: attempt.password.as_ref().map(|password| password.to_vec()),
+        method: attempt.method.as_ref().map(ToString::to_string),
+        data: attempt.data.to_vec(),
+        peer: attempt.peer.to_string(),
+        listener: attempt.listener.to_string(),
+        transport: transport.to_owned(),
+        protocol: attempt.version.level(),
+    }
+}
+
+pub(crate) fn step(step: authenticate::Step) -> AuthStep {
+    match step {
+        authenticate::Step::Allow(grant) => AuthStep::Allow(Box::new(Grant {
+            username: grant.username.map(ByteString::from),
+            superuser: grant.superuser,
+            acl: grant.acl.into_iter().map(rule).collect(),
+            acl_complete: grant.acl_complete,
+            expires: grant.expires_ms.map(Duration::from_millis),
+            attributes: grant.attributes,
+        })),
+        authenticate::Step::Deny(denial) => AuthStep::Deny {
+            reason: reason_out(denial.reason_code),
+            text: denial.text,
+        },
+        authenticate::Step::Challenge(challenge) => AuthStep::Challenge {
+            data: Bytes::from(challenge.data),
+            state: Bytes::from(challenge.state),
+        },
+    }
+}
+
+fn rule(rule: authenticate::Rule) -> AclRule {
+    AclRule {
+        allow: rule.allow,
+        publish: rule.publish,
+        subscribe: rule.subscribe,
+        filter: rule.filter,
+    }
+}
+
+pub(crate) fn query(query: &Query<'_>) -> authorize::Query {
+    authorize::Query {
+        client_id: query.client_id.to_owned(),
+        username: query.username.map(str::to_owned),
+        action: match query.action {
+            AuthorizeAction::Publish => authorize::Action::Publish,
+            AuthorizeAction::Subscribe => authorize::Action::Subscribe,
+            AuthorizeAction::Will => authorize::Action::Will,
+        },
+        topic: query.topic.to_owned(),
+        qos: qos_in(query.qos),
+        retain: query.retain,
+    }
+}
+
+pub(crate) fn verdict(verdict: authorize::Verdict) -> Verdict {
+    let decision = match verdict.decision {
+        authorize::Decision::Allow => Decision::Allow,
+        authorize::Decision::Deny => Decision::Deny,
+        authorize::Decision::Ignore => Decision::Ignore,
+    };
+    Verdict {
+        decision,
+        cache: Duration::from_millis(u64::from(verdict.cache_ms)),
+    }
+}

@@ -1,0 +1,53 @@
+//! The engine all components share, its clock, and the linker with everything a component may import.
+
+use crate::abi;
+use crate::imports::State;
+use crate::wasi;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime::{Config, Engine, OptLevel};
+
+/// One step of the epoch: deadlines are multiples of it, and end at most one step late.
+pub(crate) const TICK: Duration = Duration::from_millis(5);
+
+/// The settings that were measured, and no others.
+pub(crate) fn engine() -> wasmtime::Result<Engine> {
+    let mut config = Config::new();
+    // On by default in 48, and three times the price of a call.
+    config.concurrency_support(false);
+    config.epoch_interruption(true);
+    config.cranelift_opt_level(OptLevel::Speed);
+    Engine::new(&config)
+}
+
+/// Moves the epoch on from a thread of its own: on a busy machine a task would come late. It ends with the engine.
+pub(crate) fn start_ticker(engine: &Engine) -> std::io::Result<JoinHandle<()>> {
+    let weak = engine.weak();
+    std::thread::Builder::new()
+        .name("plugin-clock".to_owned())
+        .spawn(move || {
+            while let Some(engine) = weak.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                std::thread::sleep(TICK);
+            }
+        })
+}
+
+/// The deadline of a call in steps of the epoch. The present step counts for nothing, so at least two.
+pub(crate) fn ticks(deadline: Duration) -> u64 {
+    let ticks = deadline.as_micros().div_ceil(TICK.as_micros());
+    u64::try_from(ticks).unwrap_or(1 << 32).clamp(1, 1 << 32) + 1
+}
+
+/// The capabilities of `witmq:plugin`, and what std guests need of WASI.
+pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    abi::witmq::plugin::host_log::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+    abi::witmq::plugin::host_kv::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+    abi::witmq::plugin::host_publish::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+    abi::witmq::plugin::host_clock::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+    wasi::add_to_linker(&mut linker)?;
+    Ok(linker)
+}

@@ -1,0 +1,167 @@
+//! What a guest built with Rust's std (or any libc) imports of WASI 0.2: answered without ever waiting.
+//!
+//! Owns: standard output and error (into the plugin's log), empty arguments and environment, clocks and random.
+//! Everything else of WASI is a trap when called: no files, no sockets, and no waiting, because a guest blocked
+//! inside a host call is out of the epoch's reach.
+
+use crate::imports::State;
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceType, Val};
+
+/// A handle of `wasi:io`: its number says which.
+struct Handle;
+
+const STDOUT: u32 = 1;
+const STDERR: u32 = 2;
+/// What `check-write` allows at a time.
+const WRITE_BYTES: u64 = 4096;
+
+type Cx<'a> = StoreContextMut<'a, State>;
+
+pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    streams(linker)?;
+    environment(linker)?;
+    clocks(linker)?;
+    random(linker)
+}
+
+/// A resource of ours that needs no cleaning up.
+fn resource(instance: &mut LinkerInstance<'_, State>, name: &str) -> wasmtime::Result<()> {
+    instance.resource(name, ResourceType::host::<Handle>(), |_, _| Ok(()))
+}
+
+fn streams(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    let mut streams = linker.instance("wasi:io/streams@0.2.0")?;
+    resource(&mut streams, "output-stream")?;
+    streams.func_new("[method]output-stream.check-write", |_, _, _, results| {
+        answer(
+            results,
+            Val::Result(Ok(Some(Box::new(Val::U64(WRITE_BYTES))))),
+        )
+    })?;
+    for name in ["write", "blocking-write-and-flush"] {
+        streams.func_new(
+            &format!("[method]output-stream.{name}"),
+            |mut cx, _, params, results| {
+                write(&mut cx, params);
+                answer(results, Val::Result(Ok(None)))
+            },
+        )?;
+    }
+    for name in ["flush", "blocking-flush"] {
+        streams.func_new(
+            &format!("[method]output-stream.{name}"),
+            |_, _, _, results| answer(results, Val::Result(Ok(None))),
+        )?;
+    }
+    for (name, number) in [("stdout", STDOUT), ("stderr", STDERR)] {
+        let mut instance = linker.instance(&format!("wasi:cli/{name}@0.2.0"))?;
+        instance.func_wrap(&format!("get-{name}"), move |_: Cx<'_>, (): ()| {
+            Ok((Resource::<Handle>::new_own(number),))
+        })?;
+    }
+    for name in ["stdin", "stdout", "stderr"] {
+        let mut instance = linker.instance(&format!("wasi:cli/terminal-{name}@0.2.0"))?;
+        instance.func_new(&format!("get-terminal-{name}"), |_, _, _, results| {
+            answer(results, Val::Option(None))
+        })?;
+    }
+    Ok(())
+}
+
+/// What the guest prints is a line of its log.
+fn write(cx: &mut Cx<'_>, params: &[Val]) {
+    let Some(Val::List(bytes)) = params.get(1) else {
+        return;
+    };
+    let bytes: Vec<u8> = bytes
+        .iter()
+        .filter_map(|b| if let Val::U8(b) = b { Some(*b) } else { None })
+        .collect();
+    cx.data_mut().print(&bytes);
+}
+
+fn answer(results: &mut [Val], value: Val) -> wasmtime::Result<()> {
+    if let Some(slot) = results.first_mut() {
+        *slot = value;
+    }
+    Ok(())
+}
+
+fn environment(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    let mut instance = linker.instance("wasi:cli/environment@0.2.0")?;
+    instance.func_new("get-environment", |_, _, _, results| {
+        answer(results, Val::List(Vec::new()))
+    })?;
+    instance.func_new("get-arguments", |_, _, _, results| {
+        answer(results, Val::List(Vec::new()))
+    })?;
+    instance.func_new("initial-cwd", |_, _, _, results| {
+        answer(results, Val::Option(None))
+    })?;
+    let mut preopens = linker.instance("wasi:filesystem/preopens@0.2.0")?;
+    preopens.func_new("get-directories", |_, _, _, results| {
+        answer(results, Val::List(Vec::new()))
+    })
+}
+
+fn clocks(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    let start = Instant::now();
+    let mut instance = linker.instance("wasi:clocks/monotonic-clock@0.2.0")?;
+    instance.func_wrap("now", move |_: Cx<'_>, (): ()| {
+        Ok((u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX),))
+    })?;
+    instance.func_wrap("resolution", |_: Cx<'_>, (): ()| Ok((1u64,)))?;
+    let mut instance = linker.instance("wasi:clocks/wall-clock@0.2.0")?;
+    instance.func_new("now", |_, _, _, results| {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        answer(results, datetime(now.as_secs(), now.subsec_nanos()))
+    })?;
+    instance.func_new("resolution", |_, _, _, results| {
+        answer(results, datetime(0, 1))
+    })
+}
+
+fn datetime(seconds: u64, nanoseconds: u32) -> Val {
+    Val::Record(vec![
+        ("seconds".to_owned(), Val::U64(seconds)),
+        ("nanoseconds".to_owned(), Val::U32(nanoseconds)),
+    ])
+}
+
+fn random(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    let mut instance = linker.instance("wasi:random/insecure-seed@0.2.0")?;
+    instance.func_new("insecure-seed", |_, _, _, results| {
+        answer(
+            results,
+            Val::Tuple(vec![Val::U64(random_u64()), Val::U64(random_u64())]),
+        )
+    })?;
+    for name in ["random", "insecure"] {
+        let mut instance = linker.instance(&format!("wasi:random/{name}@0.2.0"))?;
+        let prefix = if name == "random" { "" } else { "insecure-" };
+        instance.func_wrap(&format!("get-{prefix}random-u64"), |_: Cx<'_>, (): ()| {
+            Ok((random_u64(),))
+        })?;
+        instance.func_wrap(
+            &format!("get-{prefix}random-bytes"),
+            |_: Cx<'_>, (count,): (u64,)| {
+                let count = usize::try_from(count).unwrap_or(usize::MAX).min(64 * 1024);
+                let bytes = std::iter::repeat_with(random_u64).flat_map(u64::to_le_bytes);
+                Ok((bytes.take(count).collect::<Vec<u8>>(),))
+            },
+        )?;
+    }
+    Ok(())
+}
+
+/// Sixty-four bits keyed from the operating system's randomness, never the same twice.
+fn random_u64() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    RandomState::new().hash_one((COUNT.fetch_add(1, Ordering::Relaxed), Instant::now()))
+}
