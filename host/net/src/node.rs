@@ -24,6 +24,8 @@ use witmq_proto::Message;
 const MAIL_BATCHES: usize = 1024;
 /// Connections waiting to be taken by their shard.
 const ARRIVALS: usize = 1024;
+/// Stack of a shard's thread: expressions of chains and guests recurse on it, within their own bounds.
+const STACK_BYTES: usize = 8 * 1024 * 1024;
 /// How long a question to a shard may take.
 const INSPECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after a failed accept (out of descriptors).
@@ -124,6 +126,7 @@ impl Node {
                 .map_err(StartError::Thread)?;
             let handle = std::thread::Builder::new()
                 .name(format!("shard-{id}"))
+                .stack_size(STACK_BYTES)
                 .spawn(move || LocalSet::new().block_on(&runtime, start.run(doors, mail, intake)))
                 .map_err(StartError::Thread)?;
             let index = usize::from(id);

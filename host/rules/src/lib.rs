@@ -1,1 +1,28 @@
-//! Chains: rule files and CEL
+//! Chains: rule files parsed, checked, compiled, deployed, run and traced.
+//!
+//! Owns: the file format, templates, CEL, the table of deployed chains and its revisions.
+//! Must not: know sockets, sessions or wasmtime; plugins are called through `witmq_broker::ports::Transform`.
+//! Pure: a chain runs offline in a test or on the command line exactly as it runs in the broker.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `file` | the TOML shape and its errors with line and column |
+//! | `template` | `sensors/{site}/temp` as filter, variables and topic |
+//! | `expression` | CEL: numbers are doubles, names are checked at deploy |
+//! | `chain` | one compiled chain and its steps |
+//! | `run` | a message through the steps |
+//! | `rules` | what is deployed, for all shards |
+//! | `check` | a file's own tests, and the trace of one message |
+
+mod chain;
+mod check;
+mod expression;
+mod file;
+mod place;
+mod rules;
+mod run;
+mod template;
+
+pub use check::{check, trace};
+pub use place::RuleError;
+pub use rules::{Rules, RulesConfig, ShardChains};

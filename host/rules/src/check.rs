@@ -1,0 +1,304 @@
+//! Chains offline: a file's own tests, and one message traced step by step.
+
+use crate::chain::Chain;
+use crate::file::{self, Expected, Given, Mode, Test};
+use crate::place::{RuleError, Source};
+use crate::run::{End, Sinks, run};
+use bytes::Bytes;
+use bytestring::ByteString;
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use witmq_broker::ports::chains::Patch;
+use witmq_broker::ports::{Publisher, StepFailure, StepOutcome, Transform};
+use witmq_proto::packet::{PublishProperties, QoS};
+use witmq_proto::{Message, TopicName};
+
+/// The expression parser recurses deeply; hostile files must not reach the end of a stack.
+pub(crate) const STACK_BYTES: usize = 64 * 1024 * 1024;
+
+/// Runs `work` on a thread with a large stack.
+fn with_large_stack<R: Send>(work: impl FnOnce() -> R + Send, failed: impl FnOnce(&str) -> R) -> R {
+    std::thread::scope(|scope| {
+        let builder = std::thread::Builder::new()
+            .name("chain-compiler".to_owned())
+            .stack_size(STACK_BYTES);
+        match builder
+            .spawn_scoped(scope, work)
+            .map(std::thread::ScopedJoinHandle::join)
+        {
+            Ok(Ok(done)) => done,
+            Ok(Err(_)) => failed("the compiler of chains failed"),
+            Err(error) => failed(&format!("no thread for the compiler of chains: {error}")),
+        }
+    })
+}
+
+/// Parses and compiles a file; the chain's name is its stem.
+pub(crate) fn compile(file: &str, text: &str) -> Result<Chain, RuleError> {
+    let source = Source { file, text };
+    with_large_stack(
+        || compile_here(file, text),
+        |cause| Err(source.error(0, "internal", cause)),
+    )
+}
+
+fn compile_here(file: &str, text: &str) -> Result<Chain, RuleError> {
+    let source = Source { file, text };
+    let name = Path::new(file)
+        .file_stem()
+        .and_then(|stem| stem.to_str())
+        .unwrap_or_default();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) {
+        let text = format!(
+            "`{name}` is no name for a chain: use 1 to 64 letters, digits, - and _ as the file's name"
+        );
+        return Err(source.error(0, "bad-name", text));
+    }
+    let parsed = file::parse(source)?;
+    Chain::compile(name, &parsed, source)
+}
+
+/// Checks a file and runs its own tests, without a broker.
+///
+/// # Errors
+/// The first thing that is wrong, with its place.
+pub fn check(file: &str, text: &str) -> Result<(), RuleError> {
+    let chain = compile(file, text)?;
+    run_tests(&chain, file, text)
+}
+
+/// Answers for plugins in tests: a payload, or the message as it is.
+struct Stubs<'a>(&'a BTreeMap<String, toml::Value>);
+
+impl Transform for Stubs<'_> {
+    fn transform(
+        &mut self,
+        plugin: &str,
+        _: Publisher<'_>,
+        _: &Message,
+    ) -> Result<StepOutcome, StepFailure> {
+        Ok(self.0.get(plugin).map_or(StepOutcome::Pass, |payload| {
+            StepOutcome::Modify(Patch {
+                payload: Some(payload_of(payload)),
+                ..Patch::default()
+            })
+        }))
+    }
+}
+
+fn to_json(value: &toml::Value) -> Json {
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+/// A text is itself, everything else is JSON.
+fn payload_of(value: &toml::Value) -> Bytes {
+    match value {
+        toml::Value::String(text) => Bytes::copy_from_slice(text.as_bytes()),
+        other => Bytes::from(to_json(other).to_string()),
+    }
+}
+
+fn message(topic: TopicName, payload: Bytes, qos: u8, retain: bool) -> Arc<Message> {
+    Arc::new(Message {
+        topic,
+        payload,
+        qos: QoS::from_bits(qos).unwrap_or_default(),
+        retain,
+        properties: PublishProperties::default(),
+        expires_at: None,
+        publisher: ByteString::from_static("test"),
+        received_ms: 0,
+        hops: 0,
+    })
+}
+
+const NOBODY: Publisher<'_> = Publisher {
+    client_id: "test",
+    username: None,
+    attributes: &[],
+    session: 0,
+};
+
+/// Runs the tests that a file brings.
+pub(crate) fn run_tests(chain: &Chain, file: &str, text: &str) -> Result<(), RuleError> {
+    let source = Source { file, text };
+    let work = || {
+        for test in &file::parse(source)?.test {
+            run_test(chain, test.get_ref()).map_err(|cause| {
+                let text = format!("test `{}` fails: {cause}", test.get_ref().name);
+                source.error(test.span().start, "test-failed", text)
+            })?;
+        }
+        Ok(())
+    };
+    with_large_stack(work, |cause| Err(source.error(0, "internal", cause)))
+}
+
+fn run_test(chain: &Chain, test: &Test) -> Result<(), String> {
+    let Given {
+        topic,
+        payload,
+        qos,
+        retain,
+    } = &test.given;
+    let topic = TopicName::new(topic.as_str()).map_err(|error| format!("given: {error}"))?;
+    if !chain.from.filter.matches(&topic) {
+        return Err(format!("given: {topic} does not match {}", chain.from.text));
+    }
+    let given = message(topic, payload_of(payload), *qos, *retain);
+    let mut emissions = Vec::new();
+    let mut sinks = Sinks {
+        emissions: &mut emissions,
+        trace: None,
+    };
+    let end = run(chain, &mut Stubs(&test.stub), NOBODY, &given, &mut sinks);
+    let mut got = match end {
+        End::On(messages) if chain.mode == Mode::Transform => messages,
+        End::Refused { text, .. } if !test.expect.is_empty() => {
+            return Err(format!(
+                "the message is refused: {}",
+                text.unwrap_or_default()
+            ));
+        }
+        _ => Vec::new(),
+    };
+    got.extend(emissions);
+    if got.len() != test.expect.len() {
+        return Err(format!(
+            "{} messages are expected, {} came{}",
+            test.expect.len(),
+            got.len(),
+            list(&got)
+        ));
+    }
+    for (expected, got) in test.expect.iter().zip(&got) {
+        compare(expected, got)?;
+    }
+    Ok(())
+}
+
+fn list(messages: &[Arc<Message>]) -> String {
+    let one = |message: &Arc<Message>| {
+        format!(
+            " [{} {}]",
+            message.topic,
+            String::from_utf8_lossy(&message.payload)
+        )
+    };
+    messages.iter().map(one).collect()
+}
+
+fn compare(expected: &Expected, got: &Message) -> Result<(), String> {
+    if let Some(topic) = expected
+        .topic
+        .as_ref()
+        .filter(|topic| **topic != *got.topic)
+    {
+        return Err(format!("topic {topic} is expected, {} came", got.topic));
+    }
+    let Some(payload) = &expected.payload else {
+        return Ok(());
+    };
+    let is_same = match payload {
+        toml::Value::String(text) => text.as_bytes() == &got.payload[..],
+        other => serde_json::from_slice(&got.payload)
+            .is_ok_and(|json: Json| is_part(&to_json(other), &json)),
+    };
+    if is_same {
+        return Ok(());
+    }
+    Err(format!(
+        "payload {} is expected, {} came",
+        to_json(payload),
+        String::from_utf8_lossy(&got.payload)
+    ))
+}
+
+/// Whether everything in `part` is in `whole`; numbers by value.
+fn is_part(part: &Json, whole: &Json) -> bool {
+    match (part, whole) {
+        (Json::Object(part), Json::Object(whole)) => part
+            .iter()
+            .all(|(name, value)| whole.get(name).is_some_and(|found| is_part(value, found))),
+        (Json::Array(part), Json::Array(whole)) => {
+            part.len() == whole.len()
+                && part
+                    .iter()
+                    .zip(whole)
+                    .all(|(one, other)| is_part(one, other))
+        }
+        (Json::Number(one), Json::Number(other)) => match (one.as_f64(), other.as_f64()) {
+            (Some(one), Some(other)) => (one - other).abs() <= 1e-9 * one.abs().max(1.0),
+            _ => one == other,
+        },
+        (one, other) => one == other,
+    }
+}
+
+/// Plugins are not there offline.
+struct Absent;
+
+impl Transform for Absent {
+    fn transform(
+        &mut self,
+        _: &str,
+        _: Publisher<'_>,
+        _: &Message,
+    ) -> Result<StepOutcome, StepFailure> {
+        Ok(StepOutcome::Pass)
+    }
+}
+
+/// Runs one message (`{"topic": …, "payload": …}`) through a file without a broker: one line per step. Plugins
+/// are passed by.
+///
+/// # Errors
+/// The file is wrong; a message that is none is an error at the file's first line.
+pub fn trace(file: &str, text: &str, msg: &str) -> Result<Vec<String>, RuleError> {
+    let chain = compile(file, text)?;
+    let source = Source { file, text };
+    let bad = |cause: String| {
+        source
+            .error(0, "bad-message", format!("the message is none: {cause}"))
+            .hint(r#"give it as --msg '{"topic":"sensors/a/temp","payload":{"c":20}}'"#)
+    };
+    let given: Json = serde_json::from_str(msg).map_err(|error| bad(error.to_string()))?;
+    let topic = given
+        .get("topic")
+        .and_then(Json::as_str)
+        .ok_or_else(|| bad("it has no `topic`".to_owned()))?;
+    let topic = TopicName::new(topic).map_err(|error| bad(error.to_string()))?;
+    let payload = match given.get("payload") {
+        Some(Json::String(text)) => Bytes::copy_from_slice(text.as_bytes()),
+        Some(other) => Bytes::from(other.to_string()),
+        None => Bytes::new(),
+    };
+    if !chain.from.filter.matches(&topic) {
+        return Ok(vec![format!(
+            "-  {topic} does not match {}",
+            chain.from.text
+        )]);
+    }
+    let given = message(topic, payload, 0, false);
+    let (mut emissions, mut lines) = (Vec::new(), Vec::new());
+    let mut sinks = Sinks {
+        emissions: &mut emissions,
+        trace: Some(&mut lines),
+    };
+    let end = run(&chain, &mut Absent, NOBODY, &given, &mut sinks);
+    if chain.mode == Mode::Transform {
+        lines.push(match end {
+            End::On(messages) => format!("=  goes on:{}", list(&messages)),
+            End::Refused { reason, text } => {
+                format!("=  refused: {reason} {}", text.unwrap_or_default())
+            }
+            End::Consumed => "=  consumed".to_owned(),
+            End::Withheld => "=  withheld".to_owned(),
+        });
+    }
+    lines.push(format!("=  {} published (not sent)", emissions.len()));
+    Ok(lines)
+}

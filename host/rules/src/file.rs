@@ -1,0 +1,141 @@
+//! The shape of a chain file, and the first half of its errors: what TOML and types can tell.
+
+use crate::place::{RuleError, Source, suggest};
+use serde::Deserialize;
+use serde_spanned::Spanned;
+use std::collections::BTreeMap;
+
+/// Steps of one chain.
+const STEPS: usize = 64;
+
+/// A whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct File {
+    /// Topic template.
+    pub(crate) from: Spanned<String>,
+    #[serde(default)]
+    pub(crate) mode: Mode,
+    #[serde(default)]
+    pub(crate) order: i64,
+    #[serde(default)]
+    #[expect(dead_code, reason = "for whoever reads the file")]
+    pub(crate) description: String,
+    #[serde(default = "yes")]
+    pub(crate) enabled: bool,
+    pub(crate) step: Option<Vec<Spanned<Step>>>,
+    #[serde(default)]
+    pub(crate) test: Vec<Spanned<Test>>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What the chain does to the message itself.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Mode {
+    /// What leaves the chain is retained and routed.
+    Transform,
+    /// The original is routed untouched; the chain acts by `publish`.
+    #[default]
+    Rule,
+}
+
+/// What a failed step does.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OnError {
+    /// The chain ends; the message goes on as it was.
+    Stop,
+    /// The step is skipped.
+    Continue,
+    /// The message is refused and its publisher told (transform chains only).
+    Refuse,
+}
+
+/// One `[[step]]`: exactly one of `filter`, `set`, `plugin` and `publish`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Step {
+    pub(crate) filter: Option<Spanned<String>>,
+    pub(crate) set: Option<BTreeMap<String, Spanned<String>>>,
+    pub(crate) plugin: Option<Spanned<String>>,
+    pub(crate) publish: Option<Spanned<String>>,
+    /// CEL: the payload of a `publish`.
+    pub(crate) payload: Option<Spanned<String>>,
+    pub(crate) qos: Option<Spanned<u8>>,
+    pub(crate) retain: Option<Spanned<bool>>,
+    pub(crate) on_error: Option<Spanned<OnError>>,
+}
+
+/// One `[[test]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Test {
+    pub(crate) name: String,
+    pub(crate) given: Given,
+    pub(crate) expect: Vec<Expected>,
+    /// Payload (JSON or text) that a plugin answers with; a plugin without one passes the message.
+    #[serde(default)]
+    pub(crate) stub: BTreeMap<String, toml::Value>,
+}
+
+/// The message of a test.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Given {
+    pub(crate) topic: String,
+    pub(crate) payload: toml::Value,
+    #[serde(default)]
+    pub(crate) qos: u8,
+    #[serde(default)]
+    pub(crate) retain: bool,
+}
+
+/// A message a test waits for; the payload's fields are a part of what must be there.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Expected {
+    pub(crate) topic: Option<String>,
+    pub(crate) payload: Option<toml::Value>,
+}
+
+/// Words of the format that this version does not have yet.
+const LATER: [&str; 5] = ["when", "then", "sink", "http", "chain"];
+
+/// Parses a file.
+pub(crate) fn parse(source: Source<'_>) -> Result<File, RuleError> {
+    let file: File = toml::from_str(source.text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start);
+        let message = error.message().trim().to_owned();
+        let word = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()).map(str::to_owned);
+        let located = source.error(at, "bad-file", message.clone());
+        match word {
+            Some(word) if LATER.contains(&&*word) => {
+                let text = format!("`{word}` is not in this version; there are filter, set, plugin and publish steps");
+                source.error(at, "not-yet", text)
+            }
+            Some(word) => {
+                let known: Vec<&str> = message.split('`').skip(3).step_by(2).collect();
+                match suggest(&word, known) {
+                    Some(like) => located.hint(format!("did you mean `{like}`?")),
+                    None => located,
+                }
+            }
+            None => located,
+        }
+    })?;
+    let Some(steps) = &file.step else {
+        return Err(source.error(0, "bad-file", "a chain needs at least one [[step]]"));
+    };
+    if steps.is_empty() || steps.len() > STEPS {
+        return Err(source.error(
+            0,
+            "bad-file",
+            format!("a chain has 1 to {STEPS} steps, this one {}", steps.len()),
+        ));
+    }
+    Ok(file)
+}

@@ -1,0 +1,315 @@
+//! Chains from file to outcome.
+
+use super::*;
+use crate::check::{check, trace};
+use bytes::Bytes;
+use bytestring::ByteString;
+use proptest::prelude::*;
+use witmq_broker::ports::{StepFailure, StepOutcome};
+use witmq_proto::packet::{PublishProperties, QoS};
+use witmq_proto::{ReasonCode, TopicName};
+
+/// Plugins by name: upper case, refusal, failure.
+struct Plugins;
+
+impl Transform for Plugins {
+    fn transform(
+        &mut self,
+        plugin: &str,
+        _: Publisher<'_>,
+        message: &Message,
+    ) -> Result<StepOutcome, StepFailure> {
+        match plugin {
+            "upper" => Ok(StepOutcome::Modify(witmq_broker::ports::chains::Patch {
+                payload: Some(Bytes::from(message.payload.to_ascii_uppercase())),
+                ..Default::default()
+            })),
+            "refuse" => Ok(StepOutcome::Refuse {
+                reason: ReasonCode::NotAuthorized,
+                text: None,
+            }),
+            other => Err(StepFailure::Unknown(other.to_owned())),
+        }
+    }
+}
+
+fn message(topic: &str, payload: &str) -> Arc<Message> {
+    Arc::new(Message {
+        topic: TopicName::new(topic).unwrap(),
+        payload: Bytes::copy_from_slice(payload.as_bytes()),
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        properties: PublishProperties::default(),
+        expires_at: None,
+        publisher: ByteString::from_static("c"),
+        received_ms: 1,
+        hops: 0,
+    })
+}
+
+const NOBODY: Publisher<'_> = Publisher {
+    client_id: "c",
+    username: None,
+    attributes: &[],
+    session: 1,
+};
+
+fn deployed(files: &[(&str, &str)]) -> (Rules, ShardChains) {
+    let (rules, problems) = Rules::new(RulesConfig::default());
+    assert!(problems.is_empty());
+    for (name, text) in files {
+        rules
+            .apply(&format!("rules/{name}.toml"), text, false)
+            .unwrap();
+    }
+    let chains = rules.shard_chains();
+    (rules, chains)
+}
+
+fn text(message: &Message) -> String {
+    format!(
+        "{} {}",
+        message.topic,
+        String::from_utf8_lossy(&message.payload)
+    )
+}
+
+const HOT: &str = r#"
+from = "sensors/{site}/{room}/temp"
+
+[[step]]
+filter = "payload.c > 40"
+
+[[step]]
+set = { site = "topic.site", f = "payload.c * 9 / 5 + 32" }
+
+[[step]]
+publish = "alerts/{site}/{room}"
+
+[[test]]
+name = "hot reading raises an alert"
+given = { topic = "sensors/ams/12/temp", payload = { c = 41.5 } }
+expect = [{ topic = "alerts/ams/12", payload = { f = 106.7, site = "ams" } }]
+
+[[test]]
+name = "cold reading does not"
+given = { topic = "sensors/ams/12/temp", payload = { c = 20 } }
+expect = []
+"#;
+
+#[test]
+fn a_rule_chain_leaves_the_message_alone_and_publishes_beside_it() {
+    let (rules, mut chains) = deployed(&[("hot", HOT)]);
+    for (payload, expected) in [(r#"{"c":50}"#, 1), (r#"{"c":50.0}"#, 1), (r#"{"c":20}"#, 0)] {
+        let run = chains.run(
+            &mut Plugins,
+            NOBODY,
+            &message("sensors/ams/12/temp", payload),
+        );
+        assert!(matches!(run.outcome, ChainOutcome::Untouched));
+        assert_eq!(run.emissions.len(), expected, "{payload}");
+        if let Some(emission) = run.emissions.first() {
+            assert_eq!((&*emission.topic, emission.hops), ("alerts/ams/12", 1));
+            assert!(
+                text(emission).contains(r#""f":122.0"#),
+                "{}",
+                text(emission)
+            );
+        }
+    }
+    let run = chains.run(&mut Plugins, NOBODY, &message("other", "x"));
+    assert!(matches!(run.outcome, ChainOutcome::Untouched) && run.emissions.is_empty());
+    let info = &rules.list()[0];
+    assert_eq!(
+        (info.matched, info.filtered, info.failed, info.mode),
+        (3, 1, 0, "rule")
+    );
+}
+
+#[test]
+fn transform_chains_come_before_rules_and_in_order() {
+    let step = |value: &str| {
+        format!(
+            "mode = \"transform\"\nfrom = \"t\"\norder = 1\n[[step]]\nset = {{ \"$payload\" = \"payload + '{value}'\" }}\n"
+        )
+    };
+    let rule = "from = \"t\"\norder = -5\n[[step]]\npublish = \"copy\"\n";
+    let first = step("1").replace("order = 1", "order = 0");
+    let (_, mut chains) = deployed(&[
+        ("a", &step("2")),
+        ("b", &step("3")),
+        ("z", &first),
+        ("r", rule),
+    ]);
+    let run = chains.run(&mut Plugins, NOBODY, &message("t", "x"));
+    let ChainOutcome::Replaced(replaced) = run.outcome else {
+        panic!("{:?}", run.outcome)
+    };
+    assert_eq!(text(&replaced), "t x123");
+    assert_eq!(
+        text(&run.emissions[0]),
+        "copy x123",
+        "the rule sees what left the transforms"
+    );
+}
+
+#[test]
+fn plugins_and_failure_policies_decide_in_transform_chains() {
+    let file = |plugin: &str, policy: &str| {
+        format!(
+            "mode = \"transform\"\nfrom = \"t\"\n[[step]]\nplugin = \"{plugin}\"\n{policy}\n[[step]]\nset = {{ \"$payload\" = \"payload + '!'\" }}\n"
+        )
+    };
+    for (plugin, policy, expected) in [
+        ("upper", "", "t X!"),
+        ("absent", "on_error = \"continue\"", "t x!"),
+        ("absent", "on_error = \"stop\"", ""),
+        ("absent", "", "refused 0x83 implementation specific error"),
+        ("refuse", "", "refused 0x87 not authorized"),
+    ] {
+        let (rules, mut chains) = deployed(&[("c", &file(plugin, policy))]);
+        let run = chains.run(&mut Plugins, NOBODY, &message("t", "x"));
+        let got = match run.outcome {
+            ChainOutcome::Replaced(message) => text(&message),
+            ChainOutcome::Untouched => String::new(),
+            ChainOutcome::Refused { reason, .. } => format!("refused {reason}"),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(got, expected, "{plugin} {policy}");
+        assert_eq!(rules.list()[0].failed, u64::from(plugin == "absent"));
+    }
+}
+
+#[test]
+fn a_bad_file_names_its_place_and_the_running_revision_stays() {
+    let (rules, mut chains) = deployed(&[("hot", HOT)]);
+    let place = |text: &str| {
+        let error = rules.apply("rules/hot.toml", text, false).unwrap_err();
+        let ControlError::Invalid { message, hint, .. } = error else {
+            panic!("{error:?}")
+        };
+        (message, hint.unwrap_or_default())
+    };
+    let (message_, hint) = place("from = \"t\"\n[[step]]\nfliter = \"true\"\n");
+    assert!(
+        message_.starts_with("rules/hot.toml:3:1: ") && hint.contains("`filter`"),
+        "{message_} {hint}"
+    );
+    let (message_, _) = place("from = \"t\"\n[[step]]\nfilter = \"payload.c > \"\n");
+    assert!(message_.starts_with("rules/hot.toml:3:"), "{message_}");
+    let (message_, _) = place("from = \"t\"\n[[step]]\nfilter = \"true && paylod.c > 1\"\n");
+    assert!(
+        message_.starts_with("rules/hot.toml:3:19: `paylod`"),
+        "{message_}"
+    );
+    let (message_, _) = place("from = \"t/{x}\"\n[[step]]\npublish = \"u/{y}\"\n");
+    assert!(
+        message_.starts_with("rules/hot.toml:3:12: publish: `{y}`"),
+        "{message_}"
+    );
+    let (message_, _) = place("from = \"t\"\n[[step]]\nwhen = \"true\"\n");
+    assert!(message_.contains("not in this version"), "{message_}");
+    let (message_, _) = place("from = \"t\"\n");
+    assert!(message_.contains("at least one [[step]]"), "{message_}");
+    let (message_, _) = place(
+        "from = \"t\"\n[[step]]\nfilter = \"true\"\n[[test]]\nname = \"n\"\ngiven = { topic = \"t\", payload = 1 }\nexpect = [{}]\n",
+    );
+    assert!(
+        message_.starts_with("rules/hot.toml:4:1: test `n` fails"),
+        "{message_}"
+    );
+    assert_eq!(rules.list()[0].revision, 1);
+    let run = chains.run(
+        &mut Plugins,
+        NOBODY,
+        &message("sensors/a/b/temp", r#"{"c":50}"#),
+    );
+    assert_eq!(run.emissions.len(), 1);
+}
+
+#[test]
+fn deployed_chains_survive_a_restart_with_their_revision() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = RulesConfig {
+        dir: Some(dir.path().to_owned()),
+        revisions: 2,
+        ..RulesConfig::default()
+    };
+    let (rules, _) = Rules::new(config.clone());
+    for _ in 0..3 {
+        rules.apply("hot.toml", HOT, false).unwrap();
+    }
+    rules.apply("gone.toml", HOT, false).unwrap();
+    rules.remove("gone").unwrap();
+    assert!(matches!(
+        rules.remove("gone"),
+        Err(ControlError::NotFound(_))
+    ));
+    fs::write(dir.path().join("broken.toml"), "from = ").unwrap();
+    let (again, problems) = Rules::new(config);
+    assert_eq!(
+        again
+            .list()
+            .iter()
+            .map(|info| (&*info.name, info.revision))
+            .collect::<Vec<_>>(),
+        [("hot", 3)]
+    );
+    assert!(
+        problems.len() == 1 && problems[0].contains("broken"),
+        "{problems:?}"
+    );
+    let kept = fs::read_dir(dir.path().join("revisions/hot"))
+        .unwrap()
+        .count();
+    assert_eq!(kept, 2);
+}
+
+#[test]
+fn limits_hold_on_both_sides() {
+    let (rules, _) = Rules::new(RulesConfig {
+        chains: 1,
+        file_bytes: HOT.len(),
+        ..RulesConfig::default()
+    });
+    rules.apply("a.toml", HOT, true).unwrap();
+    assert!(rules.list().is_empty(), "a dry run deploys nothing");
+    rules.apply("a.toml", HOT, false).unwrap();
+    assert!(matches!(
+        rules.apply("b.toml", HOT, false),
+        Err(ControlError::LimitReached(_))
+    ));
+    assert!(matches!(
+        rules.apply("a.toml", &format!("{HOT} "), false),
+        Err(ControlError::LimitReached(_))
+    ));
+}
+
+#[test]
+fn a_message_is_traced_step_by_step() {
+    check("hot.toml", HOT).unwrap();
+    let lines = trace(
+        "hot.toml",
+        HOT,
+        r#"{"topic":"sensors/a/b/temp","payload":{"c":41.5}}"#,
+    )
+    .unwrap();
+    assert!(
+        lines[0].starts_with("+  filter payload.c > 40"),
+        "{lines:?}"
+    );
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.starts_with("+  publish alerts/a/b")),
+        "{lines:?}"
+    );
+    assert!(trace("hot.toml", HOT, "{").is_err());
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in "[a-z\\[\\]=\"{}\n.#' 0-9]{0,120}") {
+        drop(check("x.toml", &text));
+    }
+}

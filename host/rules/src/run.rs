@@ -1,0 +1,467 @@
+//! A message through the steps of a chain.
+
+use crate::chain::{Chain, Kind, Step, Target};
+use crate::expression::{self, Expression};
+use crate::file::{Mode, OnError};
+use bytes::Bytes;
+use bytestring::ByteString;
+use cel::Value;
+use serde_json::Value as Json;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use witmq_broker::ports::chains::{Emit, Patch};
+use witmq_broker::ports::{Publisher, StepOutcome, Transform};
+use witmq_proto::packet::{PublishProperties, QoS};
+use witmq_proto::{Message, ReasonCode, TopicName};
+
+/// Messages one message may become, emissions included.
+pub(crate) const MESSAGES: usize = 64;
+
+/// What a chain made of a message.
+pub(crate) enum End {
+    /// These go on, in this order; the first chain's original among them if nothing changed.
+    On(Vec<Arc<Message>>),
+    Refused {
+        reason: ReasonCode,
+        text: Option<String>,
+    },
+    Consumed,
+    Withheld,
+}
+
+/// Where a chain's emissions and its trace go.
+pub(crate) struct Sinks<'a> {
+    pub(crate) emissions: &'a mut Vec<Arc<Message>>,
+    /// One line per step, for `rule run`.
+    pub(crate) trace: Option<&'a mut Vec<String>>,
+}
+
+impl Sinks<'_> {
+    fn note(&mut self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(line());
+        }
+    }
+}
+
+/// A message on its way, with its payload parsed once.
+struct Work {
+    message: Arc<Message>,
+    json: Option<Option<Json>>,
+}
+
+impl Work {
+    fn new(message: Arc<Message>) -> Self {
+        Self {
+            message,
+            json: None,
+        }
+    }
+
+    fn json(&mut self) -> Option<&Json> {
+        let payload = &self.message.payload;
+        self.json
+            .get_or_insert_with(|| serde_json::from_slice(payload).ok())
+            .as_ref()
+    }
+
+    /// Another message instead.
+    fn replace(&mut self, change: impl FnOnce(&mut Message)) {
+        change(Arc::make_mut(&mut self.message));
+        self.json = None;
+    }
+}
+
+/// How a step ended for one message.
+enum Next {
+    Go,
+    /// The chain ends for this message.
+    Stop,
+    Split(Vec<Arc<Message>>),
+    Leave(End),
+}
+
+/// Runs a chain on one message.
+pub(crate) fn run(
+    chain: &Chain,
+    steps: &mut dyn Transform,
+    publisher: Publisher<'_>,
+    message: &Arc<Message>,
+    sinks: &mut Sinks<'_>,
+) -> End {
+    chain.stats.matched.fetch_add(1, Ordering::Relaxed);
+    let mut done = Vec::new();
+    let mut under_way = vec![(0usize, Work::new(message.clone()))];
+    while let Some((at, mut work)) = under_way.pop() {
+        let Some(step) = chain.steps.get(at) else {
+            done.push(work.message);
+            continue;
+        };
+        let outcome = run_step(chain, step, steps, publisher, &mut work, sinks);
+        let next = outcome.unwrap_or_else(|error| failed(chain, step, &error, sinks));
+        match next {
+            Next::Go => under_way.push((at + 1, work)),
+            Next::Stop => done.push(work.message),
+            Next::Split(parts) if done.len() + under_way.len() + parts.len() > MESSAGES => {
+                let next = failed(
+                    chain,
+                    step,
+                    &format!("more than {MESSAGES} messages out of one"),
+                    sinks,
+                );
+                match next {
+                    Next::Leave(end) => return end,
+                    Next::Go => under_way.push((at + 1, work)),
+                    Next::Stop | Next::Split(_) => done.push(work.message),
+                }
+            }
+            // Last in, first out: the parts go in backwards to come out in order.
+            Next::Split(parts) => {
+                under_way.extend(
+                    parts
+                        .into_iter()
+                        .rev()
+                        .map(|part| (at + 1, Work::new(part))),
+                );
+            }
+            Next::Leave(end) => return end,
+        }
+    }
+    End::On(done)
+}
+
+fn failed(chain: &Chain, step: &Step, error: &str, sinks: &mut Sinks<'_>) -> Next {
+    chain.stats.fail(error);
+    sinks.note(|| format!("!  failed: {error} -> {:?}", step.on_error));
+    match step.on_error {
+        OnError::Continue => Next::Go,
+        OnError::Stop => Next::Stop,
+        OnError::Refuse => {
+            let text = Some(format!("chain {}: {error}", chain.name));
+            Next::Leave(End::Refused {
+                reason: ReasonCode::ImplementationSpecific,
+                text,
+            })
+        }
+    }
+}
+
+fn run_step(
+    chain: &Chain,
+    step: &Step,
+    steps: &mut dyn Transform,
+    publisher: Publisher<'_>,
+    work: &mut Work,
+    sinks: &mut Sinks<'_>,
+) -> Result<Next, String> {
+    match &step.kind {
+        Kind::Filter(condition) => {
+            let value = evaluate(chain, condition, publisher, work)?;
+            sinks.note(|| format!("{}  filter {} -> {value:?}", mark(&value), condition.source));
+            match value {
+                Value::Bool(true) => Ok(Next::Go),
+                Value::Bool(false) => {
+                    chain.stats.filtered.fetch_add(1, Ordering::Relaxed);
+                    Ok(Next::Stop)
+                }
+                other => Err(format!(
+                    "filter `{}` gives {other:?}, not true or false",
+                    condition.source
+                )),
+            }
+        }
+        Kind::Set(targets) => set(chain, targets, publisher, work, sinks).map(|()| Next::Go),
+        Kind::Plugin(name) => {
+            let outcome = steps
+                .transform(name, publisher, &work.message)
+                .map_err(|error| error.to_string())?;
+            sinks.note(|| format!("+  plugin {name} -> {outcome:?}"));
+            plugin_outcome(chain.mode, outcome, work)
+        }
+        Kind::Publish {
+            topic,
+            payload,
+            qos,
+            retain,
+        } => {
+            let payload = match payload {
+                Some(expression) => to_payload(&evaluate(chain, expression, publisher, work)?)?,
+                None => work.message.payload.clone(),
+            };
+            let captured = chain.from.capture(&work.message.topic);
+            let value = |name: &str| {
+                captured
+                    .iter()
+                    .find(|(known, _)| *known == name)
+                    .map_or("", |(_, value)| *value)
+            };
+            let filled = topic.fill(&value);
+            emit(chain, filled, payload, *qos, *retain, work, sinks).map(|()| Next::Go)
+        }
+    }
+}
+
+fn mark(value: &Value) -> char {
+    if matches!(value, Value::Bool(true)) {
+        '+'
+    } else {
+        '-'
+    }
+}
+
+fn emit(
+    chain: &Chain,
+    topic: String,
+    payload: Bytes,
+    qos: Option<QoS>,
+    retain: bool,
+    work: &Work,
+    sinks: &mut Sinks<'_>,
+) -> Result<(), String> {
+    if sinks.emissions.len() >= MESSAGES {
+        return Err(format!("more than {MESSAGES} publishes for one message"));
+    }
+    let topic = TopicName::new(topic).map_err(|error| format!("publish: {error}"))?;
+    sinks.note(|| format!("+  publish {topic} {}", String::from_utf8_lossy(&payload)));
+    chain.stats.emitted.fetch_add(1, Ordering::Relaxed);
+    let original = &work.message;
+    sinks.emissions.push(Arc::new(Message {
+        topic,
+        payload,
+        qos: qos.unwrap_or(original.qos),
+        retain,
+        properties: original.properties.clone(),
+        expires_at: original.expires_at,
+        publisher: original.publisher.clone(),
+        received_ms: original.received_ms,
+        hops: original.hops.saturating_add(1),
+    }));
+    Ok(())
+}
+
+fn evaluate(
+    chain: &Chain,
+    expression: &Expression,
+    publisher: Publisher<'_>,
+    work: &mut Work,
+) -> Result<Value, String> {
+    let mut context = expression::context();
+    if expression.source.contains("payload") {
+        let payload = match work.json() {
+            Some(json) => expression::to_cel(json),
+            None => Value::String(Arc::new(
+                String::from_utf8_lossy(&work.message.payload).into_owned(),
+            )),
+        };
+        context.add_variable_from_value("payload", payload);
+    }
+    let text = |text: &str| Value::String(Arc::new(text.to_owned()));
+    let message = &work.message;
+    if expression.source.contains("topic") {
+        let mut topic: HashMap<String, Value> = chain
+            .from
+            .capture(&message.topic)
+            .into_iter()
+            .map(|(n, v)| (n.to_owned(), text(v)))
+            .collect();
+        topic.insert("name".to_owned(), text(&message.topic));
+        context.add_variable_from_value("topic", topic);
+    }
+    if expression.source.contains("client") {
+        let attributes: HashMap<String, Value> = publisher
+            .attributes
+            .iter()
+            .map(|(name, value)| (name.clone(), text(value)))
+            .collect();
+        let client: HashMap<String, Value> = HashMap::from([
+            ("id".to_owned(), text(publisher.client_id)),
+            (
+                "username".to_owned(),
+                text(publisher.username.unwrap_or_default()),
+            ),
+            ("attributes".to_owned(), attributes.into()),
+        ]);
+        context.add_variable_from_value("client", client);
+    }
+    context.add_variable_from_value("qos", Value::Float(f64::from(message.qos as u8)));
+    context.add_variable_from_value("retain", Value::Bool(message.retain));
+    let seconds = std::time::Duration::from_millis(message.received_ms).as_secs_f64();
+    context.add_variable_from_value("received_ms", Value::Float((seconds * 1000.0).round()));
+    expression.run(&context)
+}
+
+/// Text as it is, everything else as JSON.
+fn to_payload(value: &Value) -> Result<Bytes, String> {
+    match value {
+        Value::String(text) => Ok(Bytes::copy_from_slice(text.as_bytes())),
+        Value::Bytes(bytes) => Ok(Bytes::copy_from_slice(bytes)),
+        other => expression::to_json(other).map(|json| Bytes::from(json.to_string())),
+    }
+}
+
+/// All expressions see the message as it came into the step.
+fn set(
+    chain: &Chain,
+    targets: &[(Target, Expression)],
+    publisher: Publisher<'_>,
+    work: &mut Work,
+    sinks: &mut Sinks<'_>,
+) -> Result<(), String> {
+    let mut values = Vec::with_capacity(targets.len());
+    for (target, expression) in targets {
+        let value = evaluate(chain, expression, publisher, work)?;
+        sinks.note(|| format!("+  set {target:?} = {} -> {value:?}", expression.source));
+        values.push((target, value));
+    }
+    let mut message = (*work.message).clone();
+    let mut json = None;
+    for (target, value) in values {
+        match target {
+            Target::Field(path) => {
+                let root = match &mut json {
+                    Some(json) => json,
+                    none => none.insert(work.json().cloned().ok_or("set: the payload is no JSON")?),
+                };
+                put(root, path, expression::to_json(&value)?)?;
+            }
+            Target::Payload => message.payload = to_payload(&value)?,
+            Target::Topic => match value {
+                Value::String(topic) => {
+                    let topic = ByteString::from(topic.as_str());
+                    message.topic =
+                        TopicName::new(topic).map_err(|error| format!("set $topic: {error}"))?;
+                }
+                other => return Err(format!("set $topic: {other:?} is no text")),
+            },
+            Target::Qos => message.qos = to_qos(&value)?,
+            Target::Retain => match value {
+                Value::Bool(retain) => message.retain = retain,
+                other => return Err(format!("set $retain: {other:?} is not true or false")),
+            },
+            Target::User(name) => {
+                let text = String::from_utf8(to_payload(&value)?.to_vec())
+                    .map_err(|_| "set $user: no text")?;
+                message
+                    .properties
+                    .user
+                    .retain(|(known, _)| *known != **name);
+                message
+                    .properties
+                    .user
+                    .push((ByteString::from(name.as_str()), ByteString::from(text)));
+            }
+        }
+    }
+    if let Some(json) = &json {
+        message.payload = Bytes::from(json.to_string());
+    }
+    if message.topic.is_dollar() && !work.message.topic.is_dollar() {
+        return Err("set $topic: topics that begin with $ are the broker's own".to_owned());
+    }
+    work.message = Arc::new(message);
+    work.json = json.map(Some);
+    Ok(())
+}
+
+fn to_qos(value: &Value) -> Result<QoS, String> {
+    let bits = match value {
+        Value::Float(number) => [0u8, 1, 2]
+            .into_iter()
+            .find(|bits| f64::from(*bits) == *number),
+        Value::Int(number) => u8::try_from(*number).ok(),
+        _ => None,
+    };
+    bits.and_then(QoS::from_bits)
+        .ok_or_else(|| format!("set $qos: {value:?} is not 0, 1 or 2"))
+}
+
+fn put(root: &mut Json, path: &[String], value: Json) -> Result<(), String> {
+    let mut at = root;
+    let (last, parents) = path.split_last().ok_or("set: an empty path")?;
+    for name in parents {
+        let object = at
+            .as_object_mut()
+            .ok_or_else(|| format!("set: `{name}` is not within an object"))?;
+        at = object
+            .entry(name.clone())
+            .or_insert_with(|| Json::Object(serde_json::Map::new()));
+    }
+    let object = at
+        .as_object_mut()
+        .ok_or_else(|| format!("set: `{last}` is not within a JSON object"))?;
+    object.insert(last.clone(), value);
+    Ok(())
+}
+
+fn plugin_outcome(mode: Mode, outcome: StepOutcome, work: &mut Work) -> Result<Next, String> {
+    let leave = |end| {
+        if mode == Mode::Transform {
+            Next::Leave(end)
+        } else {
+            Next::Stop
+        }
+    };
+    Ok(match outcome {
+        StepOutcome::Pass => Next::Go,
+        StepOutcome::Modify(patch) => {
+            apply(patch, work)?;
+            Next::Go
+        }
+        StepOutcome::Split(parts) => {
+            let make = |part| made(part, &work.message);
+            Next::Split(parts.into_iter().map(make).collect::<Result<_, _>>()?)
+        }
+        StepOutcome::Refuse { reason, text } => leave(End::Refused { reason, text }),
+        StepOutcome::Consume => leave(End::Consumed),
+        StepOutcome::Withhold => leave(End::Withheld),
+        StepOutcome::Stop => Next::Stop,
+        StepOutcome::Jump(chain) => {
+            return Err(format!(
+                "it jumps to `{chain}`: named chains are not in this version"
+            ));
+        }
+    })
+}
+
+fn apply(patch: Patch, work: &mut Work) -> Result<(), String> {
+    let topic = patch
+        .topic
+        .map(TopicName::new)
+        .transpose()
+        .map_err(|error| error.to_string())?;
+    if topic.as_ref().is_some_and(TopicName::is_dollar) && !work.message.topic.is_dollar() {
+        return Err("topics that begin with $ are the broker's own".to_owned());
+    }
+    work.replace(|message| {
+        message.topic = topic.unwrap_or_else(|| message.topic.clone());
+        message.payload = patch.payload.unwrap_or_else(|| message.payload.clone());
+        message.qos = patch.qos.unwrap_or(message.qos);
+        message.retain = patch.retain.unwrap_or(message.retain);
+        if let Some(properties) = patch.properties {
+            message.properties = PublishProperties {
+                subscription_ids: Vec::new(),
+                ..properties
+            };
+        }
+    });
+    Ok(())
+}
+
+fn made(part: Emit, original: &Message) -> Result<Arc<Message>, String> {
+    let topic = TopicName::new(part.topic).map_err(|error| error.to_string())?;
+    if topic.is_dollar() {
+        return Err("topics that begin with $ are the broker's own".to_owned());
+    }
+    Ok(Arc::new(Message {
+        topic,
+        payload: part.payload,
+        qos: part.qos,
+        retain: part.retain,
+        properties: part.properties,
+        expires_at: original.expires_at,
+        publisher: original.publisher.clone(),
+        received_ms: original.received_ms,
+        hops: original.hops,
+    }))
+}

@@ -1,0 +1,194 @@
+//! Topics with names in them: `sensors/{site}/{room}/temp` matches, captures, and is filled in again.
+
+use witmq_proto::TopicFilter;
+
+/// One level of a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Level {
+    Text(String),
+    /// `{name}` or `+`.
+    One(Option<String>),
+    /// `{name...}` or `#`.
+    Rest(Option<String>),
+}
+
+/// What a chain listens on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Template {
+    pub(crate) text: String,
+    pub(crate) filter: TopicFilter,
+    levels: Vec<Level>,
+}
+
+fn is_name(name: &str) -> bool {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(is_word)
+}
+
+impl Template {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let mut levels = Vec::new();
+        for level in text.split('/') {
+            let inner = level
+                .strip_prefix('{')
+                .and_then(|rest| rest.strip_suffix('}'));
+            levels.push(match (level, inner) {
+                ("+", _) => Level::One(None),
+                ("#", _) => Level::Rest(None),
+                (_, Some(inner)) => {
+                    let (name, is_rest) = inner.strip_suffix("...").map_or((inner, false), |name| (name, true));
+                    if !is_name(name) || name == "name" {
+                        return Err(format!("`{{{inner}}}` is no name: use letters, digits and _ (but not `name`)"));
+                    }
+                    let known = |level: &Level| matches!(level, Level::One(Some(n)) | Level::Rest(Some(n)) if n == name);
+                    if levels.iter().any(known) {
+                        return Err(format!("`{{{name}}}` is there twice"));
+                    }
+                    if is_rest { Level::Rest(Some(name.to_owned())) } else { Level::One(Some(name.to_owned())) }
+                }
+                (text, None) if text.contains(['{', '}']) => {
+                    return Err(format!("`{text}`: a name takes a whole level, as in sensors/{{room}}/temp"));
+                }
+                (text, None) => Level::Text(text.to_owned()),
+            });
+        }
+        let parts: Vec<&str> = levels
+            .iter()
+            .map(|level| match level {
+                Level::Text(text) => text.as_str(),
+                Level::One(_) => "+",
+                Level::Rest(_) => "#",
+            })
+            .collect();
+        let filter = TopicFilter::new(parts.join("/")).map_err(|error| error.to_string())?;
+        Ok(Self {
+            text: text.to_owned(),
+            filter,
+            levels,
+        })
+    }
+
+    /// Names it captures.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.levels.iter().filter_map(|level| match level {
+            Level::One(name) | Level::Rest(name) => name.as_deref(),
+            Level::Text(_) => None,
+        })
+    }
+
+    /// What the names stand for in a topic that matches.
+    pub(crate) fn capture<'t>(&self, topic: &'t str) -> Vec<(&str, &'t str)> {
+        let mut captured = Vec::new();
+        let mut rest = Some(topic);
+        for level in &self.levels {
+            let here = rest.unwrap_or_default();
+            let (head, tail) = here
+                .split_once('/')
+                .map_or((here, None), |(head, tail)| (head, Some(tail)));
+            match level {
+                Level::One(Some(name)) => captured.push((name.as_str(), head)),
+                Level::Rest(Some(name)) => captured.push((name.as_str(), here)),
+                Level::Text(_) | Level::One(None) | Level::Rest(None) => {}
+            }
+            rest = tail;
+        }
+        captured
+    }
+}
+
+/// A topic to publish to, with names to fill in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TopicTemplate {
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Name(String),
+}
+
+impl TopicTemplate {
+    /// Parses; every name must be among `names`.
+    pub(crate) fn parse<'a>(
+        text: &str,
+        names: impl Iterator<Item = &'a str> + Clone,
+    ) -> Result<Self, String> {
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('{') {
+            let (name, tail) = after
+                .split_once('}')
+                .ok_or_else(|| format!("`{{` without `}}` in {text}"))?;
+            if !names.clone().any(|known| known == name) {
+                let known: Vec<_> = names.collect();
+                let known = if known.is_empty() {
+                    "it has none".to_owned()
+                } else {
+                    format!("it has {}", known.join(", "))
+                };
+                return Err(format!(
+                    "`{{{name}}}` is no name of this chain's `from`: {known}"
+                ));
+            }
+            parts.push(Part::Text(before.to_owned()));
+            parts.push(Part::Name(name.to_owned()));
+            rest = tail;
+        }
+        parts.push(Part::Text(rest.to_owned()));
+        let template = Self { parts };
+        let sample = template.fill(&|_| "x");
+        let checked = witmq_proto::TopicName::new(sample).map_err(|error| error.to_string())?;
+        if checked.is_dollar() {
+            return Err("topics that begin with $ are the broker's own".to_owned());
+        }
+        Ok(template)
+    }
+
+    pub(crate) fn fill<'a>(&'a self, value: &dyn Fn(&str) -> &'a str) -> String {
+        let part = |part: &'a Part| match part {
+            Part::Text(text) => text.as_str(),
+            Part::Name(name) => value(name),
+        };
+        self.parts.iter().map(part).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_captured_from_matching_topics() {
+        let template = Template::parse("sensors/{site}/{room}/temp").unwrap();
+        assert_eq!(template.filter.as_str(), "sensors/+/+/temp");
+        assert_eq!(
+            template.capture("sensors/ams/12/temp"),
+            [("site", "ams"), ("room", "12")]
+        );
+        let template = Template::parse("a/+/{rest...}").unwrap();
+        assert_eq!(template.filter.as_str(), "a/+/#");
+        assert_eq!(template.capture("a/b/c/d"), [("rest", "c/d")]);
+        for bad in [
+            "a/{x", "a/{x}y", "{1}", "{a}/{a}", "{a...}/b", "", "a/#/b", "{name}",
+        ] {
+            assert!(Template::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn topics_are_filled_and_checked() {
+        let names = ["site", "room"];
+        let template = TopicTemplate::parse("alerts/{site}-{room}", names.into_iter()).unwrap();
+        assert_eq!(
+            template.fill(&|name| if name == "site" { "ams" } else { "12" }),
+            "alerts/ams-12"
+        );
+        for bad in ["alerts/{side}", "a/+", "$SYS/x", "", "a/{site"] {
+            assert!(
+                TopicTemplate::parse(bad, names.into_iter()).is_err(),
+                "{bad}"
+            );
+        }
+    }
+}
