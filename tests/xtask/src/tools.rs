@@ -52,7 +52,9 @@ pub(crate) fn wasm(run: &mut Run<'_>) -> Result<()> {
 /// When something is missing and cannot be installed here.
 pub(crate) fn end_to_end(run: &mut Run<'_>) -> Result<()> {
     programs(run)?;
-    npm(run)?;
+    for folder in run.tree().npm() {
+        npm(run, &folder)?;
+    }
     python(run)
 }
 
@@ -134,37 +136,52 @@ pub(crate) fn which(program: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
+/// mqtt.js for the example page that the broker serves. The broker is built without it where there is no npm, and
+/// its page then says so: one command with nothing but rustup has to be enough.
+pub(crate) fn page(run: &mut Run<'_>) {
+    let page = run.tree().page();
+    if !page.join("package.json").is_file() || page.join("node_modules/mqtt").is_dir() {
+        return;
+    }
+    if which("npm").is_none() {
+        println!("note: no npm here, so the example page is built without mqtt.js");
+    } else if let Err(error) = npm(run, &page) {
+        println!("note: the example page is built without mqtt.js: {error:#}");
+    }
+}
+
 /// Packages of npm, by the lock file where there is one. A marker beside them says for which manifest.
-fn npm(run: &mut Run<'_>) -> Result<()> {
-    for folder in run.tree().npm() {
-        let locked = folder.join("package-lock.json").is_file();
-        let wanted = wanted(&folder, &["package.json", "package-lock.json"]);
-        let marker = folder.join("node_modules/.witmq-installed");
-        if !wanted.is_empty() && std::fs::read(&marker).is_ok_and(|have| have == wanted) {
-            continue;
-        }
-        let name = folder
-            .strip_prefix(run.tree().root())
-            .unwrap_or(&folder)
-            .display()
-            .to_string();
-        let call = Call::new("npm").words([if locked { "ci" } else { "install" }]);
-        let call = call.words(["--no-audit", "--no-fund"]).within(&folder);
-        run.step(&format!("npm packages of {name}"), &call)?;
-        if marker.parent().is_some_and(Path::is_dir) {
-            std::fs::write(
-                &marker,
-                self::wanted(&folder, &["package.json", "package-lock.json"]),
-            )?;
-        }
+fn npm(run: &mut Run<'_>, folder: &Path) -> Result<()> {
+    let marker = folder.join("node_modules/.witmq-installed");
+    if std::fs::read(&marker).is_ok_and(|have| have == wanted(folder)) {
+        return Ok(());
+    }
+    let verb = if folder.join("package-lock.json").is_file() {
+        "ci"
+    } else {
+        "install"
+    };
+    let name = folder
+        .strip_prefix(run.tree().root())
+        .unwrap_or(folder)
+        .display()
+        .to_string();
+    let call = Call::new("npm")
+        .words([verb, "--no-audit", "--no-fund"])
+        .within(folder);
+    run.step(&format!("npm packages of {name}"), &call)?;
+    if marker.parent().is_some_and(Path::is_dir) {
+        std::fs::write(&marker, wanted(folder))?;
     }
     Ok(())
 }
 
-fn wanted(folder: &Path, files: &[&str]) -> Vec<u8> {
+/// What the packages in a folder depend on.
+fn wanted(folder: &Path) -> Vec<u8> {
+    let files = ["package.json", "package-lock.json"].map(|file| folder.join(file));
     files
         .iter()
-        .flat_map(|file| std::fs::read(folder.join(file)).unwrap_or_default())
+        .flat_map(|file| std::fs::read(file).unwrap_or_default())
         .collect()
 }
 

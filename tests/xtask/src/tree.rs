@@ -85,10 +85,14 @@ impl Tree {
         Ok(names)
     }
 
+    /// The example page, which is built into the broker.
+    pub(crate) fn page(&self) -> PathBuf {
+        self.root.join("examples/browser")
+    }
+
     /// Folders with an npm manifest that the tests need installed.
     pub(crate) fn npm(&self) -> Vec<PathBuf> {
-        ["examples/browser", "tests/e2e"]
-            .map(|folder| self.root.join(folder))
+        [self.page(), self.root.join("tests/e2e")]
             .into_iter()
             .filter(|folder| folder.join("package.json").is_file())
             .collect()
