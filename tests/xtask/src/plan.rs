@@ -32,6 +32,7 @@ pub(crate) fn dev(run: &mut Run<'_>, words: &[String]) -> Result<()> {
 /// Components and the broker.
 pub(crate) fn build(run: &mut Run<'_>) -> Result<()> {
     guests(run)?;
+    tools::page(run);
     run.step(
         "broker",
         &Call::cargo("build --release --package witmq --bins"),
