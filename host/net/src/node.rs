@@ -9,7 +9,7 @@ use crate::listen::{self, StartError};
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -54,7 +54,7 @@ pub(crate) enum Intake {
 struct Thread {
     mail: Sender<Batch>,
     intake: Sender<Intake>,
-    handle: JoinHandle<()>,
+    handle: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Makes the shard of a thread, on that thread.
@@ -134,7 +134,7 @@ impl Node {
                 threads.push(Thread {
                     mail: mail.clone(),
                     intake: intake.clone(),
-                    handle,
+                    handle: Mutex::new(Some(handle)),
                 });
             }
         }
@@ -222,7 +222,7 @@ impl Node {
     }
 
     /// Says DISCONNECT to everybody, waits up to `grace` for connections to end, then stops the threads.
-    pub fn shutdown(self, grace: Duration) {
+    pub fn shutdown(&self, grace: Duration) {
         for id in 0..self.shards() {
             let asked = self.inspect(ShardId(id), Shard::shut_down);
             if asked.is_none() {
@@ -236,8 +236,9 @@ impl Node {
         for thread in &self.threads {
             let _is_stopped = thread.intake.blocking_send(Intake::Stop).is_err();
         }
-        for thread in self.threads {
-            if thread.handle.join().is_err() {
+        for thread in &self.threads {
+            let handle = thread.handle.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if handle.is_some_and(|handle| handle.join().is_err()) {
                 tracing::error!("a shard thread ended by a panic");
             }
         }

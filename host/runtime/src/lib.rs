@@ -33,5 +33,6 @@ mod wasi;
 
 pub use authenticator::Authenticator;
 pub use config::RuntimeConfig;
+pub use package::digest;
 pub use registry::{Runtime, StartError};
 pub use seat::ShardPlugins;

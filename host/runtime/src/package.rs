@@ -49,7 +49,8 @@ impl Package {
 }
 
 /// sha256 of a component, in hex.
-pub(crate) fn digest(wasm: &[u8]) -> String {
+#[must_use]
+pub fn digest(wasm: &[u8]) -> String {
     Sha256::digest(wasm)
         .iter()
         .map(|byte| format!("{byte:02x}"))

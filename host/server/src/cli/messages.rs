@@ -1,7 +1,7 @@
 //! `witmq pub` and `witmq sub`: an MQTT 5 client (rumqttc) with clear words when something is refused.
 
 use super::args::{MqttArgs, PubArgs, SubArgs};
-use super::{CliError, Exit, plugin, print, tls};
+use super::{CliError, Exit, plugin, tls};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     ConnectReturnCode, Filter, Packet, PubAckReason, PubRecReason, Publish, PublishProperties,

@@ -35,6 +35,24 @@ pub(crate) fn run(command: RuleCommand) -> Result<(), CliError> {
     }
 }
 
+fn check(file: &Path) -> Result<(), CliError> {
+    witmq_rules::check(&file.display().to_string(), &text_of(file)?).map_err(|error| wrong(&error))
+}
+
+fn trace(file: &Path, msg: &str) -> Result<(), CliError> {
+    let lines = witmq_rules::trace(&file.display().to_string(), &text_of(file)?, msg).map_err(|error| wrong(&error))?;
+    lines.iter().for_each(|line| print(line));
+    Ok(())
+}
+
+fn wrong(error: &witmq_rules::RuleError) -> CliError {
+    let failed = CliError::failed(error.to_string());
+    match &error.hint {
+        Some(hint) => failed.hint(hint.clone()),
+        None => failed,
+    }
+}
+
 fn text_of(file: &Path) -> Result<String, CliError> {
     std::fs::read_to_string(file).map_err(|e| CliError::failed(format!("cannot read {}: {e}", file.display())))
 }

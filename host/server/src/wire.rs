@@ -1,0 +1,364 @@
+//! The only place that knows all parts: builds them from the configuration and joins them by their ports.
+
+use crate::config::{AUTH_FILE, Config, Limits, ListenerKind, Overflow};
+use crate::logging::LogEvents;
+use crate::status::Status;
+use crate::users::Users;
+use crate::watch::Targets;
+use crate::{pages, secret};
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use witmq_admin::{Admin, AdminConfig, Token};
+use witmq_broker::memory::Memory;
+use witmq_broker::ports::{PluginControl, RuleControl, Transport};
+use witmq_broker::shard::{ClockBase, Shard, ShardPorts};
+use witmq_broker::{ShardId, Shared};
+use witmq_net::{HandedIn, ListenerConfig, MakeShard, Node, NodeConfig, TlsSlot};
+use witmq_proto::{Message, TopicFilter};
+use witmq_rules::{Rules, RulesConfig};
+use witmq_runtime::{Runtime, RuntimeConfig};
+
+/// The bundled authenticator, built by `build.rs`.
+const AUTH_FILE_WASM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/auth-file.wasm"));
+/// What a shutdown waits for clients to take their DISCONNECT.
+const GRACE: Duration = Duration::from_secs(2);
+/// HTTP connections at a time.
+const HTTP_CONNECTIONS: usize = 256;
+
+/// Who may connect before the operator says anything.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Access {
+    /// Users only.
+    Serve,
+    /// Decided by the flags of `witmq dev` at every start.
+    Dev { anonymous: bool },
+}
+
+impl Access {
+    pub(crate) fn dev(no_anonymous: bool) -> Self {
+        Self::Dev { anonymous: !no_anonymous }
+    }
+}
+
+/// Where the broker listens.
+#[derive(Clone, Debug)]
+pub(crate) struct Addresses {
+    listeners: Vec<(Arc<str>, SocketAddr)>,
+    http: Option<SocketAddr>,
+}
+
+impl Addresses {
+    pub(crate) fn address(&self, name: &str) -> Option<SocketAddr> {
+        self.listeners.iter().find(|(known, _)| **known == *name).map(|(_, address)| *address)
+    }
+
+    pub(crate) fn listener(&self, name: &str) -> String {
+        self.address(name).map_or_else(|| "off".to_owned(), |address| address.to_string())
+    }
+
+    pub(crate) fn http_text(&self) -> String {
+        self.http.map_or_else(|| "off".to_owned(), |address| address.to_string())
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
+        let http = self.http.map(|address| ("http", address));
+        self.listeners.iter().map(|(name, address)| (&**name, *address)).chain(http)
+    }
+}
+
+/// A certificate and the files it came from.
+struct Certificate {
+    slot: TlsSlot,
+    cert: PathBuf,
+    key: PathBuf,
+}
+
+/// A running broker.
+pub(crate) struct Broker {
+    node: Arc<Node>,
+    admin: Option<Admin>,
+    plugins: Arc<dyn PluginControl>,
+    rules: Arc<dyn RuleControl>,
+    addresses: Addresses,
+    certificates: Vec<Certificate>,
+}
+
+/// Starts everything: plugins and chains first, listeners last, so that nobody connects to half a broker.
+pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let shards = if config.shards > 0 { config.shards } else { u16::try_from(cores).unwrap_or(64).min(64) };
+    let started = Instant::now();
+    // Plugins publish through the node, which starts after them.
+    let publisher: Arc<OnceLock<Box<dyn Fn(Message) -> bool + Send + Sync>>> = Arc::default();
+    let late = publisher.clone();
+    let sink = Arc::new(move |message| late.get().is_some_and(|publish| publish(message)));
+    let runtime = Runtime::start(runtime_config(config, shards)?, sink)?;
+    bind_authenticator(&runtime, config, access)?;
+    let (rules, problems) =
+        Rules::new(RulesConfig { dir: Some(config.data_dir.join("rules")), ..RulesConfig::default() });
+    problems.iter().for_each(|problem| tracing::error!("{problem}"));
+    let limits = Arc::new(broker_limits(&config.limits, shards));
+    let shared = Arc::new(Shared::new(shards, &limits, started));
+    let (listeners, certificates) = listeners(config)?;
+    let node_config = NodeConfig {
+        listeners,
+        shards,
+        max_connections: usize::try_from(config.limits.max_connections)?,
+        connect_timeout: Duration::from_millis(config.limits.connect_timeout_ms),
+        maximum_packet_size: config.limits.max_packet_bytes,
+        ..NodeConfig::default()
+    };
+    let make_shard = make_shard(shards, limits, shared.clone(), runtime.clone(), rules.clone(), started);
+    let node = Arc::new(Node::start(node_config, make_shard, Arc::new(runtime.authenticator()))?);
+    let is_first = publisher.set(Box::new(node.publisher())).is_ok();
+    debug_assert!(is_first, "the publisher is set once");
+    let plugins: Arc<dyn PluginControl> = Arc::new(runtime);
+    let rules: Arc<dyn RuleControl> = Arc::new(rules);
+    let status = Status {
+        name: config.node.clone(),
+        node: node.clone(),
+        shared,
+        plugins: plugins.clone(),
+        rules: rules.clone(),
+        started,
+    };
+    let admin = match start_admin(config, &node, &plugins, &rules, status) {
+        Ok(admin) => admin,
+        Err(error) => {
+            node.shutdown(Duration::ZERO);
+            return Err(error);
+        }
+    };
+    let addresses =
+        Addresses { listeners: node.addresses().to_vec(), http: admin.as_ref().map(Admin::local_addr) };
+    Ok(Broker { node, admin, plugins, rules, addresses, certificates })
+}
+
+fn make_shard(
+    shards: u16,
+    limits: Arc<witmq_broker::Limits>,
+    shared: Arc<Shared>,
+    runtime: Runtime,
+    rules: Rules,
+    started: Instant,
+) -> MakeShard {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let clock = ClockBase { instant: started, unix_ms: u64::try_from(unix.as_millis()).unwrap_or(0) };
+    Arc::new(move |id: ShardId| {
+        let ports = ShardPorts {
+            hooks: Box::new(runtime.shard_hooks(id.0)),
+            chains: Box::new(rules.shard_chains()),
+            store: Box::new(Memory::default()),
+            events: Box::new(LogEvents),
+        };
+        Shard::new(id, shards, limits.clone(), shared.clone(), ports, clock)
+    })
+}
+
+fn start_admin(
+    config: &Config,
+    node: &Arc<Node>,
+    plugins: &Arc<dyn PluginControl>,
+    rules: &Arc<dyn RuleControl>,
+    status: Status,
+) -> Result<Option<Admin>> {
+    if !config.http.enabled {
+        return Ok(None);
+    }
+    let token = secret::admin_token(&config.data_dir)?;
+    let way_in = node.clone();
+    let listener: Arc<str> = "http".into();
+    let ports = witmq_admin::Ports {
+        plugins: plugins.clone(),
+        rules: rules.clone(),
+        users: Arc::new(Users::new(plugins.clone())),
+        node: Arc::new(status),
+        mqtt: Arc::new(move |upgrade| {
+            let handed = HandedIn {
+                socket: upgrade.socket,
+                leftover: upgrade.leftover,
+                peer: upgrade.peer,
+                listener: listener.clone(),
+            };
+            if !way_in.hand_in(handed) {
+                tracing::warn!(peer = %upgrade.peer, "a WebSocket connection was refused: the node is full");
+            }
+        }),
+    };
+    let settings = AdminConfig {
+        bind: config.http.bind,
+        token: Token::new(&token),
+        pages: pages::all(),
+        max_connections: HTTP_CONNECTIONS,
+    };
+    Ok(Some(Admin::start(settings, ports)?))
+}
+
+fn runtime_config(config: &Config, shards: u16) -> Result<RuntimeConfig> {
+    let mut publish = std::collections::BTreeMap::new();
+    for (name, plugin) in &config.plugins {
+        let filters = plugin.publish.iter().map(|filter| {
+            TopicFilter::new(filter.as_str()).with_context(|| format!("plugins.{name}.publish: `{filter}`"))
+        });
+        publish.insert(name.clone(), filters.collect::<Result<Vec<_>>>()?);
+    }
+    let limits = &config.limits;
+    Ok(RuntimeConfig {
+        data_dir: Some(config.data_dir.clone()),
+        shards,
+        authenticator: config.auth.plugin.clone(),
+        authenticate_deadline: Duration::from_millis(limits.auth_timeout_ms),
+        deadline: Duration::from_millis(limits.plugin_deadline_ms),
+        memory_bytes: limits.plugin_memory_bytes,
+        transfer_bytes: usize::try_from(limits.max_packet_bytes)?.saturating_mul(2).saturating_add(64 * 1024),
+        publish,
+        ..RuntimeConfig::default()
+    })
+}
+
+fn broker_limits(limits: &Limits, shards: u16) -> witmq_broker::Limits {
+    let mut broker = witmq_broker::Limits {
+        sessions: (limits.max_sessions / usize::from(shards)).max(1),
+        session_expiry: limits.session_expiry_s,
+        session_expiry_v3: limits.session_expiry_s,
+        subscriptions: limits.max_subscriptions,
+        outbox_messages: limits.queue_messages,
+        outbox_bytes: limits.queue_bytes,
+        overflow: match limits.overflow {
+            Overflow::DropNewest => witmq_broker::Overflow::DropNewest,
+            Overflow::DropOldest => witmq_broker::Overflow::DropOldest,
+            Overflow::Disconnect => witmq_broker::Overflow::Disconnect,
+        },
+        retained_messages: limits.retained_messages,
+        retained_bytes: limits.retained_bytes,
+        sys_interval: Duration::from_secs(limits.sys_interval_s),
+        // The hook has its own deadline; this one also covers the queue before it.
+        authentication: Duration::from_millis(limits.auth_timeout_ms).saturating_mul(2),
+        ..witmq_broker::Limits::default()
+    };
+    broker.settings.maximum_packet_size = limits.max_packet_bytes;
+    broker.settings.receive_maximum = limits.receive_maximum;
+    broker.settings.topic_alias_maximum = limits.topic_alias_maximum;
+    broker.settings.maximum_keep_alive = limits.max_keep_alive_s;
+    broker
+}
+
+fn listeners(config: &Config) -> Result<(Vec<ListenerConfig>, Vec<Certificate>)> {
+    let mut certificates = Vec::new();
+    let mut listeners = Vec::new();
+    for listener in &config.listeners {
+        let tls = match (&listener.cert, &listener.key) {
+            (Some(cert), Some(key)) if listener.kind.is_tls() => {
+                let slot = TlsSlot::load(cert, key).with_context(|| format!("listener `{}`", listener.name))?;
+                certificates.push(Certificate { slot: slot.clone(), cert: cert.clone(), key: key.clone() });
+                Some(slot)
+            }
+            _ => None,
+        };
+        listeners.push(ListenerConfig {
+            name: listener.name.as_str().into(),
+            transport: match listener.kind {
+                ListenerKind::Tcp => Transport::Tcp,
+                ListenerKind::Tls => Transport::Tls,
+                ListenerKind::Ws => Transport::Ws,
+                ListenerKind::Wss => Transport::Wss,
+            },
+            bind: listener.bind,
+            path: listener.path.clone(),
+            tls,
+            max_connections: usize::try_from(listener.max_connections)?,
+        });
+    }
+    Ok((listeners, certificates))
+}
+
+/// Puts the bundled authenticator in place: the first time with the access asked for, later with the operator's
+/// configuration, and always in the version this binary brings.
+fn bind_authenticator(runtime: &Runtime, config: &Config, access: Access) -> Result<()> {
+    if config.auth.plugin != AUTH_FILE {
+        if runtime.list().iter().all(|plugin| plugin.name != config.auth.plugin) {
+            tracing::warn!(
+                plugin = config.auth.plugin,
+                "the authenticator is not installed: nobody can connect until `witmq plugin install` brings it"
+            );
+        }
+        return Ok(());
+    }
+    let mut settings: Value = match runtime.config(AUTH_FILE) {
+        Ok(text) => serde_json::from_str(&text).unwrap_or_else(|_| json!({})),
+        Err(_) => json!({}),
+    };
+    if let (Access::Dev { anonymous }, Some(settings)) = (access, settings.as_object_mut()) {
+        let choice = if anonymous { "allow" } else { "deny" };
+        settings.insert("anonymous".to_owned(), choice.into());
+        settings.insert("default".to_owned(), "allow".into());
+    }
+    let ours = sha256(AUTH_FILE_WASM);
+    let installed = runtime.list().into_iter().find(|plugin| plugin.name == AUTH_FILE);
+    let is_current = installed.is_some_and(|plugin| plugin.active.digest == ours && plugin.state != "failed");
+    let settings = settings.to_string();
+    let done = if is_current {
+        if runtime.config(AUTH_FILE).is_ok_and(|present| present == settings) {
+            return Ok(());
+        }
+        runtime.configure(AUTH_FILE, settings)
+    } else {
+        runtime.install(AUTH_FILE, AUTH_FILE_WASM.to_vec(), Some(settings))
+    };
+    done.map(drop).context("the bundled authenticator cannot serve")
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    witmq_runtime::digest(bytes)
+}
+
+impl Broker {
+    pub(crate) fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// What the watched folders deploy to.
+    pub(crate) fn watched(&self) -> Targets {
+        Targets { rules: self.rules.clone(), plugins: self.plugins.clone() }
+    }
+
+    /// Blocks until Ctrl-C or SIGTERM; SIGHUP reads certificates again.
+    pub(crate) fn run_until_signal(&self) -> Result<()> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            let mut terminate = signal(SignalKind::terminate())?;
+            let mut hangup = signal(SignalKind::hangup())?;
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => return Ok(()),
+                    _ = terminate.recv() => return Ok(()),
+                    _ = hangup.recv() => self.reload_certificates(),
+                }
+            }
+        })
+    }
+
+    fn reload_certificates(&self) {
+        for Certificate { slot, cert, key } in &self.certificates {
+            match slot.reload(cert, key) {
+                Ok(()) => tracing::info!(cert = %cert.display(), "certificate read again"),
+                Err(error) => tracing::error!(%error, "the present certificate stays"),
+            }
+        }
+    }
+
+    /// Says DISCONNECT to every client, then ends.
+    pub(crate) fn shutdown(self) {
+        tracing::info!("shutting down");
+        if let Some(admin) = self.admin {
+            admin.stop();
+        }
+        self.node.shutdown(GRACE);
+    }
+}
