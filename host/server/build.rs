@@ -2,7 +2,11 @@
 //!
 //! The component is built like any other plugin, in a target folder of its own, so that the outer cargo's lock and
 //! flags do not matter; cargo caches it there.
-#![allow(clippy::expect_used, clippy::panic, reason = "a build that cannot go on ends with words")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a build that cannot go on ends with words"
+)]
 
 use std::path::Path;
 use std::process::Command;
@@ -12,18 +16,39 @@ fn main() {
     let out = env::var("OUT_DIR").expect("cargo sets OUT_DIR");
     let here = env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
     let root = Path::new(&here).join("../..");
-    for watched in ["plugins/auth-file/src", "plugins/auth-file/Cargo.toml", "sdk/src", "sdk/Cargo.toml", "wit"] {
+    for watched in [
+        "plugins/auth-file/src",
+        "plugins/auth-file/Cargo.toml",
+        "sdk/src",
+        "sdk/Cargo.toml",
+        "wit",
+    ] {
         println!("cargo::rerun-if-changed={}", root.join(watched).display());
     }
     let target = root.join("target/guests");
     let mut cargo = Command::new(env::var("CARGO").expect("cargo sets CARGO"));
     cargo
         .current_dir(&root)
-        .args(["build", "--quiet", "--profile", "guest", "--target", "wasm32-wasip2", "--package", "witmq-auth-file"])
+        .args([
+            "build",
+            "--quiet",
+            "--profile",
+            "guest",
+            "--target",
+            "wasm32-wasip2",
+            "--package",
+            "witmq-auth-file",
+        ])
         .arg("--target-dir")
         .arg(&target);
     // What is meant for the host must not reach the guest.
-    for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CLIPPY_ARGS"] {
+    for name in [
+        "RUSTFLAGS",
+        "CARGO_ENCODED_RUSTFLAGS",
+        "RUSTC_WRAPPER",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "CLIPPY_ARGS",
+    ] {
         cargo.env_remove(name);
     }
     let status = cargo.status().expect("cargo can be started");

@@ -9,8 +9,8 @@ use crate::listen::{self, StartError};
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -237,7 +237,11 @@ impl Node {
             let _is_stopped = thread.intake.blocking_send(Intake::Stop).is_err();
         }
         for thread in &self.threads {
-            let handle = thread.handle.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let handle = thread
+                .handle
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
             if handle.is_some_and(|handle| handle.join().is_err()) {
                 tracing::error!("a shard thread ended by a panic");
             }

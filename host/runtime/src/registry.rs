@@ -2,19 +2,22 @@
 //!
 //! Any failure leaves the serving version where it is. One change at a time; shards never wait for one.
 
+mod switch;
+
 use crate::authenticator::Authenticator;
 use crate::config::RuntimeConfig;
 use crate::engine;
 use crate::files::{Files, Record, Version};
 use crate::imports::{State, now_ms};
-use crate::instance::{Instance, InstanceError, Template};
-use crate::package::{self, Package};
+use crate::instance::{Instance, InstanceError};
+use crate::package::Package;
 use crate::plugin::{PublishSink, Shared};
 use crate::seat::{Handover, Mailbox, Seat, ShardPlugins};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
+use switch::Change;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 use witmq_broker::ports::control::{PluginInfo, PluginVersion};
@@ -139,201 +142,6 @@ impl Runtime {
     #[must_use]
     pub fn authenticator(&self) -> Authenticator {
         self.inner.authenticator.clone()
-    }
-}
-
-/// What is to serve from now on.
-struct Change {
-    record: Record,
-    components: HashMap<u64, Vec<u8>>,
-    package: Arc<Package>,
-}
-
-impl Inner {
-    fn installed(&self) -> MutexGuard<'_, BTreeMap<String, Installed>> {
-        self.installed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn compile(&self, wasm: &[u8]) -> Result<Arc<Package>, ControlError> {
-        let digest = package::digest(wasm);
-        let known = self
-            .compiled
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&digest)
-            .cloned();
-        if let Some(package) = known {
-            return Ok(package);
-        }
-        let package = Arc::new(package::load(
-            &self.engine,
-            &self.linker,
-            wasm,
-            &self.config,
-        )?);
-        self.compiled
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(digest, package.clone());
-        Ok(package)
-    }
-
-    fn restore(&self) {
-        let Some(files) = &self.files else { return };
-        for (name, record) in files.read_all() {
-            let restored = record
-                .map_err(|error| error.to_string())
-                .and_then(|record| self.restore_one(&name, record));
-            match restored {
-                Ok(()) => tracing::info!(plugin = name, "restored"),
-                Err(error) => tracing::error!(
-                    plugin = name,
-                    error,
-                    "cannot be restored; the broker goes on without it"
-                ),
-            }
-        }
-    }
-
-    fn restore_one(&self, name: &str, record: Record) -> Result<(), String> {
-        let shared = Arc::new(Shared::new(name, &self.config, self.publish.clone()));
-        let active = record.active;
-        let failed = Installed {
-            shared: shared.clone(),
-            record: record.clone(),
-            components: HashMap::new(),
-            package: None,
-            generation: 0,
-        };
-        self.installed().insert(name.to_owned(), failed);
-        let restore = || {
-            let wasm = self.component(name, active, &HashMap::new())?;
-            let package = self.compile(&wasm)?;
-            let change = Change {
-                record,
-                components: HashMap::new(),
-                package,
-            };
-            self.switch(&mut self.installed(), name, change)
-        };
-        restore().map_err(|error: ControlError| {
-            shared.note_error(error.to_string());
-            error.to_string()
-        })
-    }
-
-    fn component(
-        &self,
-        name: &str,
-        version: u64,
-        kept: &HashMap<u64, Vec<u8>>,
-    ) -> Result<Vec<u8>, ControlError> {
-        if let Some(wasm) = kept.get(&version) {
-            return Ok(wasm.clone());
-        }
-        let Some(files) = &self.files else {
-            return Err(ControlError::NotFound(format!(
-                "version {version} of `{name}` is not kept"
-            )));
-        };
-        let wasm = files
-            .read_component(name, version)
-            .map_err(|error| internal("read its component", &error))?;
-        Ok(wasm)
-    }
-
-    /// Tries the change, writes it down, then hands every seat its new instance.
-    fn switch(
-        &self,
-        installed: &mut BTreeMap<String, Installed>,
-        name: &str,
-        change: Change,
-    ) -> Result<(), ControlError> {
-        let (shared, generation) = match installed.get(name) {
-            Some(old) => (old.shared.clone(), old.generation + 1),
-            None => (
-                Arc::new(Shared::new(name, &self.config, self.publish.clone())),
-                1,
-            ),
-        };
-        let Change {
-            record,
-            components,
-            package,
-        } = change;
-        let template = Arc::new(Template {
-            plugin: shared.clone(),
-            package: package.clone(),
-            config: record.config.clone(),
-            generation,
-            limits: self.config.clone(),
-            engine: self.engine.clone(),
-        });
-        let shards = usize::from(self.config.shards);
-        let mut ready = Vec::new();
-        for (number, mailbox) in (0u32..).zip(&self.mailboxes) {
-            let is_shard = usize::try_from(number).unwrap_or(usize::MAX) < shards;
-            let is_needed = if is_shard {
-                package.runs_on_shards()
-            } else {
-                package.authenticate.is_some()
-            };
-            if is_needed {
-                let instance =
-                    Instance::new(&template, number).map_err(|error| refused(name, &error))?;
-                ready.push((mailbox, Box::new(instance)));
-            }
-        }
-        if let Some(files) = &self.files {
-            files
-                .write_record(name, &record)
-                .map_err(|error| internal("write its record", &error))?;
-        }
-        // From here on nothing can fail.
-        let keeps: Vec<u64> = record
-            .versions
-            .iter()
-            .map(|version| version.version)
-            .collect();
-        let stale = installed
-            .get(name)
-            .map(|old| &old.record.versions)
-            .into_iter()
-            .flatten();
-        let stale: Vec<u64> = stale
-            .map(|old| old.version)
-            .filter(|old| !keeps.contains(old))
-            .collect();
-        shared.forgive();
-        installed.insert(
-            name.to_owned(),
-            Installed {
-                shared,
-                record,
-                components,
-                package: Some(package),
-                generation,
-            },
-        );
-        let is_ready =
-            |mailbox: &Arc<Mailbox>| ready.iter().any(|(other, _)| Arc::ptr_eq(other, mailbox));
-        for mailbox in self.mailboxes.iter().filter(|mailbox| !is_ready(mailbox)) {
-            mailbox.put(Handover::Remove(name.to_owned()));
-        }
-        for (mailbox, instance) in ready {
-            mailbox.put(Handover::Serve {
-                template: template.clone(),
-                instance,
-            });
-        }
-        if let Some(files) = &self.files {
-            stale
-                .iter()
-                .for_each(|version| files.forget_component(name, *version));
-        }
-        Ok(())
     }
 }
 

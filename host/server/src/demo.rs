@@ -19,7 +19,9 @@ const EVERY: Duration = Duration::from_secs(1);
 pub(crate) fn start(broker: Option<SocketAddr>) -> Option<Demo> {
     let broker = broker?;
     let (stop, stopped) = oneshot::channel();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -28,7 +30,10 @@ pub(crate) fn start(broker: Option<SocketAddr>) -> Option<Demo> {
         }
     };
     let run = move || runtime.block_on(publish(broker, stopped));
-    match std::thread::Builder::new().name("demo".to_owned()).spawn(run) {
+    match std::thread::Builder::new()
+        .name("demo".to_owned())
+        .spawn(run)
+    {
         Ok(_) => Some(Demo { _stop: stop }),
         Err(error) => {
             tracing::warn!(%error, "no demo traffic");

@@ -18,8 +18,13 @@ pub(crate) struct Certificates {
 /// The folders or certificates cannot be written.
 pub(crate) fn config(args: &DevArgs) -> Result<(Config, Certificates)> {
     let data_dir = args.dir.join(".witmq");
-    for folder in [&data_dir, &args.dir.join("rules"), &args.dir.join("plugins")] {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for folder in [
+        &data_dir,
+        &args.dir.join("rules"),
+        &args.dir.join("plugins"),
+    ] {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make {}", folder.display()))?;
     }
     let certificates = certificates(&data_dir)?;
     let tls = |name, kind, port| Listener {
@@ -33,7 +38,12 @@ pub(crate) fn config(args: &DevArgs) -> Result<(Config, Certificates)> {
         Listener::local("ws", ListenerKind::Ws, args.ws_port),
         tls("wss", ListenerKind::Wss, args.wss_port),
     ];
-    let mut config = Config { data_dir, shards: args.shards, listeners, ..Config::default() };
+    let mut config = Config {
+        data_dir,
+        shards: args.shards,
+        listeners,
+        ..Config::default()
+    };
     config.http.bind.set_port(args.http_port);
     if let Ok(level) = std::env::var("WITMQ_LOG") {
         config.log.level = level;
@@ -54,8 +64,14 @@ fn certificates(data_dir: &Path) -> Result<Certificates> {
     let ca_key = rcgen::KeyPair::generate()?;
     let mut ca = rcgen::CertificateParams::new(Vec::<String>::new())?;
     ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
-    ca.distinguished_name.push(rcgen::DnType::CommonName, "WitMQ development CA (this folder only)");
-    ca.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
+    ca.distinguished_name.push(
+        rcgen::DnType::CommonName,
+        "WitMQ development CA (this folder only)",
+    );
+    ca.key_usages = vec![
+        rcgen::KeyUsagePurpose::KeyCertSign,
+        rcgen::KeyUsagePurpose::CrlSign,
+    ];
     let ca_cert = ca.self_signed(&ca_key)?;
     let issuer = rcgen::Issuer::new(ca, ca_key); // its key is dropped here: nothing else is ever signed
     let key = rcgen::KeyPair::generate()?;
@@ -64,7 +80,8 @@ fn certificates(data_dir: &Path) -> Result<Certificates> {
         "127.0.0.1".to_owned(),
         "::1".to_owned(),
     ])?;
-    leaf.distinguished_name.push(rcgen::DnType::CommonName, "localhost");
+    leaf.distinguished_name
+        .push(rcgen::DnType::CommonName, "localhost");
     leaf.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
     let cert = leaf.signed_by(&key, &issuer)?;
     std::fs::write(&files.ca, ca_cert.pem()).with_context(|| files.ca.display().to_string())?;
@@ -74,13 +91,21 @@ fn certificates(data_dir: &Path) -> Result<Certificates> {
 }
 
 /// What `witmq dev` says when it is ready.
-pub(crate) fn banner(args: &DevArgs, addrs: &crate::wire::Addresses, certificates: &Certificates) -> String {
+pub(crate) fn banner(
+    args: &DevArgs,
+    addrs: &crate::wire::Addresses,
+    certificates: &Certificates,
+) -> String {
     let who = if args.no_anonymous {
         "users only: `witmq user add NAME`"
     } else {
         "anonymous allowed: dev mode, loopback only"
     };
-    let demo = if args.no_demo { "off (--no-demo)" } else { "demo/room/1/temp every second (--no-demo)" };
+    let demo = if args.no_demo {
+        "off (--no-demo)"
+    } else {
+        "demo/room/1/temp every second (--no-demo)"
+    };
     let at = |name: &str| addrs.listener(name);
     format!(
         "witmq {version} · dev mode · data {data} · loopback only\n\

@@ -17,7 +17,9 @@ pub(crate) fn start(log: &Log) -> anyhow::Result<()> {
         LogFormat::Json => false,
         LogFormat::Auto => std::io::stderr().is_terminal(),
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let started = if human {
         builder.with_target(false).try_init()
     } else {
@@ -32,16 +34,36 @@ pub(crate) struct LogEvents;
 impl Events for LogEvents {
     fn emit(&mut self, event: BrokerEvent) {
         match event {
-            BrokerEvent::Connected { client_id, username, peer, transport, version, session_present } => {
+            BrokerEvent::Connected {
+                client_id,
+                username,
+                peer,
+                transport,
+                version,
+                session_present,
+            } => {
                 tracing::info!(%client_id, username = username.as_deref().unwrap_or(""), %peer, ?transport, ?version, session_present, "connected");
             }
-            BrokerEvent::Refused { client_id, peer, reason, text } => {
+            BrokerEvent::Refused {
+                client_id,
+                peer,
+                reason,
+                text,
+            } => {
                 tracing::warn!(%client_id, %peer, %reason, hint = hint_for(reason), "connection refused: {text}");
             }
-            BrokerEvent::Disconnected { client_id, reason, text } => {
+            BrokerEvent::Disconnected {
+                client_id,
+                reason,
+                text,
+            } => {
                 tracing::info!(%client_id, %reason, "disconnected: {text}");
             }
-            BrokerEvent::Denied { client_id, action, topic } => {
+            BrokerEvent::Denied {
+                client_id,
+                action,
+                topic,
+            } => {
                 tracing::warn!(%client_id, action, %topic, hint = "give the user a rule: `witmq user add NAME --pub FILTER --sub FILTER`", "denied");
             }
             BrokerEvent::Dropped { client_id, cause } => {
@@ -56,7 +78,9 @@ impl Events for LogEvents {
 fn hint_for(reason: witmq_proto::ReasonCode) -> &'static str {
     use witmq_proto::ReasonCode;
     match reason {
-        ReasonCode::BadUserNameOrPassword | ReasonCode::NotAuthorized => "make a user: `witmq user add NAME`",
+        ReasonCode::BadUserNameOrPassword | ReasonCode::NotAuthorized => {
+            "make a user: `witmq user add NAME`"
+        }
         ReasonCode::ServerBusy => "too many at once; see `limits` in the configuration",
         _ => "",
     }

@@ -15,8 +15,11 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         if staged.exists() {
             std::fs::remove_file(&staged)?;
         }
-        let mut file =
-            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&staged)?;
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&staged)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&staged, path)
@@ -35,7 +38,10 @@ pub(crate) fn admin_token(data_dir: &Path) -> Result<String> {
         if text.trim().len() >= 32 {
             return Ok(text.trim().to_owned());
         }
-        anyhow::bail!("{} is too short to be a token; delete it to have a new one made", path.display());
+        anyhow::bail!(
+            "{} is too short to be a token; delete it to have a new one made",
+            path.display()
+        );
     }
     let mut bytes = [0_u8; 32];
     rand::RngCore::fill_bytes(&mut rand::rng(), &mut bytes);
@@ -55,7 +61,10 @@ mod tests {
         let first = admin_token(dir.path()).expect("token");
         assert_eq!(first.len(), 64);
         assert_eq!(admin_token(dir.path()).expect("again"), first);
-        let mode = std::fs::metadata(dir.path().join("admin.token")).expect("file").permissions().mode();
+        let mode = std::fs::metadata(dir.path().join("admin.token"))
+            .expect("file")
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
         std::fs::write(dir.path().join("admin.token"), "x").expect("write");
         assert!(admin_token(dir.path()).is_err());

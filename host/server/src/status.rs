@@ -34,8 +34,12 @@ impl Status {
 
 impl NodeStatus for Status {
     fn status(&self) -> Value {
-        let counters: serde_json::Map<String, Value> =
-            self.counters().entries().into_iter().map(|(name, _, value)| (name.to_owned(), value.into())).collect();
+        let counters: serde_json::Map<String, Value> = self
+            .counters()
+            .entries()
+            .into_iter()
+            .map(|(name, _, value)| (name.to_owned(), value.into()))
+            .collect();
         let listeners: serde_json::Map<String, Value> = self
             .node
             .addresses()
@@ -63,18 +67,43 @@ impl NodeStatus for Status {
             text.push_str(&format!("witmq_{name}{labels} {value}\n"));
         };
         for (name, is_gauge, value) in self.counters().entries() {
-            put(name, if is_gauge { "gauge" } else { "counter" }, "", float(value));
+            put(
+                name,
+                if is_gauge { "gauge" } else { "counter" },
+                "",
+                float(value),
+            );
         }
         for (name, value) in self.node.counters().entries() {
             put(name, "counter", "", float(value));
         }
         put("sockets", "gauge", "", self.node.open_sockets() as f64);
-        put("retained_messages", "gauge", "", self.shared.retained.len() as f64);
-        put("retained_bytes", "gauge", "", self.shared.retained.bytes() as f64);
-        put("uptime_seconds", "gauge", "", self.started.elapsed().as_secs_f64());
+        put(
+            "retained_messages",
+            "gauge",
+            "",
+            self.shared.retained.len() as f64,
+        );
+        put(
+            "retained_bytes",
+            "gauge",
+            "",
+            self.shared.retained.bytes() as f64,
+        );
+        put(
+            "uptime_seconds",
+            "gauge",
+            "",
+            self.started.elapsed().as_secs_f64(),
+        );
         let plugins = self.plugins.list();
         for plugin in &plugins {
-            put("plugin_calls_total", "counter", &format!("{{plugin=\"{}\"}}", plugin.name), float(plugin.calls));
+            put(
+                "plugin_calls_total",
+                "counter",
+                &format!("{{plugin=\"{}\"}}", plugin.name),
+                float(plugin.calls),
+            );
         }
         for plugin in &plugins {
             for (kind, count) in &plugin.failures {
@@ -85,9 +114,17 @@ impl NodeStatus for Status {
         let rules = self.rules.list();
         for (name, value) in [("matched", 0), ("filtered", 1), ("failed", 2)] {
             for rule in &rules {
-                let count = [rule.matched, rule.filtered, rule.failed].get(value).copied().unwrap_or(0);
+                let count = [rule.matched, rule.filtered, rule.failed]
+                    .get(value)
+                    .copied()
+                    .unwrap_or(0);
                 let labels = format!("{{chain=\"{}\"}}", rule.name);
-                put(&format!("chain_{name}_total"), "counter", &labels, float(count));
+                put(
+                    &format!("chain_{name}_total"),
+                    "counter",
+                    &labels,
+                    float(count),
+                );
             }
         }
         text

@@ -16,16 +16,26 @@ pub(crate) struct Users {
 
 impl Users {
     pub(crate) fn new(plugins: Arc<dyn PluginControl>) -> Self {
-        Self { plugins, editing: Mutex::new(()) }
+        Self {
+            plugins,
+            editing: Mutex::new(()),
+        }
     }
 
-    fn edit(&self, change: impl FnOnce(&mut Vec<Value>) -> Result<(), ControlError>) -> Result<(), ControlError> {
+    fn edit(
+        &self,
+        change: impl FnOnce(&mut Vec<Value>) -> Result<(), ControlError>,
+    ) -> Result<(), ControlError> {
         let _one_at_a_time = self.editing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut config = self.read()?;
-        let Some(root) = config.as_object_mut() else { return Err(unreadable()) };
+        let Some(root) = config.as_object_mut() else {
+            return Err(unreadable());
+        };
         let users = root.entry("users").or_insert_with(|| json!([]));
         change(users.as_array_mut().ok_or_else(unreadable)?)?;
-        self.plugins.configure(AUTH_FILE, config.to_string()).map(drop)
+        self.plugins
+            .configure(AUTH_FILE, config.to_string())
+            .map(drop)
     }
 
     fn read(&self) -> Result<Value, ControlError> {
@@ -34,7 +44,9 @@ impl Users {
 }
 
 fn unreadable() -> ControlError {
-    ControlError::Internal("the configuration of auth-file is not an object with a list of users".into())
+    ControlError::Internal(
+        "the configuration of auth-file is not an object with a list of users".into(),
+    )
 }
 
 fn is_named(entry: &Value, name: &Value) -> bool {
@@ -64,9 +76,14 @@ impl UserControl for Users {
 
     fn list(&self) -> Result<Vec<String>, ControlError> {
         let config = self.read()?;
-        let users = config.get("users").and_then(Value::as_array).into_iter().flatten();
-        let mut names: Vec<String> =
-            users.filter_map(|u| u.get("name")?.as_str().map(str::to_owned)).collect();
+        let users = config
+            .get("users")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
+        let mut names: Vec<String> = users
+            .filter_map(|u| u.get("name")?.as_str().map(str::to_owned))
+            .collect();
         names.sort();
         Ok(names)
     }

@@ -101,11 +101,16 @@ fn files_of(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn deploy(path: &Path, targets: &Targets) {
-    let Some(stem) = path.file_stem().and_then(|s| s.to_str()) else { return };
+    let Some(stem) = path.file_stem().and_then(|s| s.to_str()) else {
+        return;
+    };
     let file = path.display().to_string();
     let outcome = if has_extension(path, "toml") {
         match std::fs::read_to_string(path) {
-            Ok(text) => targets.rules.apply(&file, &text, false).map(|i| format!("revision {}", i.revision)),
+            Ok(text) => targets
+                .rules
+                .apply(&file, &text, false)
+                .map(|i| format!("revision {}", i.revision)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 targets.rules.remove(stem).map(|()| "removed".to_owned())
             }
@@ -115,7 +120,10 @@ fn deploy(path: &Path, targets: &Targets) {
         let name = stem.replace('_', "-");
         match std::fs::read(path) {
             Ok(wasm) if wasm.is_empty() => return, // the copy has only begun
-            Ok(wasm) => targets.plugins.install(&name, wasm, None).map(|i| format!("version {}", i.active.version)),
+            Ok(wasm) => targets
+                .plugins
+                .install(&name, wasm, None)
+                .map(|i| format!("version {}", i.active.version)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return, // the installed version stays
             Err(e) => Err(ControlError::Internal(format!("{file}: {e}"))),
         }
@@ -126,7 +134,11 @@ fn deploy(path: &Path, targets: &Targets) {
         Ok(what) => tracing::info!(file, "deployed: {what}"),
         Err(ControlError::NotFound(_)) => {}
         Err(ControlError::Invalid { message, hint, .. }) => {
-            tracing::warn!(file, hint = hint.unwrap_or_default(), "not deployed, what ran before runs on: {message}");
+            tracing::warn!(
+                file,
+                hint = hint.unwrap_or_default(),
+                "not deployed, what ran before runs on: {message}"
+            );
         }
         Err(error) => tracing::warn!(file, "not deployed, what ran before runs on: {error}"),
     }

@@ -40,7 +40,9 @@ pub(crate) enum Access {
 
 impl Access {
     pub(crate) fn dev(no_anonymous: bool) -> Self {
-        Self::Dev { anonymous: !no_anonymous }
+        Self::Dev {
+            anonymous: !no_anonymous,
+        }
     }
 }
 
@@ -53,20 +55,28 @@ pub(crate) struct Addresses {
 
 impl Addresses {
     pub(crate) fn address(&self, name: &str) -> Option<SocketAddr> {
-        self.listeners.iter().find(|(known, _)| **known == *name).map(|(_, address)| *address)
+        self.listeners
+            .iter()
+            .find(|(known, _)| **known == *name)
+            .map(|(_, address)| *address)
     }
 
     pub(crate) fn listener(&self, name: &str) -> String {
-        self.address(name).map_or_else(|| "off".to_owned(), |address| address.to_string())
+        self.address(name)
+            .map_or_else(|| "off".to_owned(), |address| address.to_string())
     }
 
     pub(crate) fn http_text(&self) -> String {
-        self.http.map_or_else(|| "off".to_owned(), |address| address.to_string())
+        self.http
+            .map_or_else(|| "off".to_owned(), |address| address.to_string())
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
         let http = self.http.map(|address| ("http", address));
-        self.listeners.iter().map(|(name, address)| (&**name, *address)).chain(http)
+        self.listeners
+            .iter()
+            .map(|(name, address)| (&**name, *address))
+            .chain(http)
     }
 }
 
@@ -90,7 +100,11 @@ pub(crate) struct Broker {
 /// Starts everything: plugins and chains first, listeners last, so that nobody connects to half a broker.
 pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let shards = if config.shards > 0 { config.shards } else { u16::try_from(cores).unwrap_or(64).min(64) };
+    let shards = if config.shards > 0 {
+        config.shards
+    } else {
+        u16::try_from(cores).unwrap_or(64).min(64)
+    };
     let started = Instant::now();
     // Plugins publish through the node, which starts after them.
     let publisher: Arc<OnceLock<Box<dyn Fn(Message) -> bool + Send + Sync>>> = Arc::default();
@@ -98,9 +112,13 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
     let sink = Arc::new(move |message| late.get().is_some_and(|publish| publish(message)));
     let runtime = Runtime::start(runtime_config(config, shards)?, sink)?;
     bind_authenticator(&runtime, config, access)?;
-    let (rules, problems) =
-        Rules::new(RulesConfig { dir: Some(config.data_dir.join("rules")), ..RulesConfig::default() });
-    problems.iter().for_each(|problem| tracing::error!("{problem}"));
+    let (rules, problems) = Rules::new(RulesConfig {
+        dir: Some(config.data_dir.join("rules")),
+        ..RulesConfig::default()
+    });
+    problems
+        .iter()
+        .for_each(|problem| tracing::error!("{problem}"));
     let limits = Arc::new(broker_limits(&config.limits, shards));
     let shared = Arc::new(Shared::new(shards, &limits, started));
     let (listeners, certificates) = listeners(config)?;
@@ -112,8 +130,19 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
         maximum_packet_size: config.limits.max_packet_bytes,
         ..NodeConfig::default()
     };
-    let make_shard = make_shard(shards, limits, shared.clone(), runtime.clone(), rules.clone(), started);
-    let node = Arc::new(Node::start(node_config, make_shard, Arc::new(runtime.authenticator()))?);
+    let make_shard = make_shard(
+        shards,
+        limits,
+        shared.clone(),
+        runtime.clone(),
+        rules.clone(),
+        started,
+    );
+    let node = Arc::new(Node::start(
+        node_config,
+        make_shard,
+        Arc::new(runtime.authenticator()),
+    )?);
     let is_first = publisher.set(Box::new(node.publisher())).is_ok();
     debug_assert!(is_first, "the publisher is set once");
     let plugins: Arc<dyn PluginControl> = Arc::new(runtime);
@@ -133,9 +162,18 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
             return Err(error);
         }
     };
-    let addresses =
-        Addresses { listeners: node.addresses().to_vec(), http: admin.as_ref().map(Admin::local_addr) };
-    Ok(Broker { node, admin, plugins, rules, addresses, certificates })
+    let addresses = Addresses {
+        listeners: node.addresses().to_vec(),
+        http: admin.as_ref().map(Admin::local_addr),
+    };
+    Ok(Broker {
+        node,
+        admin,
+        plugins,
+        rules,
+        addresses,
+        certificates,
+    })
 }
 
 fn make_shard(
@@ -146,8 +184,13 @@ fn make_shard(
     rules: Rules,
     started: Instant,
 ) -> MakeShard {
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let clock = ClockBase { instant: started, unix_ms: u64::try_from(unix.as_millis()).unwrap_or(0) };
+    let unix = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let clock = ClockBase {
+        instant: started,
+        unix_ms: u64::try_from(unix.as_millis()).unwrap_or(0),
+    };
     Arc::new(move |id: ShardId| {
         let ports = ShardPorts {
             hooks: Box::new(runtime.shard_hooks(id.0)),
@@ -202,7 +245,8 @@ fn runtime_config(config: &Config, shards: u16) -> Result<RuntimeConfig> {
     let mut publish = std::collections::BTreeMap::new();
     for (name, plugin) in &config.plugins {
         let filters = plugin.publish.iter().map(|filter| {
-            TopicFilter::new(filter.as_str()).with_context(|| format!("plugins.{name}.publish: `{filter}`"))
+            TopicFilter::new(filter.as_str())
+                .with_context(|| format!("plugins.{name}.publish: `{filter}`"))
         });
         publish.insert(name.clone(), filters.collect::<Result<Vec<_>>>()?);
     }
@@ -214,7 +258,9 @@ fn runtime_config(config: &Config, shards: u16) -> Result<RuntimeConfig> {
         authenticate_deadline: Duration::from_millis(limits.auth_timeout_ms),
         deadline: Duration::from_millis(limits.plugin_deadline_ms),
         memory_bytes: limits.plugin_memory_bytes,
-        transfer_bytes: usize::try_from(limits.max_packet_bytes)?.saturating_mul(2).saturating_add(64 * 1024),
+        transfer_bytes: usize::try_from(limits.max_packet_bytes)?
+            .saturating_mul(2)
+            .saturating_add(64 * 1024),
         publish,
         ..RuntimeConfig::default()
     })
@@ -253,8 +299,13 @@ fn listeners(config: &Config) -> Result<(Vec<ListenerConfig>, Vec<Certificate>)>
     for listener in &config.listeners {
         let tls = match (&listener.cert, &listener.key) {
             (Some(cert), Some(key)) if listener.kind.is_tls() => {
-                let slot = TlsSlot::load(cert, key).with_context(|| format!("listener `{}`", listener.name))?;
-                certificates.push(Certificate { slot: slot.clone(), cert: cert.clone(), key: key.clone() });
+                let slot = TlsSlot::load(cert, key)
+                    .with_context(|| format!("listener `{}`", listener.name))?;
+                certificates.push(Certificate {
+                    slot: slot.clone(),
+                    cert: cert.clone(),
+                    key: key.clone(),
+                });
                 Some(slot)
             }
             _ => None,
@@ -280,7 +331,11 @@ fn listeners(config: &Config) -> Result<(Vec<ListenerConfig>, Vec<Certificate>)>
 /// configuration, and always in the version this binary brings.
 fn bind_authenticator(runtime: &Runtime, config: &Config, access: Access) -> Result<()> {
     if config.auth.plugin != AUTH_FILE {
-        if runtime.list().iter().all(|plugin| plugin.name != config.auth.plugin) {
+        if runtime
+            .list()
+            .iter()
+            .all(|plugin| plugin.name != config.auth.plugin)
+        {
             tracing::warn!(
                 plugin = config.auth.plugin,
                 "the authenticator is not installed: nobody can connect until `witmq plugin install` brings it"
@@ -298,18 +353,26 @@ fn bind_authenticator(runtime: &Runtime, config: &Config, access: Access) -> Res
         settings.insert("default".to_owned(), "allow".into());
     }
     let ours = sha256(AUTH_FILE_WASM);
-    let installed = runtime.list().into_iter().find(|plugin| plugin.name == AUTH_FILE);
-    let is_current = installed.is_some_and(|plugin| plugin.active.digest == ours && plugin.state != "failed");
+    let installed = runtime
+        .list()
+        .into_iter()
+        .find(|plugin| plugin.name == AUTH_FILE);
+    let is_current =
+        installed.is_some_and(|plugin| plugin.active.digest == ours && plugin.state != "failed");
     let settings = settings.to_string();
     let done = if is_current {
-        if runtime.config(AUTH_FILE).is_ok_and(|present| present == settings) {
+        if runtime
+            .config(AUTH_FILE)
+            .is_ok_and(|present| present == settings)
+        {
             return Ok(());
         }
         runtime.configure(AUTH_FILE, settings)
     } else {
         runtime.install(AUTH_FILE, AUTH_FILE_WASM.to_vec(), Some(settings))
     };
-    done.map(drop).context("the bundled authenticator cannot serve")
+    done.map(drop)
+        .context("the bundled authenticator cannot serve")
 }
 
 fn sha256(bytes: &[u8]) -> String {
@@ -323,13 +386,18 @@ impl Broker {
 
     /// What the watched folders deploy to.
     pub(crate) fn watched(&self) -> Targets {
-        Targets { rules: self.rules.clone(), plugins: self.plugins.clone() }
+        Targets {
+            rules: self.rules.clone(),
+            plugins: self.plugins.clone(),
+        }
     }
 
     /// Blocks until Ctrl-C or SIGTERM; SIGHUP reads certificates again.
     pub(crate) fn run_until_signal(&self) -> Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         runtime.block_on(async {
             let mut interrupt = signal(SignalKind::interrupt())?;
             let mut terminate = signal(SignalKind::terminate())?;

@@ -5,7 +5,12 @@ use std::path::PathBuf;
 
 /// An MQTT broker whose decisions are WebAssembly components, replaced while it runs.
 #[derive(Debug, Parser)]
-#[command(name = "witmq", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(
+    name = "witmq",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -1,5 +1,10 @@
 //! `witmq pub` and `witmq sub`: an MQTT 5 client (rumqttc) with clear words when something is refused.
 
+#![allow(
+    clippy::large_futures,
+    reason = "one connection of a command line tool"
+)]
+
 use super::args::{MqttArgs, PubArgs, SubArgs};
 use super::{CliError, Exit, plugin, tls};
 use rumqttc::v5::mqttbytes::QoS;
@@ -7,7 +12,9 @@ use rumqttc::v5::mqttbytes::v5::{
     ConnectReturnCode, Filter, Packet, PubAckReason, PubRecReason, Publish, PublishProperties,
     SubscribeReasonCode,
 };
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, Incoming, MqttOptions, StateError};
+use rumqttc::v5::{
+    AsyncClient, ConnectionError, Event, EventLoop, Incoming, MqttOptions, StateError,
+};
 use rumqttc::{NetworkOptions, TlsConfiguration, Transport};
 use serde_json::{Map, Value, json};
 use std::future::Future;
@@ -41,7 +48,10 @@ pub(crate) fn publish(args: &PubArgs) -> Result<(), CliError> {
             .publish_with_properties(&args.topic, qos, args.retain, payload, properties)
             .await
             .map_err(|_| {
-                CliError::new(Exit::Usage, format!("`{}` is no topic name (a wildcard in it?)", args.topic))
+                CliError::new(
+                    Exit::Usage,
+                    format!("`{}` is no topic name (a wildcard in it?)", args.topic),
+                )
             })?;
         within(&args.mqtt, published(&mut events, qos)).await?;
         goodbye(&client, &mut events, &args.mqtt).await;
@@ -53,15 +63,24 @@ pub(crate) fn publish(args: &PubArgs) -> Result<(), CliError> {
 async fn published(events: &mut EventLoop, qos: QoS) -> Result<(), CliError> {
     loop {
         match next(events).await? {
-            Event::Outgoing(rumqttc::Outgoing::Publish(_)) if qos == QoS::AtMostOnce => return Ok(()),
+            Event::Outgoing(rumqttc::Outgoing::Publish(_)) if qos == QoS::AtMostOnce => {
+                return Ok(());
+            }
             Event::Incoming(Incoming::PubAck(ack)) => {
                 return match ack.reason {
                     PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Ok(()),
-                    reason => Err(refused("the message", &format!("{reason:?}"), ack.properties.and_then(|p| p.reason_string))),
+                    reason => Err(refused(
+                        "the message",
+                        &format!("{reason:?}"),
+                        ack.properties.and_then(|p| p.reason_string),
+                    )),
                 };
             }
             Event::Incoming(Incoming::PubRec(ack))
-                if !matches!(ack.reason, PubRecReason::Success | PubRecReason::NoMatchingSubscribers) =>
+                if !matches!(
+                    ack.reason,
+                    PubRecReason::Success | PubRecReason::NoMatchingSubscribers
+                ) =>
             {
                 let text = ack.properties.and_then(|p| p.reason_string);
                 return Err(refused("the message", &format!("{:?}", ack.reason), text));
@@ -81,7 +100,10 @@ pub(crate) fn subscribe(args: &SubArgs) -> Result<(), CliError> {
             ..Filter::new(text, qos(args.mqtt.qos))
         });
         client.subscribe_many(filters).await.map_err(|_| {
-            CliError::new(Exit::Usage, format!("`{}` is no topic filter", args.filters.join(" ")))
+            CliError::new(
+                Exit::Usage,
+                format!("`{}` is no topic filter", args.filters.join(" ")),
+            )
         })?;
         let mut left = args.count.unwrap_or(u64::MAX);
         while left > 0 {
@@ -105,7 +127,11 @@ pub(crate) fn subscribe(args: &SubArgs) -> Result<(), CliError> {
 fn granted(filters: &[String], codes: &[SubscribeReasonCode]) -> Result<(), CliError> {
     for (filter, code) in filters.iter().zip(codes) {
         if !matches!(code, SubscribeReasonCode::Success(_)) {
-            return Err(refused(&format!("the subscription to `{filter}`"), &format!("{code:?}"), None));
+            return Err(refused(
+                &format!("the subscription to `{filter}`"),
+                &format!("{code:?}"),
+                None,
+            ));
         }
     }
     Ok(())
@@ -121,12 +147,17 @@ fn show(message: &Publish, args: &SubArgs) -> Result<(), CliError> {
     } else {
         writeln!(out, "{topic} {}", String::from_utf8_lossy(&message.payload))
     };
-    written.and_then(|()| out.flush()).map_err(|e| CliError::failed(format!("standard output: {e}")))
+    written
+        .and_then(|()| out.flush())
+        .map_err(|e| CliError::failed(format!("standard output: {e}")))
 }
 
 fn as_json(message: &Publish) -> Value {
     let mut object = Map::new();
-    object.insert("topic".into(), String::from_utf8_lossy(&message.topic).into());
+    object.insert(
+        "topic".into(),
+        String::from_utf8_lossy(&message.topic).into(),
+    );
     let payload = serde_json::from_slice(&message.payload)
         .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&message.payload).into_owned()));
     object.insert("payload".into(), payload);
@@ -139,10 +170,19 @@ fn as_json(message: &Publish) -> Value {
             }
         };
         put("expiry", properties.message_expiry_interval.map(Into::into));
-        put("content_type", properties.content_type.clone().map(Into::into));
-        put("response_topic", properties.response_topic.clone().map(Into::into));
+        put(
+            "content_type",
+            properties.content_type.clone().map(Into::into),
+        );
+        put(
+            "response_topic",
+            properties.response_topic.clone().map(Into::into),
+        );
         let correlation = properties.correlation_data.as_ref();
-        put("correlation", correlation.map(|data| String::from_utf8_lossy(data).into()));
+        put(
+            "correlation",
+            correlation.map(|data| String::from_utf8_lossy(data).into()),
+        );
         if !properties.user_properties.is_empty() {
             put("properties", Some(json!(properties.user_properties)));
         }
@@ -179,7 +219,10 @@ fn options(args: &MqttArgs, resume: bool) -> Result<MqttOptions, CliError> {
     if host.is_empty() {
         return Err(bad());
     }
-    let id = args.client_id.clone().unwrap_or_else(|| format!("witmq-{:08x}", rand::random::<u32>()));
+    let id = args
+        .client_id
+        .clone()
+        .unwrap_or_else(|| format!("witmq-{:08x}", rand::random::<u32>()));
     let tls = || tls::client(args.ca.as_deref()).map(TlsConfiguration::Rustls);
     let mut options = match scheme {
         "mqtt" => MqttOptions::new(id, host, port.unwrap_or(1883)),
@@ -197,7 +240,10 @@ fn options(args: &MqttArgs, resume: bool) -> Result<MqttOptions, CliError> {
         _ => &mut options,
     };
     if args.keep_alive > 0 && args.keep_alive < 5 {
-        return Err(CliError::new(Exit::Usage, "--keep-alive is 0 or at least 5 seconds"));
+        return Err(CliError::new(
+            Exit::Usage,
+            "--keep-alive is 0 or at least 5 seconds",
+        ));
     }
     options.set_keep_alive(Duration::from_secs(u64::from(args.keep_alive)));
     options.set_clean_start(!resume);
@@ -231,10 +277,13 @@ async fn next(events: &mut EventLoop) -> Result<Event, CliError> {
 fn explain(error: ConnectionError) -> CliError {
     match error {
         ConnectionError::ConnectionRefused(code) => refusal(code),
-        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string }) => {
-            refused("the connection", &format!("{reason_code:?}"), reason_string)
+        ConnectionError::MqttState(StateError::ServerDisconnect {
+            reason_code,
+            reason_string,
+        }) => refused("the connection", &format!("{reason_code:?}"), reason_string),
+        ConnectionError::Timeout(_) => {
+            CliError::new(Exit::Unreachable, "the broker did not answer in time")
         }
-        ConnectionError::Timeout(_) => CliError::new(Exit::Unreachable, "the broker did not answer in time"),
         error => CliError::new(Exit::Unreachable, format!("the connection failed: {error}"))
             .hint("is the broker running, and is --url right?"),
     }
@@ -247,15 +296,26 @@ fn refusal(code: ConnectReturnCode) -> CliError {
         ConnectReturnCode::ClientIdentifierNotValid => ("0x85", "client identifier not valid"),
         ConnectReturnCode::ServerBusy => ("0x89", "server busy"),
         ConnectReturnCode::Banned => ("0x8A", "banned"),
-        other => return CliError::new(Exit::Refused, format!("the broker refused the connection: {other:?}")),
+        other => {
+            return CliError::new(
+                Exit::Refused,
+                format!("the broker refused the connection: {other:?}"),
+            );
+        }
     };
-    CliError::new(Exit::Refused, format!("the broker refused the connection: {number} {words}"))
-        .hint("name a user with -u and a password with -P; make one with `witmq user add`")
+    CliError::new(
+        Exit::Refused,
+        format!("the broker refused the connection: {number} {words}"),
+    )
+    .hint("name a user with -u and a password with -P; make one with `witmq user add`")
 }
 
 fn refused(what: &str, reason: &str, text: Option<String>) -> CliError {
     let text = text.map_or_else(String::new, |t| format!(" ({t})"));
-    CliError::new(Exit::Refused, format!("the broker refused {what}: {reason}{text}"))
+    CliError::new(
+        Exit::Refused,
+        format!("the broker refused {what}: {reason}{text}"),
+    )
 }
 
 /// DISCONNECT, and as much patience as it takes to write it.
@@ -272,7 +332,10 @@ async fn goodbye(client: &AsyncClient, events: &mut EventLoop, args: &MqttArgs) 
     }
 }
 
-async fn within<T>(args: &MqttArgs, work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+async fn within<T>(
+    args: &MqttArgs,
+    work: impl Future<Output = Result<T, CliError>>,
+) -> Result<T, CliError> {
     match tokio::time::timeout(Duration::from_secs(args.timeout), work).await {
         Ok(result) => result,
         Err(_) => Err(CliError::new(

@@ -46,7 +46,10 @@ pub(crate) fn run(command: Command) -> Result<(), CliError> {
 }
 
 fn version() -> String {
-    format!("witmq {} (MQTT 3.1, 3.1.1, 5.0; plugin interface witmq:plugin@0.1.0)", env!("CARGO_PKG_VERSION"))
+    format!(
+        "witmq {} (MQTT 3.1, 3.1.1, 5.0; plugin interface witmq:plugin@0.1.0)",
+        env!("CARGO_PKG_VERSION")
+    )
 }
 
 /// A line on standard output; a closed pipe is not an error worth a word.

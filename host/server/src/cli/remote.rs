@@ -31,7 +31,11 @@ impl Remote {
             .http_status_as_error(false)
             .build()
             .into();
-        Ok(Self { base: args.admin.trim_end_matches('/').to_owned(), token, agent })
+        Ok(Self {
+            base: args.admin.trim_end_matches('/').to_owned(),
+            token,
+            agent,
+        })
     }
 
     /// GET, as JSON.
@@ -39,7 +43,10 @@ impl Remote {
     /// # Errors
     /// Unreachable, or the broker's own answer.
     pub(crate) fn read(&self, path: &str) -> Result<Value, CliError> {
-        let request = self.agent.get(self.url(path)).header("Authorization", self.bearer());
+        let request = self
+            .agent
+            .get(self.url(path))
+            .header("Authorization", self.bearer());
         self.finish(request.call())
     }
 
@@ -47,8 +54,16 @@ impl Remote {
     ///
     /// # Errors
     /// As [`Remote::read`].
-    pub(crate) fn put(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Value, CliError> {
-        let request = self.agent.put(self.url(path)).header("Authorization", self.bearer());
+    pub(crate) fn put(
+        &self,
+        path: &str,
+        content_type: &str,
+        body: &[u8],
+    ) -> Result<Value, CliError> {
+        let request = self
+            .agent
+            .put(self.url(path))
+            .header("Authorization", self.bearer());
         self.finish(request.content_type(content_type).send(body))
     }
 
@@ -57,7 +72,10 @@ impl Remote {
     /// # Errors
     /// As [`Remote::read`].
     pub(crate) fn post(&self, path: &str) -> Result<Value, CliError> {
-        let request = self.agent.post(self.url(path)).header("Authorization", self.bearer());
+        let request = self
+            .agent
+            .post(self.url(path))
+            .header("Authorization", self.bearer());
         self.finish(request.send_empty())
     }
 
@@ -66,7 +84,10 @@ impl Remote {
     /// # Errors
     /// As [`Remote::read`].
     pub(crate) fn delete(&self, path: &str) -> Result<Value, CliError> {
-        let request = self.agent.delete(self.url(path)).header("Authorization", self.bearer());
+        let request = self
+            .agent
+            .delete(self.url(path))
+            .header("Authorization", self.bearer());
         self.finish(request.call())
     }
 
@@ -83,8 +104,11 @@ impl Remote {
         answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> Result<Value, CliError> {
         let mut response = answer.map_err(|error| {
-            CliError::new(Exit::Unreachable, format!("no broker answers at {}: {error}", self.base))
-                .hint("start one with `witmq dev` or `witmq serve`, or name another with --admin URL")
+            CliError::new(
+                Exit::Unreachable,
+                format!("no broker answers at {}: {error}", self.base),
+            )
+            .hint("start one with `witmq dev` or `witmq serve`, or name another with --admin URL")
         })?;
         let status = response.status();
         let text = response
@@ -109,7 +133,10 @@ fn refusal(status: u16, text: &str) -> CliError {
     let detail = problem.get("detail").and_then(Value::as_str);
     let error = CliError::new(
         exit,
-        detail.map_or_else(|| format!("the broker answered {status}: {text}"), str::to_owned),
+        detail.map_or_else(
+            || format!("the broker answered {status}: {text}"),
+            str::to_owned,
+        ),
     );
     match problem.get("hint").and_then(Value::as_str) {
         Some(hint) => error.hint(hint),
@@ -121,7 +148,9 @@ fn refusal(status: u16, text: &str) -> CliError {
 pub(crate) fn encode(text: &str) -> String {
     text.bytes()
         .map(|b| match b {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(b).to_string(),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                char::from(b).to_string()
+            }
             _ => format!("%{b:02X}"),
         })
         .collect()
@@ -131,16 +160,26 @@ pub(crate) fn encode(text: &str) -> String {
 fn read_token(data_dir: Option<&Path>) -> Result<String, CliError> {
     let folders: Vec<PathBuf> = match data_dir {
         Some(dir) => vec![dir.to_owned()],
-        None => vec![".witmq".into(), "witmq-data".into(), "/var/lib/witmq".into()],
+        None => vec![
+            ".witmq".into(),
+            "witmq-data".into(),
+            "/var/lib/witmq".into(),
+        ],
     };
     for folder in &folders {
         if let Ok(text) = std::fs::read_to_string(folder.join("admin.token")) {
             return Ok(text.trim().to_owned());
         }
     }
-    let looked: Vec<String> = folders.iter().map(|f| f.join("admin.token").display().to_string()).collect();
-    Err(CliError::new(Exit::Usage, format!("no admin token: {} cannot be read", looked.join(", ")))
-        .hint("run this where `witmq dev` runs, or give --data-dir, --token or WITMQ_TOKEN"))
+    let looked: Vec<String> = folders
+        .iter()
+        .map(|f| f.join("admin.token").display().to_string())
+        .collect();
+    Err(CliError::new(
+        Exit::Usage,
+        format!("no admin token: {} cannot be read", looked.join(", ")),
+    )
+    .hint("run this where `witmq dev` runs, or give --data-dir, --token or WITMQ_TOKEN"))
 }
 
 #[cfg(test)]
@@ -150,7 +189,10 @@ mod tests {
     #[test]
     fn a_problem_becomes_an_error_with_its_hint_and_exit_code() {
         let error = refusal(422, r#"{"detail":"a.toml:3:7: bad","hint":"fix it"}"#);
-        assert_eq!((error.exit, error.message.as_str()), (Exit::Refused, "a.toml:3:7: bad"));
+        assert_eq!(
+            (error.exit, error.message.as_str()),
+            (Exit::Refused, "a.toml:3:7: bad")
+        );
         assert_eq!(error.hint.as_deref(), Some("fix it"));
         assert_eq!(refusal(404, "{}").exit, Exit::NotFound);
         assert_eq!(refusal(500, "oops").exit, Exit::Failed);

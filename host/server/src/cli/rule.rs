@@ -14,9 +14,15 @@ pub(crate) fn run(command: RuleCommand) -> Result<(), CliError> {
             Ok(())
         }),
         RuleCommand::Run { file, msg } => trace(&file, &msg),
-        RuleCommand::Apply { files, dry_run, admin } => {
+        RuleCommand::Apply {
+            files,
+            dry_run,
+            admin,
+        } => {
             let remote = Remote::new(&admin)?;
-            files.iter().try_for_each(|file| apply(&remote, file, dry_run))
+            files
+                .iter()
+                .try_for_each(|file| apply(&remote, file, dry_run))
         }
         RuleCommand::Ls { json, admin } => {
             let list = Remote::new(&admin)?.read("rules")?;
@@ -40,7 +46,8 @@ fn check(file: &Path) -> Result<(), CliError> {
 }
 
 fn trace(file: &Path, msg: &str) -> Result<(), CliError> {
-    let lines = witmq_rules::trace(&file.display().to_string(), &text_of(file)?, msg).map_err(|error| wrong(&error))?;
+    let lines = witmq_rules::trace(&file.display().to_string(), &text_of(file)?, msg)
+        .map_err(|error| wrong(&error))?;
     lines.iter().for_each(|line| print(line));
     Ok(())
 }
@@ -54,13 +61,17 @@ fn wrong(error: &witmq_rules::RuleError) -> CliError {
 }
 
 fn text_of(file: &Path) -> Result<String, CliError> {
-    std::fs::read_to_string(file).map_err(|e| CliError::failed(format!("cannot read {}: {e}", file.display())))
+    std::fs::read_to_string(file)
+        .map_err(|e| CliError::failed(format!("cannot read {}: {e}", file.display())))
 }
 
 fn apply(remote: &Remote, file: &Path, dry_run: bool) -> Result<(), CliError> {
     let text = text_of(file)?;
     let name = file.file_stem().and_then(|s| s.to_str()).ok_or_else(|| {
-        CliError::new(Exit::Usage, format!("{} has no usable name", file.display()))
+        CliError::new(
+            Exit::Usage,
+            format!("{} has no usable name", file.display()),
+        )
     })?;
     let path = format!(
         "rules/{}?file={}&dry_run={dry_run}",
@@ -71,7 +82,10 @@ fn apply(remote: &Remote, file: &Path, dry_run: bool) -> Result<(), CliError> {
     if dry_run {
         print(&format!("{name}: would deploy"));
     } else {
-        print(&format!("{name}: revision {} runs on every shard", info["revision"]));
+        print(&format!(
+            "{name}: revision {} runs on every shard",
+            info["revision"]
+        ));
     }
     Ok(())
 }
@@ -97,5 +111,18 @@ fn show(list: &Value) {
             ]
         })
         .collect();
-    table(&["NAME", "MODE", "FROM", "ORDER", "REVISION", "MATCHED", "FILTERED", "FAILED", "LAST ERROR"], &rows);
+    table(
+        &[
+            "NAME",
+            "MODE",
+            "FROM",
+            "ORDER",
+            "REVISION",
+            "MATCHED",
+            "FILTERED",
+            "FAILED",
+            "LAST ERROR",
+        ],
+        &rows,
+    );
 }

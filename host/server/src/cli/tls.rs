@@ -15,7 +15,8 @@ pub(crate) fn client(ca: Option<&Path>) -> Result<Arc<ClientConfig>, CliError> {
     match ca {
         Some(path) => {
             let bad = |e: String| CliError::failed(format!("{}: {e}", path.display()));
-            let certificates = CertificateDer::pem_file_iter(path).map_err(|e| bad(e.to_string()))?;
+            let certificates =
+                CertificateDer::pem_file_iter(path).map_err(|e| bad(e.to_string()))?;
             for certificate in certificates {
                 let certificate = certificate.map_err(|e| bad(e.to_string()))?;
                 roots.add(certificate).map_err(|e| bad(e.to_string()))?;
@@ -25,13 +26,21 @@ pub(crate) fn client(ca: Option<&Path>) -> Result<Arc<ClientConfig>, CliError> {
             }
         }
         None => {
-            for path in ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"] {
-                let found = CertificateDer::pem_file_iter(path).into_iter().flatten().flatten();
+            for path in [
+                "/etc/ssl/certs/ca-certificates.crt",
+                "/etc/pki/tls/certs/ca-bundle.crt",
+                "/etc/ssl/cert.pem",
+            ] {
+                let found = CertificateDer::pem_file_iter(path)
+                    .into_iter()
+                    .flatten()
+                    .flatten();
                 roots.add_parsable_certificates(found);
             }
             if roots.is_empty() {
-                return Err(CliError::failed("no system certificates were found")
-                    .hint("name the certificate to trust: --ca FILE (`witmq dev` writes .witmq/ca.pem)"));
+                return Err(CliError::failed("no system certificates were found").hint(
+                    "name the certificate to trust: --ca FILE (`witmq dev` writes .witmq/ca.pem)",
+                ));
             }
         }
     }

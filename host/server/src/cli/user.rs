@@ -11,7 +11,14 @@ use std::path::Path;
 
 pub(crate) fn run(command: UserCommand) -> Result<(), CliError> {
     match command {
-        UserCommand::Add { name, password_stdin, superuser, publish, subscribe, admin } => {
+        UserCommand::Add {
+            name,
+            password_stdin,
+            superuser,
+            publish,
+            subscribe,
+            admin,
+        } => {
             let remote = Remote::new(&admin)?;
             let password = password(&name, password_stdin)?;
             let mut entry = json!({ "hash": hash(&password)?, "superuser": superuser });
@@ -20,13 +27,21 @@ pub(crate) fn run(command: UserCommand) -> Result<(), CliError> {
                 entry["acl"] = Value::Array(acl);
             }
             let body = entry.to_string();
-            remote.put(&format!("users/{}", encode(&name)), "application/json", body.as_bytes())?;
+            remote.put(
+                &format!("users/{}", encode(&name)),
+                "application/json",
+                body.as_bytes(),
+            )?;
             print(&format!("{name}: may connect now"));
             Ok(())
         }
         UserCommand::Ls { admin } => {
             let list = Remote::new(&admin)?.read("users")?;
-            list.as_array().into_iter().flatten().filter_map(Value::as_str).for_each(print);
+            list.as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .for_each(print);
             Ok(())
         }
         UserCommand::Rm { name, admin } => {
@@ -49,7 +64,8 @@ fn rules(publish: &[String], subscribe: &[String]) -> Vec<Value> {
 fn password(name: &str, from_stdin: bool) -> Result<String, CliError> {
     let text = if from_stdin {
         let bytes = read(Path::new("/dev/stdin"))?;
-        String::from_utf8(bytes).map_err(|_| CliError::new(Exit::Usage, "the password is not UTF-8"))?
+        String::from_utf8(bytes)
+            .map_err(|_| CliError::new(Exit::Usage, "the password is not UTF-8"))?
     } else {
         let ask = |prompt: &str| {
             rpassword::prompt_password(prompt).map_err(|e| {
@@ -65,7 +81,10 @@ fn password(name: &str, from_stdin: bool) -> Result<String, CliError> {
     };
     let text = text.trim_end_matches(['\r', '\n']).to_owned();
     if text.is_empty() {
-        return Err(CliError::new(Exit::Usage, "an empty password is no password"));
+        return Err(CliError::new(
+            Exit::Usage,
+            "an empty password is no password",
+        ));
     }
     Ok(text)
 }
@@ -76,7 +95,9 @@ pub(crate) fn hash(password: &str) -> Result<String, CliError> {
     rand::RngCore::fill_bytes(&mut rand::rng(), &mut salt);
     let failed = |e: argon2::password_hash::Error| CliError::failed(format!("cannot hash: {e}"));
     let salt = SaltString::encode_b64(&salt).map_err(failed)?;
-    let hash = Argon2::default().hash_password(password.as_bytes(), &salt).map_err(failed)?;
+    let hash = Argon2::default()
+        .hash_password(password.as_bytes(), &salt)
+        .map_err(failed)?;
     Ok(hash.to_string())
 }
 
@@ -97,6 +118,9 @@ mod tests {
     #[test]
     fn filters_become_one_rule_per_action() {
         let rules = rules(&["a/#".into()], &[]);
-        assert_eq!(rules, [json!({ "allow": true, "actions": ["publish"], "topics": ["a/#"] })]);
+        assert_eq!(
+            rules,
+            [json!({ "allow": true, "actions": ["publish"], "topics": ["a/#"] })]
+        );
     }
 }

@@ -38,8 +38,14 @@ impl ConfigError {
             format!(":{line}:{column}")
         });
         let message = error.message().to_owned();
-        let hint = suggestion(&message).map_or_else(String::new, |s| format!("; did you mean `{s}`?"));
-        Self::Parse { origin: origin.to_owned(), at, message, hint }
+        let hint =
+            suggestion(&message).map_or_else(String::new, |s| format!("; did you mean `{s}`?"));
+        Self::Parse {
+            origin: origin.to_owned(),
+            at,
+            message,
+            hint,
+        }
     }
 }
 
@@ -73,9 +79,13 @@ mod tests {
 
     #[test]
     fn the_nearest_known_key_is_suggested() {
-        let message = "unknown field `max_packet_byte`, expected one of `max_packet_bytes`, `overflow`";
+        let message =
+            "unknown field `max_packet_byte`, expected one of `max_packet_bytes`, `overflow`";
         assert_eq!(suggestion(message).as_deref(), Some("max_packet_bytes"));
-        assert_eq!(suggestion("unknown field `zzzzzz`, expected `bind` or `path`"), None);
+        assert_eq!(
+            suggestion("unknown field `zzzzzz`, expected `bind` or `path`"),
+            None
+        );
         assert_eq!(suggestion("invalid type: string"), None);
     }
 

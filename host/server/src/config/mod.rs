@@ -144,7 +144,9 @@ pub(crate) struct Auth {
 
 impl Default for Auth {
     fn default() -> Self {
-        Self { plugin: AUTH_FILE.into() }
+        Self {
+            plugin: AUTH_FILE.into(),
+        }
     }
 }
 
@@ -246,7 +248,10 @@ pub(crate) struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: "info".into(), format: LogFormat::Auto }
+        Self {
+            level: "info".into(),
+            format: LogFormat::Auto,
+        }
     }
 }
 

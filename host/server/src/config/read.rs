@@ -6,7 +6,14 @@ use std::path::Path;
 /// Environment variables of this prefix override keys of the file.
 const PREFIX: &str = "WITMQ_";
 /// Variables of the prefix that the command line reads itself.
-const NOT_CONFIG: [&str; 6] = ["WITMQ_URL", "WITMQ_TOKEN", "WITMQ_CONFIG", "WITMQ_USERNAME", "WITMQ_PASSWORD", "WITMQ_LOG"];
+const NOT_CONFIG: [&str; 6] = [
+    "WITMQ_URL",
+    "WITMQ_TOKEN",
+    "WITMQ_CONFIG",
+    "WITMQ_USERNAME",
+    "WITMQ_PASSWORD",
+    "WITMQ_LOG",
+];
 
 /// Reads `path` (or only defaults) and `env`, and checks the result.
 ///
@@ -20,8 +27,10 @@ pub(crate) fn read(
 ) -> Result<Config, ConfigError> {
     let (origin, text) = match path {
         Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+            let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+                path: path.to_owned(),
+                source,
+            })?;
             (path.display().to_string(), text)
         }
         None => ("defaults".to_owned(), String::new()),
@@ -36,7 +45,9 @@ pub(crate) fn read(
         config
     } else {
         let origin = format!("environment ({})", overrides.join(", "));
-        table.try_into().map_err(|e| ConfigError::parse(&origin, "", &e))?
+        table
+            .try_into()
+            .map_err(|e| ConfigError::parse(&origin, "", &e))?
     };
     config.check()?;
     Ok(config)
@@ -49,7 +60,9 @@ fn overlay(
 ) -> Result<Vec<String>, ConfigError> {
     let mut names = Vec::new();
     for (name, value) in env {
-        let Some(key) = name.strip_prefix(PREFIX) else { continue };
+        let Some(key) = name.strip_prefix(PREFIX) else {
+            continue;
+        };
         if NOT_CONFIG.contains(&name.as_str()) || name.starts_with("WITMQ_TEST_") {
             continue;
         }
@@ -83,8 +96,9 @@ fn put(
             Ok(())
         }
         [first, rest @ ..] => {
-            let inner =
-                table.entry(first.clone()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            let inner = table
+                .entry(first.clone())
+                .or_insert_with(|| toml::Value::Table(toml::Table::new()));
             match inner {
                 toml::Value::Table(inner) => put(inner, rest, value, name),
                 _ => Err(ConfigError::rule(format!(
@@ -115,22 +129,38 @@ mod tests {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = dir.path().join("witmq.toml");
         std::fs::write(&path, text).expect("write");
-        read(Some(&path), env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
+        read(
+            Some(&path),
+            env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())),
+        )
     }
 
     #[test]
     fn an_unknown_key_names_place_and_suggestion() {
-        let error = from("[limits]\nmax_packet_byte = 3\n", &[]).expect_err("unknown").to_string();
+        let error = from("[limits]\nmax_packet_byte = 3\n", &[])
+            .expect_err("unknown")
+            .to_string();
         assert!(error.contains("witmq.toml:2:1"), "{error}");
-        assert!(error.contains("did you mean `max_packet_bytes`?"), "{error}");
+        assert!(
+            error.contains("did you mean `max_packet_bytes`?"),
+            "{error}"
+        );
     }
 
     #[test]
     fn the_environment_wins_over_the_file_and_is_named_in_errors() {
-        let config = from("[http]\nbind = \"127.0.0.1:1\"\n", &[("WITMQ_HTTP__BIND", "127.0.0.1:2")]);
+        let config = from(
+            "[http]\nbind = \"127.0.0.1:1\"\n",
+            &[("WITMQ_HTTP__BIND", "127.0.0.1:2")],
+        );
         assert_eq!(config.expect("config").http.bind.port(), 2);
-        let error = from("", &[("WITMQ_HTTP__BINT", "x")]).expect_err("unknown").to_string();
-        assert!(error.contains("WITMQ_HTTP__BINT") && error.contains("`bind`"), "{error}");
+        let error = from("", &[("WITMQ_HTTP__BINT", "x")])
+            .expect_err("unknown")
+            .to_string();
+        assert!(
+            error.contains("WITMQ_HTTP__BINT") && error.contains("`bind`"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -152,7 +182,13 @@ mod tests {
 
     #[test]
     fn tls_needs_both_files() {
-        let text = "[[listener]]\nname = \"a\"\nkind = \"tls\"\nbind = \"127.0.0.1:8883\"\ncert = \"x\"\n";
-        assert!(from(text, &[]).expect_err("refused").to_string().contains("`key`"));
+        let text =
+            "[[listener]]\nname = \"a\"\nkind = \"tls\"\nbind = \"127.0.0.1:8883\"\ncert = \"x\"\n";
+        assert!(
+            from(text, &[])
+                .expect_err("refused")
+                .to_string()
+                .contains("`key`")
+        );
     }
 }
