@@ -75,9 +75,7 @@ pub(crate) fn test(run: &mut Run<'_>, fast: bool) -> Result<()> {
         "light crates",
         &light("test").words(["--no-fail-fast", "--", "--skip", LENGTHS]),
     )?;
-    if !run.tree().components()?.is_empty() {
-        guests(run)?;
-    }
+    guests(run)?;
     // Binary and tests in one call: their dependencies' features are those of the test call, so nothing is
     // compiled again for it.
     run.step("broker", &heavy("build").words(["--bins", "--tests"]))?;
