@@ -1,1 +1,346 @@
-//! The broker as its users meet it
+//! The release binary as a child process, and small clients around rumqttc: what the end-to-end tests share.
+//!
+//! Owns: starting and ending brokers (by their own process), finding tools. Must not: know the broker's insides.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
+
+pub mod client;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The workspace.
+#[must_use]
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .unwrap()
+}
+
+/// The release binary.
+#[must_use]
+pub fn binary() -> PathBuf {
+    let path = std::env::var_os("WITMQ_BIN")
+        .map_or_else(|| root().join("target/release/witmq"), PathBuf::from);
+    assert!(
+        path.is_file(),
+        "{} is missing: cargo build --release --package witmq",
+        path.display()
+    );
+    path
+}
+
+/// A component built by `cargo xtask guests`.
+#[must_use]
+pub fn component(name: &str) -> PathBuf {
+    let folder = std::env::var_os("WITMQ_GUESTS").map_or_else(
+        || root().join("target/guests/wasm32-wasip2/guest"),
+        PathBuf::from,
+    );
+    let path = folder.join(format!("{name}.wasm"));
+    assert!(
+        path.is_file(),
+        "{} is missing: cargo xtask guests",
+        path.display()
+    );
+    path
+}
+
+/// The Python with paho-mqtt.
+#[must_use]
+pub fn python() -> PathBuf {
+    std::env::var_os("WITMQ_PYTHON")
+        .map_or_else(|| root().join("target/venv/bin/python"), PathBuf::from)
+}
+
+/// A running broker with its folder; ended when dropped.
+pub struct Broker {
+    child: Child,
+    folder: tempfile::TempDir,
+    listeners: BTreeMap<String, SocketAddr>,
+    /// Lines of its log.
+    pub log: Receiver<String>,
+}
+
+impl Broker {
+    /// Starts `witmq dev` on free ports in a folder of its own.
+    #[must_use]
+    pub fn dev(flags: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ports = [
+            "--port",
+            "--tls-port",
+            "--ws-port",
+            "--wss-port",
+            "--http-port",
+        ];
+        let mut command = Command::new(binary());
+        command
+            .arg("dev")
+            .arg(folder.path())
+            .args(ports.iter().flat_map(|port| [*port, "0"]))
+            .args(flags);
+        let mut child = command
+            .env("WITMQ_LOG", "info")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = lines(child.stderr.take().unwrap());
+        let said = lines(child.stdout.take().unwrap());
+        let mut banner = Vec::new();
+        while banner
+            .last()
+            .is_none_or(|line: &String| !line.contains("Ctrl-C"))
+        {
+            match said.recv_timeout(PATIENCE) {
+                Ok(line) => banner.push(line),
+                Err(_) => panic!(
+                    "no banner: {banner:?} {:?}",
+                    log.try_iter().collect::<Vec<_>>()
+                ),
+            }
+        }
+        let listeners = addresses(&banner.join("\n"));
+        Self {
+            child,
+            folder,
+            listeners,
+            log,
+        }
+    }
+
+    /// Starts `witmq serve` with extra configuration on free ports.
+    #[must_use]
+    pub fn serve(extra: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("witmq.toml");
+        let data = folder.path().join(".witmq");
+        let text = format!(
+            "data_dir = {data:?}\n{extra}\n[[listener]]\nname = \"tcp\"\nkind = \"tcp\"\nbind = \"127.0.0.1:0\"\n\
+             [http]\nbind = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        let mut command = Command::new(binary());
+        let mut child = command
+            .arg("serve")
+            .arg("-c")
+            .arg(&config)
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let log = lines(child.stderr.take().unwrap());
+        let mut listeners = BTreeMap::new();
+        while !listeners.contains_key("http") {
+            let line = log
+                .recv_timeout(PATIENCE)
+                .expect("it says where it listens");
+            let Ok(line) = serde_json::from_str::<Value>(&line) else {
+                continue;
+            };
+            if let (Some(name), Some(address)) =
+                (line["listener"].as_str(), line["address"].as_str())
+            {
+                listeners.insert(name.to_owned(), address.parse().unwrap());
+            }
+        }
+        Self {
+            child,
+            folder,
+            listeners,
+            log,
+        }
+    }
+
+    /// Where a listener is: `tcp`, `tls`, `ws`, `wss` or `http`.
+    #[must_use]
+    pub fn address(&self, listener: &str) -> SocketAddr {
+        self.listeners[listener]
+    }
+
+    /// Its folder: `rules/`, `plugins/`, `.witmq/`.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The certificate to trust.
+    #[must_use]
+    pub fn ca(&self) -> PathBuf {
+        self.folder().join(".witmq/ca.pem")
+    }
+
+    /// Runs `witmq` against this broker.
+    #[must_use]
+    pub fn witmq(&self, words: &[&str], input: &str) -> Output {
+        let mut command = Command::new(binary());
+        command
+            .args(words)
+            .env("WITMQ_URL", format!("http://{}", self.address("http")))
+            .env("WITMQ_DATA_DIR", self.folder().join(".witmq"))
+            .current_dir(root());
+        run(command, input).unwrap()
+    }
+
+    /// The same; it must succeed. What it printed.
+    #[must_use]
+    pub fn ok(&self, words: &[&str], input: &str) -> String {
+        let output = self.witmq(words, input);
+        assert!(
+            output.status.success(),
+            "witmq {words:?}: {}",
+            text(&output)
+        );
+        text(&output)
+    }
+
+    /// The same; it must fail with this exit code. What it printed.
+    #[must_use]
+    pub fn fails(&self, words: &[&str], code: i32) -> String {
+        let output = self.witmq(words, "");
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "witmq {words:?}: {}",
+            text(&output)
+        );
+        text(&output)
+    }
+
+    /// Puts a chain into the broker.
+    pub fn chain(&self, name: &str, source: &str) {
+        let path = self.folder().join(format!("{name}.toml"));
+        std::fs::write(&path, source).unwrap();
+        let said = self.ok(&["rule", "apply", path.to_str().unwrap()], "");
+        assert!(said.contains("runs on every shard"), "{said}");
+    }
+
+    /// Resident memory, KiB.
+    #[must_use]
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
+        line.trim().trim_end_matches(" kB").trim().parse().unwrap()
+    }
+
+    /// Ends it by SIGTERM; its exit code.
+    pub fn stop(&mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        Command::new("kill").arg(&pid).status().unwrap();
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        None
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Lines of a pipe, as they come.
+fn lines(pipe: impl std::io::Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// Addresses in the banner of `witmq dev`.
+fn addresses(banner: &str) -> BTreeMap<String, SocketAddr> {
+    let after = |mark: &str| {
+        let rest = banner
+            .split(mark)
+            .nth(1)
+            .unwrap_or_else(|| panic!("no {mark} in {banner}"));
+        rest.split(['/', ' ', '\n'])
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap()
+    };
+    let mut all = BTreeMap::new();
+    all.insert("http".to_owned(), after("http://"));
+    all.insert("tcp".to_owned(), after("mqtt://"));
+    all.insert("tls".to_owned(), after("mqtts://"));
+    all.insert("wss".to_owned(), after("wss://"));
+    let ws = banner
+        .split("ws://")
+        .nth(2)
+        .unwrap()
+        .split('/')
+        .next()
+        .unwrap();
+    all.insert("ws".to_owned(), ws.parse().unwrap());
+    all
+}
+
+/// Runs a command with this input; gives up after a while.
+///
+/// # Errors
+/// It cannot be started or does not end.
+pub fn run(mut command: Command, input: &str) -> Result<Output> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("{command:?}"))?;
+    child
+        .stdin
+        .take()
+        .context("stdin")?
+        .write_all(input.as_bytes())?;
+    let id = child.id();
+    let (done, ended) = channel();
+    let watch = std::thread::spawn(move || {
+        if ended.recv_timeout(PATIENCE * 3).is_err() {
+            drop(Command::new("kill").arg("-9").arg(id.to_string()).status());
+        }
+    });
+    let output = child.wait_with_output()?;
+    let _is_over = done.send(()).is_err();
+    drop(watch.join());
+    if output.status.code().is_none() {
+        bail!("{command:?} did not end: {}", text(&output));
+    }
+    Ok(output)
+}
+
+/// Everything a command printed.
+#[must_use]
+pub fn text(output: &Output) -> String {
+    let all = [output.stdout.clone(), output.stderr.clone()].concat();
+    String::from_utf8_lossy(&all).into_owned()
+}
