@@ -161,17 +161,16 @@ fn mosquitto_clients_meet_over_tcp_and_tls() {
     }
 }
 
+/// Where Chromium is: playwright wants the whole path.
 fn chromium() -> String {
-    ["chromium", "chromium-browser", "google-chrome"]
+    let path = std::env::var("PATH").unwrap();
+    let places = path
+        .split(':')
+        .flat_map(|folder| ["chromium", "chromium-browser"].map(|name| format!("{folder}/{name}")));
+    let found = places
         .into_iter()
-        .find(|name| {
-            Command::new(name)
-                .arg("--version")
-                .output()
-                .is_ok_and(|output| output.status.success())
-        })
-        .expect("Chromium is installed (Debian: chromium)")
-        .to_owned()
+        .find(|place| std::path::Path::new(place).is_file());
+    found.expect("Chromium is installed (Debian: chromium)")
 }
 
 /// The page in Chromium, with a TCP client on the other side.
