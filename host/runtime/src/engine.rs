@@ -2,7 +2,6 @@
 
 use crate::abi;
 use crate::imports::State;
-use crate::wasi;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use wasmtime::component::{HasSelf, Linker};
@@ -41,13 +40,12 @@ pub(crate) fn ticks(deadline: Duration) -> u64 {
     u64::try_from(ticks).unwrap_or(1 << 32).clamp(1, 1 << 32) + 1
 }
 
-/// The capabilities of `witmq:plugin`, and what std guests need of WASI.
+/// The capabilities of `witmq:plugin`. What a guest needs of WASI is added in the version it asks for.
 pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     abi::witmq::plugin::host_log::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
     abi::witmq::plugin::host_kv::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
     abi::witmq::plugin::host_publish::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
     abi::witmq::plugin::host_clock::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
-    wasi::add_to_linker(&mut linker)?;
     Ok(linker)
 }

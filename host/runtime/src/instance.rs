@@ -243,9 +243,13 @@ fn classify(plugin: &str, store: &Store<State>, error: &wasmtime::Error) -> Step
             plugin,
             cause: trap.to_string(),
         },
-        None => StepFailure::BadAnswer {
-            plugin,
-            cause: first_line(error),
-        },
+        None => {
+            let cause = first_line(error);
+            // The budget of bytes that cross the border has no type of its own.
+            match cause.contains("hostcalls") {
+                true => StepFailure::BadAnswer { plugin, cause },
+                false => StepFailure::Trap { plugin, cause },
+            }
+        }
     }
 }

@@ -3,7 +3,9 @@
 use crate::abi::{authenticate, authorize, lifecycle, transform};
 use crate::config::RuntimeConfig;
 use crate::imports::State;
+use crate::wasi;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 use witmq_broker::ports::ControlError;
@@ -88,8 +90,10 @@ pub(crate) fn load(
     let capabilities = check_imports(engine, &component)?;
     check_exports(engine, &component)?;
     let mut linker = linker.clone();
-    linker
-        .define_unknown_imports_as_traps(&component)
+    wasi_versions(engine, &component)
+        .iter()
+        .try_for_each(|version| wasi::add_to_linker(&mut linker, version))
+        .and_then(|()| linker.define_unknown_imports_as_traps(&component))
         .and_then(|()| linker.instantiate_pre(&component))
         .map_err(|error| {
             let text = format!("its imports do not fit this broker: {error:#}");
@@ -100,6 +104,16 @@ pub(crate) fn load(
             )
         })
         .and_then(|pre| bind(pre, capabilities, digest(wasm)))
+}
+
+/// Versions of WASI 0.2 that a component imports.
+fn wasi_versions(engine: &Engine, component: &Component) -> BTreeSet<String> {
+    let ty = component.component_type();
+    let versions = ty.imports(engine).filter_map(|(name, _)| {
+        let version = name.strip_prefix(WASI)?.split('@').nth(1)?;
+        version.starts_with("0.2.").then(|| version.to_owned())
+    });
+    versions.collect()
 }
 
 fn check_header(wasm: &[u8], maximum: usize) -> Result<(), ControlError> {

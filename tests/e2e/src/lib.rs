@@ -137,6 +137,9 @@ impl Broker {
         );
         std::fs::write(&config, text).unwrap();
         let mut command = Command::new(binary());
+        for ours in ["WITMQ_BIN", "WITMQ_GUESTS", "WITMQ_PYTHON"] {
+            command.env_remove(ours); // every other WITMQ_ variable is a key of the configuration
+        }
         let mut child = command
             .arg("serve")
             .arg("-c")
@@ -325,7 +328,7 @@ pub fn run(mut command: Command, input: &str) -> Result<Output> {
     let id = child.id();
     let (done, ended) = channel();
     let watch = std::thread::spawn(move || {
-        if ended.recv_timeout(PATIENCE * 3).is_err() {
+        if ended.recv_timeout(PATIENCE * 15).is_err() {
             drop(Command::new("kill").arg("-9").arg(id.to_string()).status());
         }
     });

@@ -71,6 +71,9 @@ fn an_unknown_key_is_answered_with_a_suggestion() {
     std::fs::write(&config, "[limits]\nmax_packet_byte = 1\n").unwrap();
     let mut command = Command::new(binary());
     command.arg("serve").arg("-c").arg(&config);
+    for ours in ["WITMQ_BIN", "WITMQ_GUESTS", "WITMQ_PYTHON"] {
+        command.env_remove(ours);
+    }
     let output = run(command, "").unwrap();
     let said = text(&output);
     assert!(

@@ -96,7 +96,7 @@ impl Transform for Guest {
             Mode::Loop => Outcome::payload(endless().to_string()),
             Mode::Eat => Outcome::payload(eat().to_string()),
             Mode::GarbageTopic => Outcome::topic("no/#/topic"),
-            Mode::Huge => Outcome::payload(vec![0; 16 * 1024 * 1024]),
+            Mode::Huge => Outcome::payload(vec![0; 5 * 1024 * 1024]),
             Mode::Split => Outcome::Split(
                 (0..message.payload.len())
                     .map(|n| Emit::new(format!("part/{n}"), "x"))

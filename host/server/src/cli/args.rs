@@ -88,7 +88,7 @@ pub(crate) struct ServeArgs {
 #[derive(Debug, Args)]
 pub(crate) struct MqttArgs {
     /// mqtt://, mqtts://, ws:// or wss:// address of the broker
-    #[arg(long, default_value = "mqtt://127.0.0.1:1883")]
+    #[arg(long, env = "WITMQ_MQTT_URL", default_value = "mqtt://127.0.0.1:1883")]
     pub(crate) url: String,
     /// User name
     #[arg(short, long, env = "WITMQ_USERNAME")]

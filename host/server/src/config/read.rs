@@ -6,10 +6,12 @@ use std::path::Path;
 /// Environment variables of this prefix override keys of the file.
 const PREFIX: &str = "WITMQ_";
 /// Variables of the prefix that the command line reads itself.
-const NOT_CONFIG: [&str; 6] = [
+const NOT_CONFIG: [&str; 8] = [
     "WITMQ_URL",
+    "WITMQ_MQTT_URL",
     "WITMQ_TOKEN",
     "WITMQ_CONFIG",
+    "WITMQ_DATA_DIR",
     "WITMQ_USERNAME",
     "WITMQ_PASSWORD",
     "WITMQ_LOG",
