@@ -164,9 +164,13 @@ fn packages<'name>(names: impl IntoIterator<Item = &'name str>) -> Vec<String> {
         .collect()
 }
 
-/// Where a test finds what was built for it.
+/// Where a test finds what was built for it, if that is not below `target`. Not set otherwise: the broker reads
+/// variables of this prefix as configuration and refuses those that it does not know.
 fn environment(run: &Run<'_>, call: Call) -> Call {
     let tree = run.tree();
+    if !tree.moved() {
+        return call;
+    }
     call.set("WITMQ_BIN", tree.broker())
         .set("WITMQ_GUESTS", tree.guests().join("wasm32-wasip2/guest"))
         .set("WITMQ_PYTHON", tree.venv().join("bin/python"))

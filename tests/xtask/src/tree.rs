@@ -48,6 +48,11 @@ impl Tree {
         &self.root
     }
 
+    /// Whether the target folder is elsewhere.
+    pub(crate) fn moved(&self) -> bool {
+        self.target != self.root.join("target")
+    }
+
     /// The release binary.
     pub(crate) fn broker(&self) -> PathBuf {
         self.target.join("release/witmq")
