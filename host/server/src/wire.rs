@@ -122,14 +122,7 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
     let limits = Arc::new(broker_limits(&config.limits, shards));
     let shared = Arc::new(Shared::new(shards, &limits, started));
     let (listeners, certificates) = listeners(config)?;
-    let node_config = NodeConfig {
-        listeners,
-        shards,
-        max_connections: usize::try_from(config.limits.max_connections)?,
-        connect_timeout: Duration::from_millis(config.limits.connect_timeout_ms),
-        maximum_packet_size: config.limits.max_packet_bytes,
-        ..NodeConfig::default()
-    };
+    let node_config = node_config(config, listeners, shards)?;
     let make_shard = make_shard(
         shards,
         limits,
@@ -173,6 +166,17 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
         rules,
         addresses,
         certificates,
+    })
+}
+
+fn node_config(config: &Config, listeners: Vec<ListenerConfig>, shards: u16) -> Result<NodeConfig> {
+    Ok(NodeConfig {
+        listeners,
+        shards,
+        max_connections: usize::try_from(config.limits.max_connections)?,
+        connect_timeout: Duration::from_millis(config.limits.connect_timeout_ms),
+        maximum_packet_size: config.limits.max_packet_bytes,
+        ..NodeConfig::default()
     })
 }
 

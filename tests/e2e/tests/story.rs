@@ -8,7 +8,7 @@
 
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Packet, PubAckReason};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use witmq_e2e::client::{Client, connect, options};
@@ -152,6 +152,47 @@ async fn publish(
     (client, sent)
 }
 
+/// What came of each publisher: its count and the version that greeted it.
+type Got = BTreeMap<usize, Vec<(u32, usize)>>;
+
+/// Collects until every publisher's end mark came.
+async fn collect(mut subscriber: Client) -> Got {
+    let mut got = Got::new();
+    let mut ended = 0;
+    while ended < PUBLISHERS {
+        let text = subscriber.text().await;
+        if text.ends_with("end") {
+            ended += 1;
+            continue;
+        }
+        let (greeting, rest) = text.split_once(", ").expect("exactly one version greets");
+        let version: usize = greeting.strip_prefix('v').unwrap().parse().unwrap();
+        let (number, count) = rest.split_once(':').expect("greeted once");
+        got.entry(number.parse().unwrap())
+            .or_default()
+            .push((count.parse().unwrap(), version));
+    }
+    got
+}
+
+fn check(publisher: usize, sent: u32, got: &[(u32, usize)]) {
+    let numbers = got.iter().map(|(count, _)| *count);
+    assert!(
+        numbers.eq(0..sent),
+        "publisher {publisher}: all, exactly once, in order"
+    );
+    let versions: Vec<usize> = got.iter().map(|(_, version)| *version).collect();
+    assert!(
+        versions.is_sorted(),
+        "a message saw a version that was replaced before it: {versions:?}"
+    );
+    let seen: BTreeSet<_> = versions.into_iter().collect();
+    assert!(
+        seen.len() > SWAPS / 2,
+        "the swaps took effect under load: {seen:?}"
+    );
+}
+
 #[tokio::test]
 async fn a_component_is_replaced_twenty_times_under_load_and_nothing_is_lost() {
     let broker = Broker::dev(&["--no-demo"]);
@@ -178,26 +219,7 @@ async fn a_component_is_replaced_twenty_times_under_load_and_nothing_is_lost() {
         }
         broker
     });
-    let collecting = tokio::spawn(async move {
-        let mut got: BTreeMap<usize, Vec<(u32, usize)>> = BTreeMap::new();
-        let mut ended = 0;
-        loop {
-            let text = subscriber.text().await;
-            if text.ends_with("end") {
-                ended += 1;
-                if ended == PUBLISHERS {
-                    return got;
-                }
-                continue;
-            }
-            let (greeting, rest) = text.split_once(", ").expect("exactly one version greets");
-            let version: usize = greeting.strip_prefix('v').unwrap().parse().unwrap();
-            let (number, count) = rest.split_once(':').expect("greeted once");
-            got.entry(number.parse().unwrap())
-                .or_default()
-                .push((count.parse().unwrap(), version));
-        }
-    });
+    let collecting = tokio::spawn(collect(subscriber));
     let started = Instant::now();
     let broker = swapping.await.unwrap();
     stop.send(true).unwrap();
@@ -219,24 +241,57 @@ async fn a_component_is_replaced_twenty_times_under_load_and_nothing_is_lost() {
     let total: u32 = sent.iter().map(|(_, count)| count).sum();
     println!("{total} messages in {took:.1?} over {SWAPS} swaps");
     for (number, (_, count)) in sent.iter().enumerate() {
-        let numbers: Vec<u32> = got[&number].iter().map(|(count, _)| *count).collect();
-        assert!(
-            numbers.iter().copied().eq(0..*count),
-            "publisher {number}: all, exactly once, in order"
-        );
-        let versions: Vec<usize> = got[&number].iter().map(|(_, version)| *version).collect();
-        assert!(
-            versions.is_sorted(),
-            "a message saw a version that was replaced before it: {versions:?}"
-        );
-        let seen: std::collections::BTreeSet<_> = versions.into_iter().collect();
-        assert!(
-            seen.len() > SWAPS / 2,
-            "the swaps took effect under load: {seen:?}"
-        );
+        check(number, *count, &got[&number]);
     }
     let said = broker.ok(&["plugin", "rollback", "hello"], "");
     assert!(said.contains("20"), "{said}");
+}
+
+/// Round trips of a client that has nothing to do with the component, sorted.
+async fn round_trips(
+    mut client: Client,
+    mut stop: tokio::sync::watch::Receiver<bool>,
+) -> Vec<Duration> {
+    let mut took = Vec::new();
+    let mut ticks = tokio::time::interval(Duration::from_millis(5));
+    while !*stop.borrow_and_update() {
+        ticks.tick().await;
+        let start = Instant::now();
+        client
+            .sender
+            .publish("ping", QoS::AtMostOnce, false, "x")
+            .await
+            .unwrap();
+        client.message().await;
+        took.push(start.elapsed());
+    }
+    took.sort();
+    took
+}
+
+/// Each failure policy, three times, for one misdeed.
+async fn misbehave(broker: &Broker, victim: &mut Client, mode: &str) {
+    let config = format!("{{\"mode\":\"{mode}\"}}");
+    drop(broker.ok(&["plugin", "config", "bad", &config], ""));
+    for _ in 0..3 {
+        victim
+            .sender
+            .publish("bad", QoS::AtLeastOnce, false, "x")
+            .await
+            .unwrap();
+        let reason = victim.wait(puback_failure).await;
+        assert_eq!(
+            reason,
+            PubAckReason::ImplementationSpecificError,
+            "{mode}: refused by default"
+        );
+        victim
+            .sender
+            .publish("skip", QoS::AtLeastOnce, false, mode.to_owned())
+            .await
+            .unwrap();
+        assert_eq!(victim.text().await, mode, "`continue` passes the message");
+    }
 }
 
 #[tokio::test]
@@ -267,48 +322,12 @@ async fn misbehaving_components_are_contained_while_others_go_on() {
     broker.chain("skip", "mode = \"transform\"\nfrom = \"skip\"\n[[step]]\nplugin = \"bad\"\non_error = \"continue\"\n");
     let mut victim = connect(options(tcp, "victim")).await.unwrap();
     victim.subscribe("skip", QoS::AtLeastOnce).await;
-    let (stop, mut stopped) = tokio::sync::watch::channel(false);
+    let (stop, stopped) = tokio::sync::watch::channel(false);
     let mut bystander = connect(options(tcp, "bystander")).await.unwrap();
     bystander.subscribe("ping", QoS::AtMostOnce).await;
-    let unrelated = tokio::spawn(async move {
-        let mut took = Vec::new();
-        let mut ticks = tokio::time::interval(Duration::from_millis(5));
-        while !*stopped.borrow_and_update() {
-            ticks.tick().await;
-            let start = Instant::now();
-            bystander
-                .sender
-                .publish("ping", QoS::AtMostOnce, false, "x")
-                .await
-                .unwrap();
-            bystander.message().await;
-            took.push(start.elapsed());
-        }
-        took.sort();
-        took
-    });
+    let unrelated = tokio::spawn(round_trips(bystander, stopped));
     for mode in ["trap", "loop", "eat", "garbage-topic"] {
-        let config = format!("{{\"mode\":\"{mode}\"}}");
-        drop(broker.ok(&["plugin", "config", "bad", &config], ""));
-        for _ in 0..3 {
-            victim
-                .sender
-                .publish("bad", QoS::AtLeastOnce, false, "x")
-                .await
-                .unwrap();
-            let reason = victim.wait(puback_failure).await;
-            assert_eq!(
-                reason,
-                PubAckReason::ImplementationSpecificError,
-                "{mode}: refused by default"
-            );
-            victim
-                .sender
-                .publish("skip", QoS::AtLeastOnce, false, mode)
-                .await
-                .unwrap();
-            assert_eq!(victim.text().await, mode, "`continue` passes the message");
-        }
+        misbehave(&broker, &mut victim, mode).await;
     }
     let said = broker.fails(&["plugin", "config", "bad", r#"{"mode":"refuse-init"}"#], 4);
     assert!(said.contains("init"), "{said}");
