@@ -89,8 +89,11 @@ impl Broker {
             "--wss-port",
             "--http-port",
         ];
-        let mut command = Command::new(binary());
+        // As many descriptors as the machine allows: ten thousand clients are one test.
+        let mut command = Command::new("sh");
         command
+            .args(["-c", "ulimit -n $(ulimit -Hn); exec \"$0\" \"$@\""])
+            .arg(binary())
             .arg("dev")
             .arg(folder.path())
             .args(ports.iter().flat_map(|port| [*port, "0"]))
