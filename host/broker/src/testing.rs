@@ -99,18 +99,14 @@ pub fn ports(events: EventLog) -> ShardPorts {
 /// A grant that allows everything.
 #[must_use]
 pub fn allow_all() -> AuthStep {
-    let rule = AclRule {
+    let rule = |filter: &str| AclRule {
         allow: true,
         publish: true,
         subscribe: true,
-        filter: "#".to_owned(),
-    };
-    let sys = AclRule {
-        filter: "$SYS/#".to_owned(),
-        ..rule.clone()
+        filter: filter.to_owned(),
     };
     AuthStep::Allow(Box::new(Grant {
-        acl: vec![rule, sys],
+        acl: vec![rule("#"), rule("$SYS/#")],
         acl_complete: true,
         ..Grant::default()
     }))

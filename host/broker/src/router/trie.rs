@@ -358,3 +358,96 @@ impl PartialEq for dyn EdgeKey + '_ {
 }
 
 impl Eq for dyn EdgeKey + '_ {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    fn filter() -> impl Strategy<Value = TopicFilter> {
+        let level = prop_oneof![Just("a"), Just("b"), Just("+"), Just(""), Just("$s")];
+        (vec(level, 1..4), any::<bool>()).prop_map(|(levels, has_hash)| {
+            let text = levels.join("/");
+            let text = if text.is_empty() {
+                "#".to_owned()
+            } else if has_hash {
+                format!("{text}/#")
+            } else {
+                text
+            };
+            TopicFilter::new(text).unwrap()
+        })
+    }
+
+    fn topic() -> impl Strategy<Value = String> {
+        let level = prop_oneof![Just("a"), Just("b"), Just("c"), Just(""), Just("$s")];
+        vec(level, 1..5)
+            .prop_map(|levels| levels.join("/"))
+            .prop_filter("empty", |text| !text.is_empty())
+    }
+
+    fn found(trie: &Trie<usize>, topic: &str) -> Vec<(u32, usize)> {
+        let mut all = Vec::new();
+        trie.for_each_match(topic, &mut Walk::default(), |key, value| {
+            all.push((key, *value))
+        });
+        all.sort_unstable();
+        all
+    }
+
+    proptest! {
+        #[test]
+        fn it_matches_as_the_plain_definition_does(
+            steps in vec((filter(), 0u32..4, any::<bool>()), 0..40),
+            topics in vec(topic(), 1..10),
+        ) {
+            let mut trie = Trie::new();
+            let mut plain: Vec<(TopicFilter, u32, usize)> = Vec::new();
+            for (place, (filter, key, is_removal)) in steps.into_iter().enumerate() {
+                let known = plain.iter().position(|(f, k, _)| *f == filter && *k == key);
+                let old = known.map(|at| plain.swap_remove(at).2);
+                if is_removal {
+                    prop_assert_eq!(trie.remove(&filter, key), old);
+                } else {
+                    prop_assert_eq!(trie.insert(&filter, key, place), old);
+                    plain.push((filter, key, place));
+                }
+                prop_assert_eq!(trie.len(), plain.len());
+            }
+            for topic in &topics {
+                let matching = plain.iter().filter(|(filter, _, _)| filter.matches(topic));
+                let mut expected: Vec<_> = matching.map(|(_, key, value)| (*key, *value)).collect();
+                expected.sort_unstable();
+                prop_assert_eq!(found(&trie, topic), expected, "{}", topic);
+            }
+            for (filter, key, _) in &plain {
+                prop_assert!(trie.remove(filter, *key).is_some());
+            }
+            prop_assert!(trie.edges.is_empty(), "nothing is left behind");
+        }
+    }
+
+    #[test]
+    fn many_subscribers_of_one_filter_come_and_go() {
+        let mut trie = Trie::new();
+        let filter = TopicFilter::new("a/+").unwrap();
+        (0..100).for_each(|key| assert!(trie.insert(&filter, key, 0).is_none()));
+        (0..100)
+            .step_by(3)
+            .for_each(|key| assert!(trie.remove(&filter, key).is_some()));
+        assert_eq!(found(&trie, "a/x").len(), trie.len());
+        assert!(trie.get(&filter, 1).is_some() && trie.get(&filter, 3).is_none());
+    }
+
+    #[test]
+    fn the_longest_topic_there_is_does_no_harm() {
+        let mut trie = Trie::new();
+        trie.insert(
+            &TopicFilter::new(format!("{}#", "+/".repeat(30_000))).unwrap(),
+            1,
+            0,
+        );
+        assert_eq!(found(&trie, &"/".repeat(65_535)).len(), 1);
+    }
+}

@@ -13,6 +13,8 @@ mod properties;
 mod publish;
 mod read;
 mod subscribe;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use connect::encode_refusal;

@@ -364,7 +364,7 @@ fn an_acknowledgement_waits_until_its_record_is_stored() {
 fn an_empty_client_id_is_assigned_where_the_version_allows() {
     let mut rig = rig();
     let (peer, connack) = join_with(&mut rig, connect(Version::V5, ""));
-    let assigned = connack.properties.assigned_client_id.clone();
+    let assigned = connack.properties.assigned_client_id;
     assert!(assigned.is_some_and(|id| !id.is_empty())); // [MQTT-3.1.3-6] [MQTT-3.2.2-16]
     assert!(rig.is_open(peer));
     let mut unclean = connect(Version::V311, "");
