@@ -27,13 +27,27 @@ pub(crate) fn routes(token: Token, ports: Ports) -> Router {
     let guarded = Router::new()
         .route("/api/v1/status", get(status))
         .route("/api/v1/plugins", get(plugins))
-        .route("/api/v1/plugins/{name}", put(install).layer(DefaultBodyLimit::max(MAX_COMPONENT_BYTES)).delete(uninstall))
-        .route("/api/v1/plugins/{name}/config", get(config).put(configure).layer(text))
+        .route(
+            "/api/v1/plugins/{name}",
+            put(install)
+                .layer(DefaultBodyLimit::max(MAX_COMPONENT_BYTES))
+                .delete(uninstall),
+        )
+        .route(
+            "/api/v1/plugins/{name}/config",
+            get(config).put(configure).layer(text),
+        )
         .route("/api/v1/plugins/{name}/rollback", post(rollback))
         .route("/api/v1/rules", get(rules))
-        .route("/api/v1/rules/{name}", put(apply).delete(unapply).layer(text))
+        .route(
+            "/api/v1/rules/{name}",
+            put(apply).delete(unapply).layer(text),
+        )
         .route("/api/v1/users", get(users))
-        .route("/api/v1/users/{name}", put(put_user).delete(remove_user).layer(text))
+        .route(
+            "/api/v1/users/{name}",
+            put(put_user).delete(remove_user).layer(text),
+        )
         .layer(middleware::from_fn_with_state(token, guard));
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
@@ -44,13 +58,20 @@ pub(crate) fn routes(token: Token, ports: Ports) -> Router {
 }
 
 async fn guard(State(token): State<Token>, request: Request, next: Next) -> Response {
-    let header = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+    let header = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|v| v.to_str().ok());
     if token.admits(header) {
         return next.run(request).await;
     }
-    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "this needs the admin token")
-        .hint("send `Authorization: Bearer TOKEN`; the token is in `admin.token` of the data folder")
-        .into_response()
+    Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "unauthorized",
+        "this needs the admin token",
+    )
+    .hint("send `Authorization: Bearer TOKEN`; the token is in `admin.token` of the data folder")
+    .into_response()
 }
 
 /// Runs `work` where it may block.
@@ -93,8 +114,7 @@ async fn install(
     Query(query): Query<InstallQuery>,
     body: Bytes,
 ) -> Answer {
-    let info =
-        blocking(move || ports.plugins.install(&name, body.to_vec(), query.config)).await?;
+    let info = blocking(move || ports.plugins.install(&name, body.to_vec(), query.config)).await?;
     json(plugin_json(&info))
 }
 
@@ -166,7 +186,11 @@ async fn put_user(
     Json(mut entry): Json<Value>,
 ) -> Answer {
     let Some(fields) = entry.as_object_mut() else {
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "not-an-object", "a user is a JSON object"));
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "not-an-object",
+            "a user is a JSON object",
+        ));
     };
     fields.insert("name".into(), Value::String(name));
     blocking(move || ports.users.put(entry)).await?;

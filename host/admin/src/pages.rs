@@ -20,7 +20,8 @@ pub struct Page {
 }
 
 /// Scripts and connections only from and to the own origin; nothing from elsewhere.
-const POLICY: &str = "default-src 'self'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'";
+const POLICY: &str =
+    "default-src 'self'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 type Files = Arc<BTreeMap<String, Page>>;
 
@@ -42,9 +43,18 @@ async fn page(State(files): State<Files>, uri: Uri) -> Response {
     };
     let mut response = page.body.clone().into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(page.content_type));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(page.content_type),
+    );
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(POLICY),
+    );
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }

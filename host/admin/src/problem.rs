@@ -15,7 +15,12 @@ pub(crate) struct Problem {
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
-        Self { status, code: code.into(), detail: detail.into(), hint: None }
+        Self {
+            status,
+            code: code.into(),
+            detail: detail.into(),
+            hint: None,
+        }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -27,9 +32,16 @@ impl Problem {
 impl From<ControlError> for Problem {
     fn from(error: ControlError) -> Self {
         match error {
-            ControlError::Invalid { code, message, hint } => {
-                Self { status: StatusCode::UNPROCESSABLE_ENTITY, code: code.into(), detail: message, hint }
-            }
+            ControlError::Invalid {
+                code,
+                message,
+                hint,
+            } => Self {
+                status: StatusCode::UNPROCESSABLE_ENTITY,
+                code: code.into(),
+                detail: message,
+                hint,
+            },
             ControlError::NotFound(text) => Self::new(StatusCode::NOT_FOUND, "not-found", text),
             ControlError::LimitReached(text) => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "limit-reached", text)
@@ -57,7 +69,9 @@ impl IntoResponse for Problem {
             HeaderValue::from_static("application/problem+json"),
         );
         if self.status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }

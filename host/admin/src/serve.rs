@@ -29,7 +29,9 @@ pub struct AdminConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address cannot be bound.
-    #[error("cannot listen on {bind} (http): {source}; is another broker running? set `http.bind` to another address")]
+    #[error(
+        "cannot listen on {bind} (http): {source}; is another broker running? set `http.bind` to another address"
+    )]
     Bind {
         /// The address.
         bind: SocketAddr,
@@ -67,15 +69,21 @@ impl Admin {
             .max_blocking_threads(4)
             .build()?;
         let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("witmq-admin".into()).spawn(move || {
-            tokio::task::LocalSet::new().block_on(&runtime, async move {
-                tokio::select! {
-                    () = accept(listener, config, ports) => {}
-                    _ = stopped => {}
-                }
-            });
-        })?;
-        Ok(Self { addr, stop: Some(stop), thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name("witmq-admin".into())
+            .spawn(move || {
+                tokio::task::LocalSet::new().block_on(&runtime, async move {
+                    tokio::select! {
+                        () = accept(listener, config, ports) => {}
+                        _ = stopped => {}
+                    }
+                });
+            })?;
+        Ok(Self {
+            addr,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
     }
 
     /// Where it listens (tests bind port 0).
@@ -104,12 +112,17 @@ async fn accept(listener: TcpListener, config: AdminConfig, ports: Ports) {
         }
     };
     let app = Router::new()
-        .route("/mqtt", any(upgrade::mqtt).with_state(Arc::clone(&ports.mqtt)))
+        .route(
+            "/mqtt",
+            any(upgrade::mqtt).with_state(Arc::clone(&ports.mqtt)),
+        )
         .merge(api::routes(config.token, ports))
         .merge(pages::routes(config.pages));
     let slots = Arc::new(Semaphore::new(config.max_connections));
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            return;
+        };
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let app = app.clone();

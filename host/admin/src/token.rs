@@ -21,7 +21,11 @@ impl Token {
             return false;
         };
         let guess: [u8; 32] = Sha256::digest(text.trim().as_bytes()).into();
-        let difference = self.0.iter().zip(guess).fold(0_u8, |sum, (a, b)| sum | (a ^ b));
+        let difference = self
+            .0
+            .iter()
+            .zip(guess)
+            .fold(0_u8, |sum, (a, b)| sum | (a ^ b));
         difference == 0
     }
 }
@@ -34,7 +38,13 @@ mod tests {
     fn only_the_exact_bearer_token_is_admitted() {
         let token = Token::new("s3cret");
         assert!(token.admits(Some("Bearer s3cret")));
-        for wrong in [None, Some(""), Some("s3cret"), Some("Bearer s3cre"), Some("Basic s3cret")] {
+        for wrong in [
+            None,
+            Some(""),
+            Some("s3cret"),
+            Some("Bearer s3cre"),
+            Some("Basic s3cret"),
+        ] {
             assert!(!token.admits(wrong), "{wrong:?}");
         }
     }

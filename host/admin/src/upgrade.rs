@@ -39,12 +39,16 @@ pub(crate) async fn mqtt(State(sink): State<Sink>, mut request: Request) -> Resp
     let headers = request.headers();
     if request.method() != Method::GET || !names(headers, &header::UPGRADE, "websocket") {
         let mut response = (StatusCode::UPGRADE_REQUIRED, EXPLANATION).into_response();
-        response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        response
+            .headers_mut()
+            .insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         return response;
     }
     let (accept, protocol) = match negotiate(headers) {
         Ok(agreed) => agreed,
-        Err(text) => return (StatusCode::BAD_REQUEST, format!("{text}\n{EXPLANATION}")).into_response(),
+        Err(text) => {
+            return (StatusCode::BAD_REQUEST, format!("{text}\n{EXPLANATION}")).into_response();
+        }
     };
     let Some(peer) = request.extensions().get::<SocketAddr>().copied() else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
@@ -65,7 +69,11 @@ fn hand_over(sink: &Sink, upgraded: hyper::upgrade::Upgraded, peer: SocketAddr) 
         return;
     };
     match parts.io.into_inner().into_std() {
-        Ok(socket) => sink(Upgrade { socket, leftover: parts.read_buf, peer }),
+        Ok(socket) => sink(Upgrade {
+            socket,
+            leftover: parts.read_buf,
+            peer,
+        }),
         Err(error) => tracing::warn!(%peer, %error, "could not hand a websocket over"),
     }
 }
@@ -79,13 +87,20 @@ fn switching(accept: &str, protocol: Option<&'static str>) -> Response {
     if let Some(protocol) = protocol {
         builder = builder.header(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     }
-    builder.body(Body::empty()).unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+    builder
+        .body(Body::empty())
+        .unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
 /// The accept value and the subprotocol, or why not.
 fn negotiate(headers: &HeaderMap) -> Result<(String, Option<&'static str>), &'static str> {
-    let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or("Sec-WebSocket-Key is missing.")?;
-    if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|v| v != "13") {
+    let key = headers
+        .get(header::SEC_WEBSOCKET_KEY)
+        .ok_or("Sec-WebSocket-Key is missing.")?;
+    if headers
+        .get(header::SEC_WEBSOCKET_VERSION)
+        .is_none_or(|v| v != "13")
+    {
         return Err("Sec-WebSocket-Version must be 13.");
     }
     let offered: Vec<&str> = headers
@@ -98,8 +113,14 @@ fn negotiate(headers: &HeaderMap) -> Result<(String, Option<&'static str>), &'st
     if chosen.is_none() && !offered.is_empty() {
         return Err("None of the offered subprotocols is \"mqtt\" or \"mqttv3.1\".");
     }
-    let digest = Sha1::new().chain_update(key.as_bytes()).chain_update(MAGIC).finalize();
-    Ok((base64::engine::general_purpose::STANDARD.encode(digest), chosen))
+    let digest = Sha1::new()
+        .chain_update(key.as_bytes())
+        .chain_update(MAGIC)
+        .finalize();
+    Ok((
+        base64::engine::general_purpose::STANDARD.encode(digest),
+        chosen,
+    ))
 }
 
 fn names(headers: &HeaderMap, name: &header::HeaderName, token: &str) -> bool {
@@ -117,8 +138,14 @@ mod tests {
 
     fn offer(protocols: Option<&str>) -> Result<(String, Option<&'static str>), &'static str> {
         let mut headers = HeaderMap::new();
-        headers.insert(header::SEC_WEBSOCKET_KEY, HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="));
-        headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        headers.insert(
+            header::SEC_WEBSOCKET_KEY,
+            HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="),
+        );
+        headers.insert(
+            header::SEC_WEBSOCKET_VERSION,
+            HeaderValue::from_static("13"),
+        );
         if let Some(protocols) = protocols {
             headers.insert(
                 header::SEC_WEBSOCKET_PROTOCOL,
@@ -130,13 +157,22 @@ mod tests {
 
     #[test]
     fn the_accept_value_is_that_of_rfc_6455() {
-        assert_eq!(offer(None).expect("accepted").0, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(
+            offer(None).expect("accepted").0,
+            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        );
     }
 
     #[test]
     fn subprotocols_come_in_lists_and_the_present_name_wins() {
-        assert_eq!(offer(Some("mqttv3.1, mqtt")).expect("accepted").1, Some("mqtt"));
-        assert_eq!(offer(Some("mqttv3.1")).expect("accepted").1, Some("mqttv3.1"));
+        assert_eq!(
+            offer(Some("mqttv3.1, mqtt")).expect("accepted").1,
+            Some("mqtt")
+        );
+        assert_eq!(
+            offer(Some("mqttv3.1")).expect("accepted").1,
+            Some("mqttv3.1")
+        );
         assert_eq!(offer(None).expect("accepted").1, None);
         assert!(offer(Some("chat")).is_err());
     }

@@ -29,6 +29,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// HTTP connections at a time.
 const HTTP_CONNECTIONS: usize = 256;
 
+/// Puts a message into the broker from any thread; false while it is busy.
+type Publish = Box<dyn Fn(Message) -> bool + Send + Sync>;
+
 /// Who may connect before the operator says anything.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Access {
@@ -107,7 +110,7 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
     };
     let started = Instant::now();
     // Plugins publish through the node, which starts after them.
-    let publisher: Arc<OnceLock<Box<dyn Fn(Message) -> bool + Send + Sync>>> = Arc::default();
+    let publisher: Arc<OnceLock<Publish>> = Arc::default();
     let late = publisher.clone();
     let sink = Arc::new(move |message| late.get().is_some_and(|publish| publish(message)));
     let runtime = Runtime::start(runtime_config(config, shards)?, sink)?;

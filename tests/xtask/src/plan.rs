@@ -15,9 +15,6 @@ use crate::tree::{END_TO_END, HEAVY};
 use anyhow::{Context as _, Result, bail};
 use std::os::unix::process::CommandExt as _;
 
-/// The rule that the gate leaves to `lint` until the tests of the shard are split.
-const LENGTHS: &str = "files_and_functions_fit_in_a_head";
-
 /// Builds, then becomes `witmq dev`.
 pub(crate) fn dev(run: &mut Run<'_>, words: &[String]) -> Result<()> {
     build(run)?;
@@ -67,14 +64,12 @@ pub(crate) fn test(run: &mut Run<'_>, fast: bool) -> Result<()> {
         tools::end_to_end(run)?;
     }
     tools::wasm(run)?;
+    style(run)?;
     run.step(
         "house rules",
-        &light("test").words(["--test", "house", "--", "--nocapture", "--skip", LENGTHS]),
+        &light("test").words(["--test", "house", "--", "--nocapture"]),
     )?;
-    run.step(
-        "light crates",
-        &light("test").words(["--no-fail-fast", "--", "--skip", LENGTHS]),
-    )?;
+    run.step("light crates", &light("test").words(["--no-fail-fast"]))?;
     guests(run)?;
     // Binary and tests in one call: their dependencies' features are those of the test call, so nothing is
     // compiled again for it.
