@@ -15,7 +15,7 @@ use crate::plugin::{PublishSink, Shared};
 use crate::seat::{Handover, Mailbox, Seat, ShardPlugins};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use switch::Change;
 use wasmtime::Engine;
@@ -35,6 +35,9 @@ pub enum StartError {
     Thread(#[from] io::Error),
 }
 
+/// Old instances that wait to be dropped.
+const DYING: usize = 1024;
+
 /// One installed plugin.
 struct Installed {
     shared: Arc<Shared>,
@@ -53,7 +56,7 @@ struct Inner {
     files: Option<Files>,
     publish: PublishSink,
     mailboxes: Vec<Arc<Mailbox>>,
-    reaper: Sender<Box<Instance>>,
+    reaper: SyncSender<Box<Instance>>,
     installed: Mutex<BTreeMap<String, Installed>>,
     /// Compiled components by digest: a roll back compiles nothing.
     compiled: Mutex<HashMap<String, Arc<Package>>>,
@@ -86,7 +89,7 @@ impl Runtime {
         let engine = engine::engine().map_err(unusable)?;
         let linker = engine::linker(&engine).map_err(unusable)?;
         engine::start_ticker(&engine)?;
-        let (reaper, dying) = channel::<Box<Instance>>();
+        let (reaper, dying) = sync_channel::<Box<Instance>>(DYING);
         std::thread::Builder::new()
             .name("plugin-reaper".to_owned())
             .spawn(move || dying.into_iter().for_each(|instance| instance.shut_down()))?;

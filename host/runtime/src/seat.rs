@@ -6,7 +6,7 @@
 use crate::instance::{Failed, Instance, InstanceError, Template};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use witmq_broker::ports::hooks::{AuthRequest, Query};
@@ -58,11 +58,15 @@ pub(crate) struct Seat {
     seen: u64,
     plugins: BTreeMap<String, Local>,
     has_authorizer: bool,
-    reaper: Sender<Box<Instance>>,
+    reaper: SyncSender<Box<Instance>>,
 }
 
 impl Seat {
-    pub(crate) fn new(number: u32, mailbox: Arc<Mailbox>, reaper: Sender<Box<Instance>>) -> Self {
+    pub(crate) fn new(
+        number: u32,
+        mailbox: Arc<Mailbox>,
+        reaper: SyncSender<Box<Instance>>,
+    ) -> Self {
         Self {
             number,
             mailbox,
@@ -115,8 +119,8 @@ impl Seat {
 
     /// Old instances are dropped elsewhere: unmapping memory takes longer than a call.
     fn reap(&self, instance: Box<Instance>) {
-        if let Err(unsent) = self.reaper.send(instance) {
-            drop(unsent);
+        if let Err(unsent) = self.reaper.try_send(instance) {
+            drop(unsent); // the reaper is behind: its bound is worth a stall
         }
     }
 
