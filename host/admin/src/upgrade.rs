@@ -78,22 +78,19 @@ fn hand_over(sink: &Sink, upgraded: hyper::upgrade::Upgraded, peer: SocketAddr) 
     }
 }
 
-fn switching(accept: &str, protocol: Option<&'static str>) -> Response {
-    let mut builder = Response::builder()
+fn switching(accept: &str, protocol: &'static str) -> Response {
+    Response::builder()
         .status(StatusCode::SWITCHING_PROTOCOLS)
         .header(header::CONNECTION, "Upgrade")
         .header(header::UPGRADE, "websocket")
-        .header(header::SEC_WEBSOCKET_ACCEPT, accept);
-    if let Some(protocol) = protocol {
-        builder = builder.header(header::SEC_WEBSOCKET_PROTOCOL, protocol);
-    }
-    builder
+        .header(header::SEC_WEBSOCKET_ACCEPT, accept)
+        .header(header::SEC_WEBSOCKET_PROTOCOL, protocol)
         .body(Body::empty())
         .unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
 /// The accept value and the subprotocol, or why not.
-fn negotiate(headers: &HeaderMap) -> Result<(String, Option<&'static str>), &'static str> {
+fn negotiate(headers: &HeaderMap) -> Result<(String, &'static str), &'static str> {
     let key = headers
         .get(header::SEC_WEBSOCKET_KEY)
         .ok_or("Sec-WebSocket-Key is missing.")?;
@@ -109,10 +106,10 @@ fn negotiate(headers: &HeaderMap) -> Result<(String, Option<&'static str>), &'st
         .filter_map(|v| v.to_str().ok())
         .flat_map(|v| v.split(',').map(str::trim))
         .collect();
-    let chosen = PROTOCOLS.into_iter().find(|p| offered.contains(p));
-    if chosen.is_none() && !offered.is_empty() {
-        return Err("None of the offered subprotocols is \"mqtt\" or \"mqttv3.1\".");
-    }
+    let chosen = PROTOCOLS
+        .into_iter()
+        .find(|p| offered.contains(p))
+        .ok_or("Offer the WebSocket subprotocol \"mqtt\" [MQTT-6.0.0-3].")?;
     let digest = Sha1::new()
         .chain_update(key.as_bytes())
         .chain_update(MAGIC)
@@ -136,7 +133,7 @@ fn names(headers: &HeaderMap, name: &header::HeaderName, token: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn offer(protocols: Option<&str>) -> Result<(String, Option<&'static str>), &'static str> {
+    fn offer(protocols: Option<&str>) -> Result<(String, &'static str), &'static str> {
         let mut headers = HeaderMap::new();
         headers.insert(
             header::SEC_WEBSOCKET_KEY,
@@ -158,22 +155,16 @@ mod tests {
     #[test]
     fn the_accept_value_is_that_of_rfc_6455() {
         assert_eq!(
-            offer(None).expect("accepted").0,
+            offer(Some("mqtt")).expect("accepted").0,
             "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
         );
     }
 
     #[test]
     fn subprotocols_come_in_lists_and_the_present_name_wins() {
-        assert_eq!(
-            offer(Some("mqttv3.1, mqtt")).expect("accepted").1,
-            Some("mqtt")
-        );
-        assert_eq!(
-            offer(Some("mqttv3.1")).expect("accepted").1,
-            Some("mqttv3.1")
-        );
-        assert_eq!(offer(None).expect("accepted").1, None);
+        assert_eq!(offer(Some("mqttv3.1, mqtt")).expect("accepted").1, "mqtt");
+        assert_eq!(offer(Some("mqttv3.1")).expect("accepted").1, "mqttv3.1");
+        assert!(offer(None).is_err());
         assert!(offer(Some("chat")).is_err());
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::config::{Log, LogFormat};
 use std::io::IsTerminal as _;
+use std::time::{Duration, Instant};
 use tracing_subscriber::EnvFilter;
 use witmq_broker::ports::{BrokerEvent, Events};
 
@@ -28,11 +29,73 @@ pub(crate) fn start(log: &Log) -> anyhow::Result<()> {
     started.map_err(|e| anyhow::anyhow!("cannot start logging: {e}"))
 }
 
-/// Broker events as log lines.
-pub(crate) struct LogEvents;
+/// Lines a shard writes about clients in one [`WINDOW`], per kind: a client that is denied on every message
+/// must not fill the disk or slow its neighbours.
+const LINES: u32 = 20;
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// One kind's lines in the window that is open.
+#[derive(Clone, Copy, Debug, Default)]
+struct Window {
+    since: Option<Instant>,
+    lines: u32,
+    hidden: u64,
+}
+
+impl Window {
+    /// Whether one more line may be written at `now`; with the lines hidden in the window before, if a new
+    /// one begins.
+    fn admit(&mut self, now: Instant) -> (bool, u64) {
+        let is_new = self.since.is_none_or(|since| now >= since + WINDOW);
+        let mut hidden = 0;
+        if is_new {
+            hidden = self.hidden;
+            *self = Self {
+                since: Some(now),
+                ..Self::default()
+            };
+        }
+        let is_shown = self.lines < LINES;
+        if is_shown {
+            self.lines += 1;
+        } else {
+            self.hidden += 1;
+        }
+        (is_shown, hidden)
+    }
+}
+
+/// Broker events as log lines, at most [`LINES`] of a kind in a second.
+#[derive(Debug, Default)]
+pub(crate) struct LogEvents {
+    windows: [Window; 6],
+}
+
+/// Place of an event's window, and its name in the line about hidden ones.
+fn kind(event: &BrokerEvent) -> (usize, &'static str) {
+    match event {
+        BrokerEvent::Connected { .. } => (0, "connected"),
+        BrokerEvent::Refused { .. } => (1, "refused"),
+        BrokerEvent::Disconnected { .. } => (2, "disconnected"),
+        BrokerEvent::Denied { .. } => (3, "denied"),
+        BrokerEvent::Dropped { .. } => (4, "dropped"),
+        _ => (5, "other"),
+    }
+}
 
 impl Events for LogEvents {
     fn emit(&mut self, event: BrokerEvent) {
+        let (place, name) = kind(&event);
+        let Some(window) = self.windows.get_mut(place) else {
+            return;
+        };
+        let (is_shown, hidden) = window.admit(Instant::now());
+        if hidden > 0 {
+            tracing::warn!(hidden, "more `{name}` lines were not written");
+        }
+        if !is_shown {
+            return;
+        }
         match event {
             BrokerEvent::Connected {
                 client_id,
@@ -83,5 +146,23 @@ fn hint_for(reason: witmq_proto::ReasonCode) -> &'static str {
         }
         ReasonCode::ServerBusy => "too many at once; see `limits` in the configuration",
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_has_so_many_lines_a_second_and_then_says_how_many_were_hidden() {
+        let (mut window, start) = (Window::default(), Instant::now());
+        for _ in 0..LINES {
+            assert_eq!(window.admit(start), (true, 0));
+        }
+        let late = start + WINDOW - Duration::from_millis(1);
+        assert_eq!(window.admit(start), (false, 0));
+        assert_eq!(window.admit(late), (false, 0));
+        assert_eq!(window.admit(start + WINDOW), (true, 2));
+        assert_eq!(window.admit(start + WINDOW), (true, 0));
     }
 }

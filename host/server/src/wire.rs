@@ -203,7 +203,7 @@ fn make_shard(
             hooks: Box::new(runtime.shard_hooks(id.0)),
             chains: Box::new(rules.shard_chains()),
             store: Box::new(Memory::default()),
-            events: Box::new(LogEvents),
+            events: Box::new(LogEvents::default()),
         };
         Shard::new(id, shards, limits.clone(), shared.clone(), ports, clock)
     })

@@ -52,6 +52,8 @@ counters! {
     dropped_offline counter "messages_dropped_offline_total",
     /// Retained messages refused because the store is full.
     retained_refused counter "retained_refused_total",
+    /// Subscriptions refused because the session has as many as it may.
+    subscriptions_refused counter "subscriptions_refused_total",
     /// Publishes a chain refused, consumed or withheld.
     chained_away counter "messages_ended_by_chains_total",
     /// Wills published.

@@ -63,6 +63,7 @@ impl Shard {
             Filter::Shared(shared) => client.shared.iter().any(|part| is_key(&part.key, shared)),
         };
         if !is_known && client.subscriptions() >= subscriptions {
+            self.counters.subscriptions_refused += 1;
             return ReasonCode::QuotaExceeded;
         }
         let subscription = Subscription {

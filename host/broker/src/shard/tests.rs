@@ -373,6 +373,7 @@ fn bad_filters_fail_alone_and_limits_hold() {
             ReasonCode::Success,
         ]
     );
+    assert_eq!(rig.counters().subscriptions_refused, 1);
     let filters = vec![ByteString::from("a"), ByteString::from("zzz")];
     rig.send(
         peer,

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The whole file.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
     /// Where users, plugins, chains and keys are kept.
@@ -68,7 +68,7 @@ impl ListenerKind {
 }
 
 /// One `[[listener]]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Listener {
     /// For logs, metrics and the `authenticate` hook.
@@ -115,7 +115,7 @@ impl Listener {
 }
 
 /// The HTTP origin: admin API, metrics, and MQTT at `/mqtt`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Http {
     pub(crate) enabled: bool,
@@ -135,7 +135,7 @@ impl Default for Http {
 }
 
 /// Who decides who connects.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Auth {
     /// Name of the plugin bound as authenticator.
@@ -154,7 +154,7 @@ impl Default for Auth {
 pub(crate) const AUTH_FILE: &str = "auth-file";
 
 /// Bounds. Every one has a metric when it is hit.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Limits {
     /// Connections of the whole node.
@@ -230,7 +230,7 @@ impl Default for Limits {
 }
 
 /// `[plugins.NAME]`: what the operator grants and wants of a plugin.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Plugin {
     /// Topic filters the plugin may publish to.
@@ -238,7 +238,7 @@ pub(crate) struct Plugin {
 }
 
 /// Logging.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Log {
     /// error, warn, info, debug or trace; or a `tracing` filter.

@@ -193,4 +193,33 @@ mod tests {
                 .contains("`key`")
         );
     }
+
+    /// Keys serde expects in a section, from its complaint about one it does not know.
+    fn keys_of(section: &str) -> Vec<String> {
+        let text = format!("{section}\nno_such_key = 1\n");
+        let error = from(&text, &[]).expect_err("unknown key").to_string();
+        let (_, expected) = error.split_once("expected").expect("a list of keys");
+        let expected = expected.split("; did you").next().unwrap_or_default();
+        let keys = expected.split('`').skip(1).step_by(2);
+        keys.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_page_about_the_configuration_has_every_key_with_its_default() {
+        let page = include_str!("../../../docs/configuration.md");
+        let (_, rest) = page.split_once("```toml\n").expect("a block");
+        let (block, _) = rest.split_once("```").expect("its end");
+        assert_eq!(from(block, &[]).expect("reads"), Config::default());
+        for section in ["", "[[listener]]", "[http]", "[auth]", "[limits]", "[log]"] {
+            let keys = keys_of(section);
+            assert!(!keys.is_empty());
+            for key in keys {
+                let is_there = block.lines().any(|line| {
+                    let line = line.trim_start_matches("# ");
+                    line.starts_with(&format!("{key} =")) || line.contains(&format!("[{key}]"))
+                });
+                assert!(is_there, "`{key}` of {section} is not on the page");
+            }
+        }
+    }
 }
