@@ -36,6 +36,8 @@ pub struct Retained {
 struct Table {
     messages: BTreeMap<TopicName, Arc<Message>>,
     bytes: usize,
+    /// Counts changes, so that the store can tell which of two is the later one.
+    version: u64,
     /// Where the next sweep goes on.
     swept: Option<TopicName>,
 }
@@ -69,15 +71,16 @@ impl Retained {
     }
 
     /// Replaces the message of the topic; an empty payload clears it and is not kept [MQTT-3.3.1-5]
-    /// [MQTT-3.3.1-6] [MQTT-3.3.1-7].
+    /// [MQTT-3.3.1-6] [MQTT-3.3.1-7]. Gives the version of the change.
     ///
     /// # Errors
     /// A bound is hit; the old message stays.
-    pub fn set(&self, _now: Instant, message: &Arc<Message>) -> Result<(), RetainedError> {
+    pub fn set(&self, message: &Arc<Message>) -> Result<u64, RetainedError> {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        table.version += 1;
         if message.payload.is_empty() {
             table.remove(&message.topic);
-            return Ok(());
+            return Ok(table.version);
         }
         let old = table.messages.get(&message.topic).map(|old| cost(old));
         let bytes = table.bytes - old.unwrap_or(0) + cost(message);
@@ -94,7 +97,18 @@ impl Retained {
         table
             .messages
             .insert(message.topic.clone(), message.clone());
-        Ok(())
+        Ok(table.version)
+    }
+
+    /// Takes back what was retained before the node started.
+    pub fn restore(&self, messages: impl IntoIterator<Item = Message>) {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        for message in messages {
+            table.bytes += cost(&message);
+            table
+                .messages
+                .insert(message.topic.clone(), Arc::new(message));
+        }
     }
 
     /// At most `limit` messages that match `filter`, in the order of their topics, behind topic `after`.
@@ -134,8 +148,9 @@ impl Retained {
             .collect()
     }
 
-    /// Removes expired messages among the next `limit`; the sweep goes round.
-    pub fn sweep(&self, now: Instant, limit: usize) {
+    /// Removes expired messages among the next `limit`; the sweep goes round. Which, with the version of the
+    /// change.
+    pub fn sweep(&self, now: Instant, limit: usize) -> Vec<(TopicName, u64)> {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         let start = table.swept.take().map_or(Bound::Unbounded, Bound::Excluded);
         let mut looked = 0;
@@ -150,10 +165,13 @@ impl Retained {
             }
         }
         let last = last.cloned();
-        for topic in &expired {
-            table.remove(topic);
-        }
         table.swept = if looked == limit { last } else { None };
+        let remove = |topic: TopicName| {
+            table.remove(&topic);
+            table.version += 1;
+            (topic, table.version)
+        };
+        expired.into_iter().map(remove).collect()
     }
 
     /// Messages kept.
@@ -236,7 +254,7 @@ mod tests {
             "a", "a/b", "a/b/c", "a+", "ab/c", "b/b", "/", "/a", "$SYS/x",
         ];
         for topic in all.iter().filter(|topic| !topic.contains('+')) {
-            retained.set(now, &message(topic, "x", None)).unwrap();
+            retained.set(&message(topic, "x", None)).unwrap();
         }
         for filter in ["#", "a/#", "+/b", "a/+", "/#", "/+", "$SYS/#", "+", "a/b"] {
             let parsed = TopicFilter::new(filter).unwrap();
@@ -258,11 +276,10 @@ mod tests {
 
     #[test]
     fn an_empty_payload_clears_and_is_not_kept() {
-        let now = Instant::now();
         let retained = Retained::new(10, 1 << 20);
-        retained.set(now, &message("a", "x", None)).unwrap();
-        retained.set(now, &message("a", "", None)).unwrap();
-        retained.set(now, &message("b", "", None)).unwrap();
+        retained.set(&message("a", "x", None)).unwrap();
+        retained.set(&message("a", "", None)).unwrap();
+        retained.set(&message("b", "", None)).unwrap();
         assert_eq!((retained.len(), retained.bytes()), (0, 0));
     }
 
@@ -270,14 +287,14 @@ mod tests {
     fn bounds_hold_on_both_sides_and_replacing_needs_no_room() {
         let now = Instant::now();
         let retained = Retained::new(2, 2 * (OVERHEAD_BYTES + 2));
-        retained.set(now, &message("a", "x", None)).unwrap();
-        retained.set(now, &message("b", "x", None)).unwrap();
+        retained.set(&message("a", "x", None)).unwrap();
+        retained.set(&message("b", "x", None)).unwrap();
         assert_eq!(
-            retained.set(now, &message("c", "x", None)),
+            retained.set(&message("c", "x", None)),
             Err(RetainedError::Messages(2))
         );
-        retained.set(now, &message("a", "y", None)).unwrap();
-        let error = retained.set(now, &message("a", "yy", None));
+        retained.set(&message("a", "y", None)).unwrap();
+        let error = retained.set(&message("a", "yy", None));
         assert_eq!(error, Err(RetainedError::Bytes(2 * (OVERHEAD_BYTES + 2))));
         assert_eq!(retained.refused(), 2);
         let kept = retained.page(now, &TopicFilter::new("a").unwrap(), None, 1);
@@ -289,11 +306,12 @@ mod tests {
         let now = Instant::now();
         let retained = Retained::new(10, 1 << 20);
         let soon = now + Duration::from_secs(1);
-        retained.set(now, &message("a", "x", Some(soon))).unwrap();
-        retained.set(now, &message("b", "x", None)).unwrap();
+        retained.set(&message("a", "x", Some(soon))).unwrap();
+        retained.set(&message("b", "x", None)).unwrap();
         assert_eq!(topics(&retained, now, "+", 10), ["a", "b"]);
         assert_eq!(topics(&retained, soon, "+", 10), ["b"]);
-        (0..3).for_each(|_| retained.sweep(soon, 1));
+        let swept: usize = (0..3).map(|_| retained.sweep(soon, 1).len()).sum();
+        assert_eq!(swept, 1);
         assert_eq!(retained.len(), 1);
     }
 }

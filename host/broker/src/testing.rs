@@ -308,6 +308,8 @@ impl Rig {
         loop {
             let mut is_idle = true;
             for shard in 0..self.shards.len() {
+                self.shards[shard].flush();
+                self.shards[shard].stored(self.now);
                 while let Some(action) = self.shards[shard].poll_action() {
                     is_idle = false;
                     self.obey(shard, action);

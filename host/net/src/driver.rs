@@ -181,6 +181,8 @@ impl Core {
                 }
             }
         }
+        // First the records, then the mail that refers to them.
+        self.shard.borrow_mut().flush();
         self.send_mail();
         let next = self.shard.borrow().poll_timeout();
         if next.is_some()
@@ -236,6 +238,15 @@ impl Core {
             for letter in batch {
                 self.shard.borrow_mut().handle_mail(now, letter);
             }
+            self.obey();
+        }
+    }
+
+    /// Keeps promises when the store has moved on.
+    pub(crate) async fn follow_store(self: Rc<Self>, news: Arc<Notify>) {
+        loop {
+            news.notified().await;
+            self.shard.borrow_mut().stored(Instant::now());
             self.obey();
         }
     }

@@ -10,9 +10,10 @@ use bytes::Bytes;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::LocalSet;
 use witmq_broker::ShardId;
@@ -57,8 +58,8 @@ struct Thread {
     handle: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Makes the shard of a thread, on that thread.
-pub type MakeShard = Arc<dyn Fn(ShardId) -> Shard + Send + Sync>;
+/// Makes the shard of a thread, on that thread. The second is told when the shard's store has moved on.
+pub type MakeShard = Arc<dyn Fn(ShardId) -> (Shard, Arc<Notify>) + Send + Sync>;
 
 /// A running node.
 pub struct Node {
@@ -107,6 +108,7 @@ impl Node {
         let (intakes, inputs): (Vec<_>, Vec<_>) =
             (0..shards).map(|_| channel::<Intake>(ARRIVALS)).unzip();
         let mut threads = Vec::new();
+        let ready = Arc::new(Barrier::new(usize::from(shards) + 1));
         for (id, ((doors, mail), intake)) in
             (0..shards).zip(doors.into_iter().zip(mail_inputs).zip(inputs))
         {
@@ -119,6 +121,7 @@ impl Node {
                 authenticator: authenticator.clone(),
                 mails: mails.clone(),
                 intakes: intakes.clone(),
+                ready: ready.clone(),
             };
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -138,6 +141,7 @@ impl Node {
                 });
             }
         }
+        ready.wait();
         Ok(Self {
             threads,
             addresses,
@@ -267,11 +271,14 @@ struct Start {
     authenticator: Arc<dyn Authenticate + Send + Sync>,
     mails: Vec<Sender<Batch>>,
     intakes: Vec<Sender<Intake>>,
+    ready: Arc<Barrier>,
 }
 
 impl Start {
     async fn run(self, doors: Vec<Door>, mail: Receiver<Batch>, mut intake: Receiver<Intake>) {
-        let shard = (self.make_shard)(self.id);
+        let (shard, news) = (self.make_shard)(self.id);
+        // Nobody is let in before every shard has its sessions and routes again.
+        self.ready.wait();
         let core = Core::new(
             shard,
             self.config,
@@ -286,6 +293,8 @@ impl Start {
         });
         tokio::task::spawn_local(core.clone().take_mail(mail));
         tokio::task::spawn_local(core.clone().keep_time());
+        tokio::task::spawn_local(core.clone().follow_store(news));
+        core.obey(); // what it did while it was made
         for door in doors {
             tokio::task::spawn_local(answer(way_in.clone(), door));
         }

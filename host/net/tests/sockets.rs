@@ -56,7 +56,8 @@ fn start(config: NodeConfig, limits: Limits) -> (Node, SocketAddr) {
     };
     let make = move |id| {
         let ports = ports(EventLog::default());
-        Shard::new(id, shards, limits.clone(), shared.clone(), ports, clock)
+        let shard = Shard::new(id, shards, limits.clone(), shared.clone(), ports, clock);
+        (shard, Arc::default())
     };
     let node = Node::start(config, Arc::new(make), Arc::new(Everybody)).expect("node");
     let address = node.addresses()[0].1;

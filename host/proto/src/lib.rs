@@ -16,7 +16,7 @@ pub mod session;
 pub mod topic;
 
 pub use error::{DecodeError, EncodeError, ProtocolError};
-pub use message::{Delivery, Message};
+pub use message::{Delivery, LogPlace, Message};
 pub use packet::Packet;
 pub use reason::ReasonCode;
 pub use topic::{TopicFilter, TopicName};

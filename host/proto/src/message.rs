@@ -85,4 +85,18 @@ pub struct Delivery {
     /// The shared group it was sent through, so that it can go to another member if this one's
     /// session ends: `(group, filter)`.
     pub group: Option<Arc<(ByteString, ByteString)>>,
+    /// QoS 1 and 2: its place in the order of the session. The packet identifier follows from it, so that
+    /// it is the same after a restart.
+    pub number: u64,
+    /// Where the message is kept, if it is.
+    pub kept: Option<LogPlace>,
+}
+
+/// A message in the durable log: the shard that wrote it, and its count there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogPlace {
+    /// Which shard wrote it.
+    pub shard: u16,
+    /// Count of that shard.
+    pub number: u64,
 }

@@ -3,12 +3,12 @@
 //! Owns: [`Session`], moved from one [`crate::endpoint::Endpoint`] to the next, never shared.
 //! Must not: encode, know quotas of a connection, or know subscriptions (those are the broker's).
 //!
-//! Outbound packet identifiers are a window over a counter: entry `n` of the counter has the
-//! identifier `n % 65535 + 1`. As long as the window is shorter than 65,535 no identifier can be in
-//! use twice [MQTT-2.2.1-3], and finding the entry of an acknowledgement is a binary search.
+//! Outbound packet identifiers are a window over a counter, [`Delivery::number`]: `n` has the identifier
+//! `n % 65535 + 1`. As long as the window is shorter than 65,535 no identifier can be in use twice
+//! [MQTT-2.2.1-3], and finding the entry of an acknowledgement is a binary search. Numbers may have gaps.
 
-use crate::Delivery;
 use crate::packet::{PacketId, QoS};
+use crate::{Delivery, LogPlace};
 use std::collections::{BTreeSet, VecDeque};
 
 /// Identifiers there are: 1 to 65,535.
@@ -27,7 +27,7 @@ pub(crate) enum Stage {
     /// PUBLISH sent; PUBACK or PUBREC awaited.
     Published(Delivery),
     /// PUBREC came, PUBREL sent; PUBCOMP awaited. The message itself is no longer needed.
-    Released,
+    Released(Option<LogPlace>),
 }
 
 impl Outbound {
@@ -36,8 +36,17 @@ impl Outbound {
     }
 }
 
+/// One exchange as it outlives a connection.
+#[derive(Debug)]
+pub enum Exchange {
+    /// PUBACK or PUBREC is outstanding.
+    Published(Delivery),
+    /// PUBCOMP is outstanding.
+    Released(Option<LogPlace>),
+}
+
 /// The identifier of entry `number`.
-fn packet_id(number: u64) -> PacketId {
+pub(crate) fn packet_id(number: u64) -> PacketId {
     let raw = u16::try_from(number % PACKET_IDS + 1).unwrap_or(1);
     PacketId::new(raw).unwrap_or(PacketId::MIN)
 }
@@ -47,6 +56,7 @@ fn packet_id(number: u64) -> PacketId {
 pub struct Session {
     /// Sorted by `number`.
     outbound: VecDeque<Outbound>,
+    /// Lowest number that was never sent.
     next: u64,
     /// QoS 2 identifiers received and not yet released [MQTT-4.3.3-10].
     received: BTreeSet<PacketId>,
@@ -57,6 +67,48 @@ impl Session {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A session that goes on: every number below `next` may have been sent, and `received` are the QoS 2
+    /// identifiers not released by the client. What is in flight follows by [`Self::restore`].
+    #[must_use]
+    pub fn resumed(next: u64, received: impl IntoIterator<Item = PacketId>) -> Self {
+        Self {
+            outbound: VecDeque::new(),
+            next,
+            received: received.into_iter().collect(),
+        }
+    }
+
+    /// Lowest number that was never sent.
+    #[must_use]
+    pub fn next_number(&self) -> u64 {
+        self.next
+    }
+
+    /// Puts an exchange that was in flight on an earlier connection behind those already restored; it will
+    /// be sent again.
+    pub fn restore(&mut self, number: u64, exchange: Exchange) {
+        debug_assert!(
+            self.outbound.back().is_none_or(|last| last.number < number),
+            "restored out of order"
+        );
+        self.next = self.next.max(number + 1);
+        let stage = match exchange {
+            Exchange::Published(delivery) => Stage::Published(delivery),
+            Exchange::Released(kept) => Stage::Released(kept),
+        };
+        self.outbound.push_back(Outbound { number, stage });
+    }
+
+    /// Takes the exchanges in flight out, in order: what an absent client owes is kept elsewhere.
+    pub fn take_inflight(&mut self) -> impl Iterator<Item = (u64, Exchange)> + use<> {
+        std::mem::take(&mut self.outbound)
+            .into_iter()
+            .map(|entry| match entry.stage {
+                Stage::Published(delivery) => (entry.number, Exchange::Published(delivery)),
+                Stage::Released(kept) => (entry.number, Exchange::Released(kept)),
+            })
     }
 
     /// Outbound QoS 1 and 2 exchanges not yet complete.
@@ -75,27 +127,19 @@ impl Session {
     pub fn deliveries(&self) -> impl Iterator<Item = (PacketId, &Delivery)> {
         self.outbound.iter().filter_map(|entry| match &entry.stage {
             Stage::Published(delivery) => Some((entry.packet_id(), delivery)),
-            Stage::Released => None,
+            Stage::Released(_) => None,
         })
     }
 
-    /// The same, owned: for another member of a shared group when this session ends.
-    pub fn into_deliveries(self) -> impl Iterator<Item = Delivery> {
-        self.outbound
-            .into_iter()
-            .filter_map(|entry| match entry.stage {
-                Stage::Published(delivery) => Some(delivery),
-                Stage::Released => None,
-            })
-    }
-
-    /// Takes the next identifier for `delivery`; `None` while the window is full.
+    /// Notes `delivery` as sent and gives its identifier; `None` while the window is too short for it.
+    /// Numbers grow from one call to the next.
     pub(crate) fn send(&mut self, delivery: Delivery) -> Option<PacketId> {
-        if !self.has_packet_id() {
+        let number = delivery.number;
+        debug_assert!(number >= self.next, "numbers grow");
+        if !self.has_packet_id(number) {
             return None;
         }
-        let number = self.next;
-        self.next += 1;
+        self.next = number + 1;
         self.outbound.push_back(Outbound {
             number,
             stage: Stage::Published(delivery),
@@ -103,16 +147,11 @@ impl Session {
         Some(packet_id(number))
     }
 
-    /// The identifier `send` would take.
-    pub(crate) fn peek_packet_id(&self) -> PacketId {
-        packet_id(self.next)
-    }
-
-    /// Whether an identifier is free.
-    pub(crate) fn has_packet_id(&self) -> bool {
+    /// Whether the identifier of `number` is free.
+    pub(crate) fn has_packet_id(&self, number: u64) -> bool {
         self.outbound
             .front()
-            .is_none_or(|oldest| self.next - oldest.number < PACKET_IDS)
+            .is_none_or(|oldest| number.saturating_sub(oldest.number) < PACKET_IDS)
     }
 
     /// Position of the exchange with this identifier.
@@ -134,14 +173,25 @@ impl Session {
     pub(crate) fn published_qos(&self, index: usize) -> Option<QoS> {
         match &self.outbound.get(index)?.stage {
             Stage::Published(delivery) => Some(delivery.qos),
-            Stage::Released => None,
+            Stage::Released(_) => None,
         }
+    }
+
+    /// Number and place of the exchange at a position.
+    pub(crate) fn entry(&self, index: usize) -> Option<(u64, Option<LogPlace>)> {
+        let entry = self.outbound.get(index)?;
+        let kept = match &entry.stage {
+            Stage::Published(delivery) => delivery.kept,
+            Stage::Released(kept) => *kept,
+        };
+        Some((entry.number, kept))
     }
 
     /// PUBREC came: the message is the client's now.
     pub(crate) fn release(&mut self, index: usize) {
+        let kept = self.entry(index).and_then(|(_, kept)| kept);
         if let Some(entry) = self.outbound.get_mut(index) {
-            entry.stage = Stage::Released;
+            entry.stage = Stage::Released(kept);
         }
     }
 
@@ -152,6 +202,11 @@ impl Session {
             removed.is_some(),
             "completed an exchange that does not exist"
         );
+    }
+
+    /// Inbound QoS 2 identifiers not released yet.
+    pub fn received_ids(&self) -> impl Iterator<Item = PacketId> {
+        self.received.iter().copied()
     }
 
     /// Notes an inbound QoS 2 identifier; false if it is known already.
@@ -172,7 +227,7 @@ mod tests {
     use crate::{Message, TopicName};
     use std::sync::Arc;
 
-    fn delivery(qos: QoS) -> Delivery {
+    fn delivery(qos: QoS, number: u64) -> Delivery {
         let message = Message {
             topic: TopicName::new("t").unwrap(),
             payload: crate::Bytes::new(),
@@ -190,14 +245,16 @@ mod tests {
             retain: false,
             subscription_ids: Box::default(),
             group: None,
+            number,
+            kept: None,
         }
     }
 
     #[test]
     fn identifiers_count_up_wrap_and_skip_nothing_in_use() {
         let mut session = Session::new();
-        for expected in (1..=65_535_u16).chain(1..=3) {
-            let id = session.send(delivery(QoS::AtLeastOnce)).unwrap();
+        for (number, expected) in (0..).zip((1..=65_535_u16).chain(1..=3)) {
+            let id = session.send(delivery(QoS::AtLeastOnce, number)).unwrap();
             assert_eq!(id.get(), expected);
             session.complete(session.find(id).unwrap());
         }
@@ -206,25 +263,30 @@ mod tests {
     #[test]
     fn a_window_of_all_identifiers_is_full_until_the_oldest_is_done() {
         let mut session = Session::new();
-        let oldest = session.send(delivery(QoS::AtLeastOnce)).unwrap();
-        for _ in 1..65_535 {
-            let id = session.send(delivery(QoS::AtLeastOnce)).unwrap();
+        let oldest = session.send(delivery(QoS::AtLeastOnce, 0)).unwrap();
+        for number in 1..65_535 {
+            let id = session.send(delivery(QoS::AtLeastOnce, number)).unwrap();
             session.complete(session.find(id).unwrap());
         }
         assert!(
-            !session.has_packet_id(),
+            !session.has_packet_id(65_535),
             "the 65,536th would reuse the oldest [MQTT-2.2.1-3]"
         );
-        assert!(session.send(delivery(QoS::AtLeastOnce)).is_none());
+        let next = || delivery(QoS::AtLeastOnce, 65_535);
+        assert!(session.send(next()).is_none());
         session.complete(session.find(oldest).unwrap());
-        assert_eq!(session.send(delivery(QoS::AtLeastOnce)), Some(oldest));
+        assert_eq!(session.send(next()), Some(oldest));
     }
 
     #[test]
     fn acknowledgements_out_of_order_find_their_exchange() {
         let mut session = Session::new();
         let ids: Vec<_> = (0..10)
-            .map(|_| session.send(delivery(QoS::ExactlyOnce)).unwrap())
+            .map(|number| {
+                session
+                    .send(delivery(QoS::ExactlyOnce, 3 * number))
+                    .unwrap()
+            })
             .collect();
         for id in [ids[7], ids[0], ids[9], ids[3]] {
             let at = session.find(id).unwrap();
@@ -233,13 +295,31 @@ mod tests {
             assert_eq!(session.find(id), None);
         }
         assert_eq!(session.inflight(), 6);
-        assert_eq!(session.into_deliveries().count(), 6);
+        assert_eq!(session.take_inflight().count(), 6);
+    }
+
+    #[test]
+    fn a_restored_exchange_keeps_its_identifier_and_new_ones_go_on_behind() {
+        let mut before = Session::new();
+        let first = before.send(delivery(QoS::ExactlyOnce, 7)).unwrap();
+        let second = before.send(delivery(QoS::ExactlyOnce, 9)).unwrap();
+        before.release(before.find(first).unwrap());
+        let mut after = Session::resumed(before.next_number(), []);
+        for (number, exchange) in before.take_inflight() {
+            after.restore(number, exchange);
+        }
+        assert_eq!(after.published_qos(after.find(first).unwrap()), None);
+        assert_eq!(
+            after.published_qos(after.find(second).unwrap()),
+            Some(QoS::ExactlyOnce)
+        );
+        assert!(after.send(delivery(QoS::ExactlyOnce, 10)).is_some());
     }
 
     #[test]
     fn released_messages_are_not_deliveries() {
         let mut session = Session::new();
-        let id = session.send(delivery(QoS::ExactlyOnce)).unwrap();
+        let id = session.send(delivery(QoS::ExactlyOnce, 0)).unwrap();
         session.release(session.find(id).unwrap());
         assert_eq!((session.inflight(), session.deliveries().count()), (1, 0));
     }

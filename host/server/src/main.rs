@@ -11,6 +11,7 @@ mod logging;
 mod pages;
 mod secret;
 mod status;
+mod store;
 mod users;
 mod watch;
 mod wire;

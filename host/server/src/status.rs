@@ -16,6 +16,8 @@ pub(crate) struct Status {
     pub(crate) shared: Arc<Shared>,
     pub(crate) plugins: Arc<dyn PluginControl>,
     pub(crate) rules: Arc<dyn RuleControl>,
+    /// `None` without a storage.
+    pub(crate) storage: Option<Arc<witmq_storage::Metrics>>,
     pub(crate) started: Instant,
 }
 
@@ -77,25 +79,19 @@ impl NodeStatus for Status {
         for (name, value) in self.node.counters().entries() {
             put(name, "counter", "", float(value));
         }
-        put("sockets", "gauge", "", self.node.open_sockets() as f64);
-        put(
-            "retained_messages",
-            "gauge",
-            "",
-            self.shared.retained.len() as f64,
-        );
-        put(
-            "retained_bytes",
-            "gauge",
-            "",
-            self.shared.retained.bytes() as f64,
-        );
-        put(
-            "uptime_seconds",
-            "gauge",
-            "",
-            self.started.elapsed().as_secs_f64(),
-        );
+        let storage = self.storage.iter().flat_map(|storage| storage.entries());
+        for (name, is_gauge, value) in storage {
+            let kind = if is_gauge { "gauge" } else { "counter" };
+            put(name, kind, "", float(value));
+        }
+        for (name, value) in [
+            ("sockets", self.node.open_sockets() as f64),
+            ("retained_messages", self.shared.retained.len() as f64),
+            ("retained_bytes", self.shared.retained.bytes() as f64),
+            ("uptime_seconds", self.started.elapsed().as_secs_f64()),
+        ] {
+            put(name, "gauge", "", value);
+        }
         let plugins = self.plugins.list();
         for plugin in &plugins {
             put(

@@ -3,6 +3,7 @@
 use crate::config::{AUTH_FILE, Config, Limits, ListenerKind, Overflow};
 use crate::logging::LogEvents;
 use crate::status::Status;
+use crate::store::{Opened, Part, Parts};
 use crate::users::Users;
 use crate::watch::Targets;
 use crate::{pages, secret};
@@ -13,7 +14,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use witmq_admin::{Admin, AdminConfig, Token};
-use witmq_broker::memory::Memory;
 use witmq_broker::ports::{PluginControl, RuleControl, Transport};
 use witmq_broker::shard::{ClockBase, Shard, ShardPorts};
 use witmq_broker::{ShardId, Shared};
@@ -93,6 +93,7 @@ struct Certificate {
 /// A running broker.
 pub(crate) struct Broker {
     node: Arc<Node>,
+    opened: Opened,
     admin: Option<Admin>,
     plugins: Arc<dyn PluginControl>,
     rules: Arc<dyn RuleControl>,
@@ -102,12 +103,7 @@ pub(crate) struct Broker {
 
 /// Starts everything: plugins and chains first, listeners last, so that nobody connects to half a broker.
 pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let shards = if config.shards > 0 {
-        config.shards
-    } else {
-        u16::try_from(cores).unwrap_or(64).min(64)
-    };
+    let shards = shard_count(config);
     let started = Instant::now();
     // Plugins publish through the node, which starts after them.
     let publisher: Arc<OnceLock<Publish>> = Arc::default();
@@ -126,13 +122,14 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
     let shared = Arc::new(Shared::new(shards, &limits, started));
     let (listeners, certificates) = listeners(config)?;
     let node_config = node_config(config, listeners, shards)?;
+    let clock = clock(started);
+    let opened = Opened::open(&config.storage, &config.data_dir, shards, clock, &shared)?;
+    let storage = opened.metrics();
     let make_shard = make_shard(
-        shards,
-        limits,
-        shared.clone(),
-        runtime.clone(),
-        rules.clone(),
-        started,
+        (shards, clock),
+        (limits, shared.clone()),
+        (runtime.clone(), rules.clone()),
+        opened.parts.clone(),
     );
     let node = Arc::new(Node::start(
         node_config,
@@ -149,6 +146,7 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
         shared,
         plugins: plugins.clone(),
         rules: rules.clone(),
+        storage,
         started,
     };
     let admin = match start_admin(config, &node, &plugins, &rules, status) {
@@ -164,12 +162,22 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
     };
     Ok(Broker {
         node,
+        opened,
         admin,
         plugins,
         rules,
         addresses,
         certificates,
     })
+}
+
+/// Shard threads: as configured, else one per core.
+fn shard_count(config: &Config) -> u16 {
+    if config.shards > 0 {
+        return config.shards;
+    }
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u16::try_from(cores).unwrap_or(64).min(64)
 }
 
 fn node_config(config: &Config, listeners: Vec<ListenerConfig>, shards: u16) -> Result<NodeConfig> {
@@ -184,29 +192,34 @@ fn node_config(config: &Config, listeners: Vec<ListenerConfig>, shards: u16) -> 
 }
 
 fn make_shard(
-    shards: u16,
-    limits: Arc<witmq_broker::Limits>,
-    shared: Arc<Shared>,
-    runtime: Runtime,
-    rules: Rules,
-    started: Instant,
+    (shards, clock): (u16, ClockBase),
+    (limits, shared): (Arc<witmq_broker::Limits>, Arc<Shared>),
+    (runtime, rules): (Runtime, Rules),
+    parts: Arc<Parts>,
 ) -> MakeShard {
-    let unix = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let clock = ClockBase {
-        instant: started,
-        unix_ms: u64::try_from(unix.as_millis()).unwrap_or(0),
-    };
     Arc::new(move |id: ShardId| {
+        let Part { store, past, news } = parts.take(id);
         let ports = ShardPorts {
             hooks: Box::new(runtime.shard_hooks(id.0)),
             chains: Box::new(rules.shard_chains()),
-            store: Box::new(Memory::default()),
+            store,
             events: Box::new(LogEvents::default()),
         };
-        Shard::new(id, shards, limits.clone(), shared.clone(), ports, clock)
+        let (limits, shared) = (limits.clone(), shared.clone());
+        let mut shard = Shard::new(id, shards, limits, shared, ports, clock);
+        shard.restore(Instant::now(), past);
+        (shard, news)
     })
+}
+
+fn clock(started: Instant) -> ClockBase {
+    let unix = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    ClockBase {
+        instant: started,
+        unix_ms: u64::try_from(unix.as_millis()).unwrap_or(0),
+    }
 }
 
 fn start_admin(
@@ -435,5 +448,6 @@ impl Broker {
             admin.stop();
         }
         self.node.shutdown(GRACE);
+        self.opened.close();
     }
 }

@@ -16,4 +16,4 @@ pub use hooks::{
     AclRule, Attempt, AuthRequest, AuthStep, Authenticate, Authorize, AuthorizeAction, Decision,
     Grant, Query, Transport, Verdict,
 };
-pub use store::{Position, Record, Store};
+pub use store::{Past, Position, Record, Store};

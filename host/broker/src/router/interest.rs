@@ -31,6 +31,8 @@ pub struct GroupMatch {
     pub key: Arc<GroupKey>,
     /// Where its members are: shard, how many online, how many at all.
     pub members: Vec<(ShardId, u32, u32)>,
+    /// How many members have sessions that outlive a connection, and want QoS 1 or 2.
+    pub durable: u32,
 }
 
 /// Who wants a topic.
@@ -38,14 +40,23 @@ pub struct GroupMatch {
 pub struct Matches {
     /// Shards with ordinary subscriptions, one bit each.
     pub shards: u64,
+    /// Those among them with a subscription that must not lose QoS 1 and 2.
+    pub durable: u64,
     /// Shared groups.
     pub groups: Vec<GroupMatch>,
 }
 
+/// Subscriptions of one filter on one shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Count {
+    all: u32,
+    durable: u32,
+}
+
 #[derive(Debug, Default)]
 struct Table {
-    /// Number of subscriptions per shard of each filter; the key is the shard.
-    plain: Trie<u32>,
+    /// Subscriptions per shard of each filter; the key is the shard.
+    plain: Trie<Count>,
     /// The key is the place in `groups`.
     shared: Trie<()>,
     groups: slab::Slab<GroupMatch>,
@@ -91,49 +102,63 @@ impl Interest {
         self.version.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// A shard has one more subscription of this filter.
-    pub fn subscribe(&self, shard: ShardId, filter: &TopicFilter) {
+    /// A shard has one more subscription of this filter; `is_durable`: it must not lose QoS 1 and 2.
+    pub fn subscribe(&self, shard: ShardId, filter: &TopicFilter, is_durable: bool) {
+        self.change(shard, filter, 1, i64::from(is_durable));
+    }
+
+    /// A shard has one less.
+    pub fn unsubscribe(&self, shard: ShardId, filter: &TopicFilter, is_durable: bool) {
+        self.change(shard, filter, -1, -i64::from(is_durable));
+    }
+
+    /// A subscription became durable, or no longer is.
+    pub fn set_durable(&self, shard: ShardId, filter: &TopicFilter, is_durable: bool) {
+        self.change(shard, filter, 0, if is_durable { 1 } else { -1 });
+    }
+
+    fn change(&self, shard: ShardId, filter: &TopicFilter, all: i64, durable: i64) {
         let mut table = self.write();
         let key = u32::from(shard.0);
-        let count = table.plain.get(filter, key).copied().unwrap_or(0);
-        table.plain.insert(filter, key, count + 1);
-        if count == 0 {
+        let old = table.plain.get(filter, key).copied().unwrap_or_default();
+        debug_assert!(
+            i64::from(old.all) + all >= 0,
+            "unsubscribed what was not subscribed"
+        );
+        let new = Count {
+            all: moved(old.all, all),
+            durable: moved(old.durable, durable),
+        };
+        if new.all == 0 {
+            table.plain.remove(filter, key);
+        } else {
+            table.plain.insert(filter, key, new);
+        }
+        if (old.all == 0) != (new.all == 0) || (old.durable == 0) != (new.durable == 0) {
             self.changed(); // within the lock: whoever sees the new version reads the new table
         }
     }
 
-    /// A shard has one less.
-    pub fn unsubscribe(&self, shard: ShardId, filter: &TopicFilter) {
-        let mut table = self.write();
-        let key = u32::from(shard.0);
-        let Some(count) = table.plain.get(filter, key).copied() else {
-            debug_assert!(false, "unsubscribed what was not subscribed");
-            return;
-        };
-        if count > 1 {
-            table.plain.insert(filter, key, count - 1);
-            return;
-        }
-        table.plain.remove(filter, key);
-        self.changed();
-    }
-
     /// A shard has one more member of a group.
-    pub fn join(&self, shard: ShardId, shared: &SharedFilter, is_online: bool) {
-        self.change_members(shard, shared, i64::from(is_online), 1);
+    pub fn join(&self, shard: ShardId, shared: &SharedFilter, is_online: bool, is_durable: bool) {
+        let change = [i64::from(is_online), 1, i64::from(is_durable)];
+        self.change_members(shard, shared, change);
     }
 
     /// A shard has one less.
-    pub fn leave(&self, shard: ShardId, shared: &SharedFilter, is_online: bool) {
-        self.change_members(shard, shared, -i64::from(is_online), -1);
+    pub fn leave(&self, shard: ShardId, shared: &SharedFilter, is_online: bool, is_durable: bool) {
+        let change = [-i64::from(is_online), -1, -i64::from(is_durable)];
+        self.change_members(shard, shared, change);
     }
 
     /// A member came online or went away.
     pub fn set_online(&self, shard: ShardId, shared: &SharedFilter, is_online: bool) {
-        self.change_members(shard, shared, if is_online { 1 } else { -1 }, 0);
+        self.change_members(shard, shared, [if is_online { 1 } else { -1 }, 0, 0]);
     }
 
-    fn change_members(&self, shard: ShardId, shared: &SharedFilter, online: i64, all: i64) {
+    /// `change`: members online, members at all, durable ones.
+    fn change_members(&self, shard: ShardId, shared: &SharedFilter, change: [i64; 3]) {
+        let [online, all, durable] = change;
         let mut table = self.write();
         let key = GroupKey {
             group: shared.group.clone(),
@@ -145,6 +170,7 @@ impl Interest {
                 let group = GroupMatch {
                     key: Arc::new(key.clone()),
                     members: Vec::new(),
+                    durable: 0,
                 };
                 let place = table.groups.insert(group);
                 table
@@ -157,6 +183,7 @@ impl Interest {
         let Some(group) = table.groups.get_mut(place) else {
             return;
         };
+        group.durable = moved(group.durable, durable);
         if !group.members.iter().any(|(known, _, _)| *known == shard) {
             group.members.push((shard, 0, 0));
         }
@@ -198,9 +225,15 @@ impl Interest {
         let table = self.read();
         let mut matches = Matches::default();
         let mut walk = Walk::default();
-        table.plain.for_each_match(topic, &mut walk, |shard, _| {
-            matches.shards |= 1 << (shard & 63)
-        });
+        table
+            .plain
+            .for_each_match(topic, &mut walk, |shard, count| {
+                let bit = 1 << (shard & 63);
+                matches.shards |= bit;
+                if count.durable > 0 {
+                    matches.durable |= bit;
+                }
+            });
         table.shared.for_each_match(topic, &mut walk, |place, ()| {
             let group = usize::try_from(place)
                 .ok()

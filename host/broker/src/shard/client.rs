@@ -3,17 +3,18 @@
 use super::outbox::Outbox;
 use super::{ConnectionId, Link};
 use crate::acl::Acl;
-use crate::ports::AuthorizeAction;
 use crate::ports::hooks::Attempt;
+use crate::ports::store::SessionNumber;
+use crate::ports::{AuthorizeAction, Position};
 use crate::router::interest::GroupKey;
 use bytes::Bytes;
 use bytestring::ByteString;
 use foldhash::HashMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 use witmq_proto::endpoint::Endpoint;
-use witmq_proto::packet::{QoS, SubscribeOptions, Will};
+use witmq_proto::packet::{PacketId, QoS, SubscribeOptions, Will};
 use witmq_proto::session::Session;
 use witmq_proto::{TopicFilter, TopicName};
 
@@ -37,6 +38,10 @@ pub(super) struct Connection {
     /// Paused because a shard is congested.
     pub(super) stalled: bool,
     pub(super) grant_ends: Option<Instant>,
+    /// Nothing is written before this is durable: what CONNACK promises.
+    pub(super) gate: Position,
+    /// Promises to it that wait for their records.
+    pub(super) owes: usize,
 }
 
 /// A CONNECT on its way through authentication.
@@ -81,6 +86,18 @@ pub(super) struct Client {
     pub(super) connection: Option<ConnectionId>,
     /// While not connected; otherwise the endpoint has it.
     pub(super) session: Option<Session>,
+    /// Its number in the store; `None`: it ends with its connection.
+    pub(super) kept: Option<SessionNumber>,
+    /// Number of the next QoS 1 or 2 delivery.
+    pub(super) next_number: u64,
+    /// Numbers below this were sent on an earlier connection.
+    pub(super) sent_below: u64,
+    /// So many entries of the queue may have been sent before the node ended: it cannot tell.
+    pub(super) maybe_sent: usize,
+    /// QoS 2 identifiers of its publishes that the store has.
+    pub(super) received: BTreeSet<PacketId>,
+    /// Some of its deliveries came through a shared group.
+    pub(super) has_group_deliveries: bool,
     /// Seconds the session outlives a connection; `u32::MAX` for ever.
     pub(super) expiry: u32,
     pub(super) identity: Identity,
@@ -89,6 +106,10 @@ pub(super) struct Client {
     pub(super) outbox: Outbox,
     pub(super) feeds: VecDeque<Feed>,
     pub(super) will: Option<Box<Will>>,
+    /// The store has the will.
+    pub(super) is_will_kept: bool,
+    /// It was allowed before the node started; its client cannot be asked about any more.
+    pub(super) is_will_allowed: bool,
     /// Number of the present absence, so that timers of an earlier one are recognised.
     pub(super) absence: u64,
     /// `(epoch, index)` of the routing that saw this client last.
@@ -101,6 +122,12 @@ impl Client {
             id,
             connection: None,
             session: Some(Session::new()),
+            kept: None,
+            next_number: 0,
+            sent_below: 0,
+            maybe_sent: 0,
+            received: BTreeSet::new(),
+            has_group_deliveries: false,
             expiry: 0,
             identity: Identity::default(),
             plain: HashMap::default(),
@@ -108,6 +135,8 @@ impl Client {
             outbox: Outbox::default(),
             feeds: VecDeque::new(),
             will: None,
+            is_will_kept: false,
+            is_will_allowed: false,
             absence: 0,
             mark: (0, 0),
         }
@@ -132,6 +161,13 @@ pub(super) struct Membership {
     /// As a delivery carries it.
     pub(super) name: Arc<(ByteString, ByteString)>,
     pub(super) subscription: Subscription,
+}
+
+impl Membership {
+    /// Whether it must not lose QoS 1 and 2; `is_kept`: its session outlives a connection.
+    pub(super) fn is_durable(&self, is_kept: bool) -> bool {
+        is_kept && self.subscription.options.qos > QoS::AtMostOnce
+    }
 }
 
 /// Retained messages of one new subscription, sent as the client takes them.

@@ -1,18 +1,19 @@
 //! From CONNECT to CONNACK: client id, authentication, takeover, session.
 
+use super::authorize::Question;
 use super::client::{Client, Connection, Exchange, Identity, Pending};
 use super::{Action, ConnectionId, Link, Shard, Timer, shard_of};
 use crate::acl::Acl;
-use crate::ports::BrokerEvent;
-use crate::ports::Record;
 use crate::ports::hooks::{Attempt, AuthRequest, AuthStep, Grant};
+use crate::ports::store::Health;
+use crate::ports::{AuthorizeAction, BrokerEvent, Position};
 use bytes::Bytes;
 use bytestring::ByteString;
 use std::hash::BuildHasher;
 use std::time::Instant;
 use witmq_proto::ReasonCode;
 use witmq_proto::endpoint::Endpoint;
-use witmq_proto::packet::{Auth, ConnackProperties, Connect, Version};
+use witmq_proto::packet::{Auth, ConnackProperties, Connect, Version, Will};
 use witmq_proto::session::Session;
 
 impl Shard {
@@ -34,6 +35,8 @@ impl Shard {
             woken: false,
             stalled: false,
             grant_ends: None,
+            gate: Position::default(),
+            owes: 0,
         });
         let is_assigned = match self.settle_client_id(&mut connect) {
             Ok(is_assigned) => is_assigned,
@@ -345,33 +348,43 @@ impl Shard {
     /// Takes over or makes the session, and says CONNACK.
     fn accept(&mut self, now: Instant, id: ConnectionId, pending: Pending, identity: Identity) {
         let client_id = pending.attempt.client_id.clone();
+        let before = self.position;
         let key = self.take_over(now, &client_id, pending.clean_start);
         let session_present = key.is_some();
-        let key = key.unwrap_or_else(|| self.add_client(&client_id));
+        let asked = pending.expiry;
+        if asked > 0 && !session_present && self.ports.store.health() == Health::Refusing {
+            let text = "this broker can keep no new session: its disk takes nothing".to_owned();
+            return self.refuse(id, &client_id, ReasonCode::QuotaExceeded, Some(text));
+        }
+        let key = key.unwrap_or_else(|| self.add_client(&client_id, asked > 0));
         let Some(client) = self.client_mut(key) else {
             return;
         };
         let session = client.session.take().unwrap_or_else(Session::new);
         client.connection = Some(id);
         client.absence = 0;
-        client.expiry = pending.expiry;
+        client.expiry = asked;
         client.identity = identity;
-        client.will = pending.will.map(Box::new);
+        client.sent_below = session.next_number();
         let username = client.identity.username.clone();
-        let asked = pending.expiry;
         for index in 0..client.shared.len() {
             self.set_member_online(key, index, true);
         }
-        if asked > 0 {
-            self.append(Record::Session {
-                client_id: &client_id,
-                expiry: asked,
-            });
+        self.record_session(now, key);
+        self.set_will(now, key, pending.will);
+        let gate = self.position;
+        if gate > before {
+            self.gated.push_back((gate, id));
         }
         let Some(connection) = self.connection_mut(id) else {
             return;
         };
         connection.client = Some(key);
+        connection.gate = if gate > before {
+            gate
+        } else {
+            Position::default()
+        };
         if connection.endpoint.auth_method().is_some() && connection.exchange.is_none() {
             // Kept for re-authentication [MQTT-4.12.1-1].
             connection.exchange = Some(Box::new(Exchange {
@@ -404,6 +417,27 @@ impl Shard {
         self.ports.events.emit(event);
         self.actions.push_back(Action::Resume(id));
         self.wake(id);
+        self.want_page(now, key);
+    }
+
+    /// The will of the new connection replaces the one of the connection before.
+    fn set_will(&mut self, now: Instant, key: u32, will: Option<Will>) {
+        self.forget_will(key);
+        let Some(will) = will else { return };
+        let question = Question {
+            action: AuthorizeAction::Will,
+            topic: will.topic.as_byte_string(),
+            qos: will.qos,
+            retain: will.retain,
+        };
+        let is_allowed = self.may_publish(now, key, &question);
+        let Some(client) = self.client_mut(key) else {
+            return;
+        };
+        client.will = Some(Box::new(will));
+        if is_allowed {
+            self.record_will(key, None);
+        }
     }
 
     /// Ends an older connection of the same client [MQTT-3.1.4-3]; the session that remains.
@@ -429,10 +463,19 @@ impl Shard {
         self.names.get(client_id).copied()
     }
 
-    fn add_client(&mut self, client_id: &ByteString) -> u32 {
-        let index = self.clients.insert(Client::new(client_id.clone()));
-        let key = u32::try_from(index).unwrap_or(u32::MAX);
-        self.names.insert(client_id.clone(), key);
+    fn add_client(&mut self, client_id: &ByteString, is_kept: bool) -> u32 {
+        let mut client = Client::new(client_id.clone());
+        client.kept = is_kept.then(|| self.ports.store.new_session());
+        self.insert_client(client)
+    }
+
+    pub(super) fn insert_client(&mut self, client: Client) -> u32 {
+        let (client_id, kept) = (client.id.clone(), client.kept);
+        let key = u32::try_from(self.clients.insert(client)).unwrap_or(u32::MAX);
+        self.names.insert(client_id, key);
+        if let Some(session) = kept {
+            self.kept.insert(session, key);
+        }
         key
     }
 }

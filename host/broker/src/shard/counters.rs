@@ -48,6 +48,10 @@ counters! {
     dropped_too_large counter "messages_dropped_too_large_total",
     /// Dropped: came through too many chains.
     dropped_loop counter "messages_dropped_loop_total",
+    /// Dropped: the store no longer had the message.
+    dropped_lost counter "messages_dropped_lost_total",
+    /// Publishes refused because the store could not keep them.
+    refused_unstored counter "messages_refused_unstored_total",
     /// QoS 0 for a client that is away.
     dropped_offline counter "messages_dropped_offline_total",
     /// Retained messages refused because the store is full.

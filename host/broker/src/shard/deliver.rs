@@ -1,14 +1,13 @@
 //! From the outbox of a client to its connection, as the client takes it.
 
 use super::client::Feed;
+use super::outbox::Waiting;
 use super::{ConnectionId, Shard};
-use crate::limits::Overflow;
-use crate::ports::{BrokerEvent, Record};
 use bytes::BytesMut;
 use std::time::Instant;
+use witmq_proto::Delivery;
 use witmq_proto::endpoint::Delivered;
 use witmq_proto::packet::QoS;
-use witmq_proto::{Delivery, ReasonCode};
 
 /// Bytes per call of [`Shard::transmit`]: one batch for one connection.
 const TRANSMIT_BYTES: usize = 64 * 1024;
@@ -16,83 +15,24 @@ const TRANSMIT_BYTES: usize = 64 * 1024;
 const FEED_PAGE: usize = 64;
 
 impl Shard {
-    /// Owes `delivery` to a client, within the bounds of its outbox.
-    pub(super) fn push(&mut self, now: Instant, key: u32, delivery: Delivery) {
-        let (messages, bytes, overflow) = (
-            self.limits.outbox_messages,
-            self.limits.outbox_bytes,
-            self.limits.overflow,
-        );
-        let Some(client) = self.client_mut(key) else {
-            return;
-        };
-        let is_kept = delivery.qos > QoS::AtMostOnce && client.expiry > 0;
-        if client.connection.is_none() && !is_kept {
-            self.counters.dropped_offline += 1;
-            return;
-        }
-        if !client.outbox.has_room(&delivery, messages, bytes) {
-            if delivery.qos == QoS::AtMostOnce || overflow == Overflow::DropNewest {
-                return self.dropped(key, "queue-full");
-            }
-            if overflow == Overflow::Disconnect {
-                let connection = client.connection;
-                self.dropped(key, "queue-full");
-                if let Some(id) = connection {
-                    self.end_connection(
-                        now,
-                        id,
-                        ReasonCode::QuotaExceeded,
-                        "the client reads too slowly",
-                    );
-                }
-                return;
-            }
-            client.outbox.pop();
-            self.dropped(key, "queue-full");
-        }
-        if is_kept {
-            let Some(client) = self.client(key) else {
-                return;
-            };
-            let client_id = client.id.clone();
-            self.append(Record::Queued {
-                client_id: &client_id,
-                delivery: &delivery,
-            });
-        }
-        let Some(client) = self.client_mut(key) else {
-            return;
-        };
-        client.outbox.push(delivery);
-        if let Some(id) = client.connection {
-            self.wake(id);
-        }
-    }
-
-    fn dropped(&mut self, key: u32, cause: &'static str) {
-        match cause {
-            "expired" => self.counters.dropped_expired += 1,
-            "too-large" => self.counters.dropped_too_large += 1,
-            _ => self.counters.dropped_full += 1,
-        }
-        let Some(client_id) = self.client(key).map(|client| client.id.clone()) else {
-            return;
-        };
-        self.ports
-            .events
-            .emit(BrokerEvent::Dropped { client_id, cause });
-    }
-
     /// Appends what the connection may be told now to `out`: acknowledgements first, then messages, a
     /// batch of about 64 KiB. Afterwards [`Self::has_more`] tells whether to call again.
     pub fn transmit(&mut self, now: Instant, id: ConnectionId, out: &mut BytesMut) {
+        let stored = self.ports.store.stored();
         let Some(connection) = self.connection_mut(id) else {
             return;
         };
         connection.woken = false;
+        if connection.gate > stored {
+            return; // what CONNACK says of the session is not durable yet
+        }
         connection.endpoint.transmit(now, out);
+        let discarded = connection.endpoint.take_discarded();
         let Some(key) = connection.client else { return };
+        for (number, kept) in discarded {
+            self.done(key, number, kept);
+            self.dropped(key, "too-large");
+        }
         let enough = out.len() + TRANSMIT_BYTES;
         while out.len() < enough {
             let (Some(connection), Some(client)) = (
@@ -103,24 +43,34 @@ impl Shard {
             ) else {
                 return;
             };
-            let Some(delivery) = client.outbox.front() else {
-                if self.refill(now, key) {
+            let Some(waiting) = client.outbox.front() else {
+                if client.outbox.spilled() == 0 && self.refill(now, key) {
                     continue;
                 }
-                return;
+                break;
             };
-            let outcome = connection.endpoint.deliver(now, delivery, out);
-            if outcome == Delivered::NoQuota {
-                return;
+            if waiting.position > stored {
+                break; // sent when it is durable: its identifier must outlive us
             }
-            client.outbox.pop();
-            match outcome {
-                Delivered::Sent(_) => self.counters.sent += 1,
-                Delivered::TooLarge => self.dropped(key, "too-large"),
-                Delivered::Expired => self.dropped(key, "expired"),
-                Delivered::NoQuota => {}
+            let outcome = connection.endpoint.deliver(now, &waiting.delivery, out);
+            let cause = match outcome {
+                Delivered::NoQuota => break,
+                Delivered::Sent(_) => None,
+                Delivered::TooLarge => Some("too-large"),
+                Delivered::Expired => Some("expired"),
+            };
+            let Some(delivery) = client.outbox.pop() else {
+                break;
+            };
+            match cause {
+                None => self.counters.sent += 1,
+                Some(cause) => {
+                    self.done(key, delivery.number, delivery.kept);
+                    self.dropped(key, cause);
+                }
             }
         }
+        self.want_page(now, key);
     }
 
     /// Whether [`Self::transmit`] has something to write.
@@ -129,6 +79,10 @@ impl Shard {
         let Some(connection) = self.connection(id) else {
             return false;
         };
+        let stored = self.ports.store.stored();
+        if connection.gate > stored {
+            return false;
+        }
         if connection.endpoint.has_pending() {
             return true;
         }
@@ -136,8 +90,12 @@ impl Shard {
             return false;
         };
         match client.outbox.front() {
-            Some(delivery) => delivery.qos == QoS::AtMostOnce || connection.endpoint.has_quota(),
-            None => !client.feeds.is_empty(),
+            Some(Waiting { delivery, position }) => {
+                *position <= stored
+                    && (delivery.qos == QoS::AtMostOnce
+                        || connection.endpoint.has_quota(delivery.number))
+            }
+            None => client.outbox.spilled() == 0 && !client.feeds.is_empty(),
         }
     }
 
@@ -157,24 +115,28 @@ impl Shard {
             .retained
             .page(now, &feed.filter, feed.after.as_ref(), FEED_PAGE);
         let is_last = page.len() < FEED_PAGE;
-        for message in &page {
-            if feed.subscription.options.no_local && client.id == message.publisher {
-                continue;
-            }
-            client.outbox.push(Delivery {
-                qos: message.qos.min(feed.subscription.options.qos), // [MQTT-3.3.1-9] bounded as ever
-                retain: true,                                        // [MQTT-3.3.1-8]
-                subscription_ids: feed.subscription.id.into_iter().collect(),
-                message: message.clone(),
-                group: None,
-            });
-        }
+        let (subscription, client_id) = (feed.subscription, client.id.clone());
         feed.after = page
             .last()
             .map(|message| message.topic.clone())
             .or_else(|| feed.after.take());
         if is_last {
             client.feeds.pop_front();
+        }
+        for message in page {
+            if subscription.options.no_local && client_id == message.publisher {
+                continue;
+            }
+            let delivery = Delivery {
+                qos: message.qos.min(subscription.options.qos), // [MQTT-3.3.1-9] bounded as ever
+                retain: true,                                   // [MQTT-3.3.1-8]
+                subscription_ids: subscription.id.into_iter().collect(),
+                message,
+                group: None,
+                number: 0,
+                kept: None,
+            };
+            self.push(now, key, delivery);
         }
         true
     }

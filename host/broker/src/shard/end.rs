@@ -1,12 +1,14 @@
 //! The end of connections and of sessions: wills, expiry, what goes to other members of a group.
 
 use super::authorize::Question;
+use super::queue::Ended;
 use super::subscribe::shared_filter;
 use super::{Action, CloseCause, ConnectionId, Shard, Timer};
 use crate::ports::{AuthorizeAction, BrokerEvent, Record};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use witmq_proto::packet::{QoS, Will};
+use witmq_proto::session::{Exchange, Session};
 use witmq_proto::{Message, ReasonCode};
 
 impl Shard {
@@ -59,6 +61,8 @@ impl Shard {
             return;
         };
         let session = connection.endpoint.take_session();
+        connection.owes = 0;
+        self.owed.retain(|owed| !owed.is_for(id));
         self.absences += 1;
         let absence = self.absences;
         self.counters.connections -= 1;
@@ -69,13 +73,11 @@ impl Shard {
         client.connection = None;
         client.absence = absence;
         let (expiry, members) = (client.expiry, client.shared.len());
-        let dropped = client.outbox.drop_qos0();
         client
             .feeds
             .retain(|feed| feed.subscription.options.qos > QoS::AtMostOnce);
         let delay = client.will.as_ref().map(|will| will.delay);
         let client_id = client.id.clone();
-        self.counters.dropped_offline += dropped;
         self.ports.events.emit(BrokerEvent::Disconnected {
             client_id,
             reason,
@@ -87,6 +89,8 @@ impl Shard {
         if expiry == 0 {
             return self.end_session(now, key); // [MQTT-3.1.2-8]: the will goes with it
         }
+        self.leave_to_store(key);
+        self.record_session(now, key);
         match delay {
             None => {}
             Some(0) => self.publish_will(now, key),
@@ -94,6 +98,7 @@ impl Shard {
                 // The will waits for its delay or for the end of the session, whichever is first
                 // [MQTT-3.1.3-9]; the end of the session publishes it too.
                 let at = now + Duration::from_secs(u64::from(seconds));
+                self.record_will(key, Some(self.clock.unix_ms(at)));
                 self.timers.set(
                     at,
                     Timer::Will {
@@ -132,7 +137,7 @@ impl Shard {
         }
     }
 
-    fn publish_will(&mut self, now: Instant, key: u32) {
+    pub(super) fn publish_will(&mut self, now: Instant, key: u32) {
         let Some(client) = self.client_mut(key) else {
             return;
         };
@@ -140,13 +145,15 @@ impl Shard {
             return;
         }; // published once [MQTT-3.1.2-10]
         let publisher = client.id.clone();
+        let is_allowed = std::mem::take(&mut client.is_will_allowed);
+        self.forget_will(key);
         let question = Question {
             action: AuthorizeAction::Will,
             topic: will.topic.as_byte_string(),
             qos: will.qos,
             retain: will.retain,
         };
-        if !self.may_publish(now, key, &question) {
+        if !is_allowed && !self.may_publish(now, key, &question) {
             return self.denied(key, "publish", will.topic.as_byte_string());
         }
         self.counters.wills += 1;
@@ -167,8 +174,14 @@ impl Shard {
         for filter in plain.values() {
             self.remove_plain(key, filter);
         }
+        let is_kept = self.client(key).is_some_and(|client| client.kept.is_some());
         for part in &shared {
-            self.remove_shared(key, &shared_filter(&part.key), false);
+            self.remove_shared(
+                key,
+                &shared_filter(&part.key),
+                false,
+                part.is_durable(is_kept),
+            );
         }
         let Ok(index) = usize::try_from(key) else {
             return;
@@ -177,21 +190,58 @@ impl Shard {
             return;
         };
         self.names.remove(&client.id);
-        if client.expiry > 0 {
-            self.append(Record::SessionEnded {
-                client_id: &client.id,
-            });
+        if let Some(session) = client.kept {
+            self.kept.remove(&session);
         }
-        let inflight = client
-            .session
-            .take()
-            .map(|session| session.into_deliveries());
-        for delivery in inflight.into_iter().flatten().chain(client.outbox.drain()) {
-            self.redeliver(now, &delivery);
-        }
+        let inflight = client.session.iter_mut().flat_map(Session::take_inflight);
+        let inflight = inflight.filter_map(|(_, exchange)| match exchange {
+            Exchange::Published(delivery) => Some(delivery),
+            Exchange::Released(_) => None,
+        });
+        let mut deliveries: Vec<_> = inflight.collect();
+        deliveries.extend(client.outbox.drain());
+        let ended = Ended {
+            client_id: client.id.clone(),
+            kept: client.kept,
+            has_group_deliveries: client.has_group_deliveries,
+            outbox: client.outbox,
+            deliveries,
+        };
+        self.redistribute_queue(now, ended);
         self.ports.events.emit(BrokerEvent::SessionEnded {
             client_id: client.id,
         });
+    }
+
+    /// Records the will of a client, if it may be published: after a restart nobody can be asked.
+    pub(super) fn record_will(&mut self, key: u32, due: Option<u64>) {
+        let Some(client) = self.client_mut(key) else {
+            return;
+        };
+        let Some(will) = client.will.clone() else {
+            return;
+        };
+        client.is_will_kept = true;
+        let client_id = client.id.clone();
+        self.append(Record::Will {
+            client_id: &client_id,
+            will: Some((&will, due)),
+        });
+    }
+
+    /// The will of a client is not to be published, or was.
+    pub(super) fn forget_will(&mut self, key: u32) {
+        let Some(client) = self.client_mut(key) else {
+            return;
+        };
+        client.will = None;
+        if std::mem::take(&mut client.is_will_kept) {
+            let client_id = client.id.clone();
+            self.append(Record::Will {
+                client_id: &client_id,
+                will: None,
+            });
+        }
     }
 
     pub(super) fn check_keep_alive(&mut self, now: Instant, id: ConnectionId) {

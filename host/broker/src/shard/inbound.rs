@@ -1,15 +1,17 @@
 //! What clients send: the first half of the way of a PUBLISH, and the dispatch of other packets.
 
 use super::authorize::Question;
-use super::{ConnectionId, Flow, Owed, Shard};
+use super::promise::Promise;
+use super::{ConnectionId, Flow, Shard};
 use crate::ports::chains::ChainRun;
+use crate::ports::store::Health;
 use crate::ports::{AuthorizeAction, BrokerEvent, ChainOutcome, Position, Publisher, Record};
 use bytes::BytesMut;
 use std::sync::Arc;
 use std::time::Instant;
 use witmq_proto::endpoint::Event;
-use witmq_proto::packet::{Disconnect, Publish, QoS};
-use witmq_proto::{Message, ProtocolError, ReasonCode, TopicName};
+use witmq_proto::packet::{Disconnect, PacketId, Publish, QoS};
+use witmq_proto::{LogPlace, Message, ProtocolError, ReasonCode, TopicName};
 
 /// What the publisher is told.
 pub(super) struct Answer {
@@ -31,7 +33,7 @@ impl Shard {
     /// Takes whole packets off `input` and does what they ask.
     pub fn receive(&mut self, now: Instant, id: ConnectionId, input: &mut BytesMut) -> Flow {
         loop {
-            let is_congested = self.congested != 0;
+            let is_congested = self.is_congested();
             let Some(connection) = self.connection_mut(id) else {
                 return Flow::Close;
             };
@@ -63,7 +65,7 @@ impl Shard {
         {
             self.wake(id);
         }
-        if self.congested != 0 {
+        if self.is_congested() {
             Flow::Pause
         } else {
             Flow::Continue
@@ -73,12 +75,21 @@ impl Shard {
     fn handle_event(&mut self, now: Instant, id: ConnectionId, event: Event) {
         match event {
             Event::Publish(publish) => self.handle_publish(now, id, *publish),
-            Event::Delivered { .. } => {
+            Event::Delivered { number, kept, .. } => {
+                if let Some(key) = self.connection(id).and_then(|connection| connection.client) {
+                    self.done(key, number, kept);
+                    self.want_page(now, key);
+                }
                 if self.has_more(id) {
                     self.wake(id);
                 }
             }
-            Event::Released { .. } => {}
+            Event::Released {
+                packet_id,
+                number,
+                kept,
+            } => self.handle_released(id, packet_id, number, kept),
+            Event::Forgotten { packet_id } => self.handle_forgotten(id, packet_id),
             Event::Subscribe(subscribe) => self.handle_subscribe(now, id, &subscribe),
             Event::Unsubscribe(unsubscribe) => self.handle_unsubscribe(id, &unsubscribe),
             Event::Auth(auth) => self.handle_auth(id, *auth),
@@ -110,38 +121,63 @@ impl Shard {
             }
             return;
         };
-        if qos == QoS::ExactlyOnce && !reason.is_failure() {
-            self.append_received(key, packet_id.get());
+        // With the message itself, so that it is not taken twice after a restart. What nobody keeps need
+        // not be known afterwards.
+        if qos == QoS::ExactlyOnce && !reason.is_failure() && self.position > before {
+            self.record_received(key, packet_id);
         }
-        let position = self.position;
-        if position > before && position > self.ports.store.stored() || !self.owed.is_empty() {
-            // Acknowledged when it is stored, in order [MQTT-4.6.0-2].
-            self.owed.push_back(Owed {
-                position,
-                connection: id,
-                packet_id,
-                qos,
-                reason,
-                text: answer.text,
-            });
-            return;
-        }
-        if let Some(connection) = self.connection_mut(id) {
-            connection
-                .endpoint
-                .acknowledge(packet_id, qos, reason, answer.text.as_deref());
-        }
+        let promise = Promise::Taken {
+            packet_id,
+            qos,
+            reason,
+            text: answer.text,
+        };
+        self.promise(id, before, promise);
     }
 
-    fn append_received(&mut self, key: u32, packet_id: u16) {
-        let Some(client) = self.client(key).filter(|client| client.expiry > 0) else {
+    fn record_received(&mut self, key: u32, packet_id: PacketId) {
+        let Some(client) = self.client_mut(key) else {
             return;
         };
-        let client_id = client.id.clone();
-        self.append(Record::Received {
-            client_id: &client_id,
-            packet_id,
-        });
+        let Some(session) = client.kept else { return };
+        client.received.insert(packet_id);
+        self.append(Record::Received { session, packet_id });
+    }
+
+    /// PUBREC: PUBREL goes out once it is durable that the message need not be sent again.
+    fn handle_released(
+        &mut self,
+        id: ConnectionId,
+        packet_id: PacketId,
+        number: u64,
+        kept: Option<LogPlace>,
+    ) {
+        let before = self.position;
+        let key = self.connection(id).and_then(|connection| connection.client);
+        let session = key
+            .and_then(|key| self.client(key))
+            .and_then(|client| client.kept);
+        if let (Some(session), Some(_)) = (session, kept) {
+            self.append(Record::Released {
+                session,
+                number,
+                kept,
+            });
+        }
+        self.promise(id, before, Promise::Released(packet_id));
+    }
+
+    /// PUBREL: PUBCOMP goes out once it is durable that the identifier is free.
+    fn handle_forgotten(&mut self, id: ConnectionId, packet_id: PacketId) {
+        let before = self.position;
+        let key = self.connection(id).and_then(|connection| connection.client);
+        if let Some(client) = key.and_then(|key| self.client_mut(key))
+            && client.received.remove(&packet_id)
+            && let Some(session) = client.kept
+        {
+            self.append(Record::Forgotten { session, packet_id });
+        }
+        self.promise(id, before, Promise::Forgotten(packet_id));
     }
 
     fn take_publish(
@@ -256,7 +292,7 @@ impl Shard {
             });
             return ReasonCode::Success;
         }
-        if self.retain(now, message).is_err() {
+        if self.must_refuse(message) || self.retain(message).is_err() {
             return ReasonCode::QuotaExceeded;
         }
         if self.route(now, message) {
@@ -266,17 +302,27 @@ impl Shard {
         }
     }
 
+    /// Whether the message would have to be kept and the store cannot: its publisher keeps it instead.
+    fn must_refuse(&mut self, message: &Message) -> bool {
+        if message.qos == QoS::AtMostOnce || self.ports.store.health() != Health::Refusing {
+            return false;
+        }
+        let is_kept = message.retain || self.is_kept(message);
+        self.counters.refused_unstored += u64::from(is_kept);
+        is_kept
+    }
+
     fn handle_disconnect(&mut self, now: Instant, id: ConnectionId, disconnect: &Disconnect) {
         let Some(key) = self.connection(id).and_then(|connection| connection.client) else {
             return;
         };
         let longest = self.limits.session_expiry;
         if let Some(client) = self.client_mut(key) {
-            if disconnect.reason == ReasonCode::Success {
-                client.will = None; // [MQTT-3.1.2-10]
-            }
             if let Some(expiry) = disconnect.session_expiry {
                 client.expiry = expiry.min(longest);
+            }
+            if disconnect.reason == ReasonCode::Success {
+                self.forget_will(key); // [MQTT-3.1.2-10]
             }
         }
         self.detach(now, id, disconnect.reason, "disconnected by the client");

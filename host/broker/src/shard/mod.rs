@@ -15,7 +15,10 @@ mod deliver;
 mod end;
 mod inbound;
 mod outbox;
+mod promise;
+mod queue;
 mod report;
+mod restore;
 mod route;
 mod subscribe;
 #[cfg(test)]
@@ -26,6 +29,7 @@ pub use counters::Counters;
 
 use crate::limits::Limits;
 use crate::ports::hooks::{AuthRequest, AuthStep};
+use crate::ports::store::{Health, SessionNumber};
 use crate::ports::{Authorize, Chains, Events, Position, Store, Transform, Transport};
 use crate::router::ShardId;
 use crate::router::groups::SharedGroups;
@@ -35,14 +39,14 @@ use crate::shared::Shared;
 use bytestring::ByteString;
 use client::{Client, Connection, Subscription};
 use foldhash::HashMap;
+use promise::Owed;
 use slab::Slab;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use timers::{Timer, Timers};
-use witmq_proto::packet::{PacketId, QoS};
-use witmq_proto::{Message, ReasonCode};
+use witmq_proto::{LogPlace, Message, ReasonCode};
 
 /// The shard of a client, the same on every start: sessions on disk stay where they are.
 #[must_use]
@@ -185,21 +189,13 @@ pub enum Mail {
         groups: Vec<Arc<GroupKey>>,
         /// Whether ordinary subscriptions match too.
         plain: bool,
+        /// Where the message is kept for those of them that must not lose it.
+        kept: Option<LogPlace>,
     },
     /// A message of the broker itself, of a plugin or the API: retained and routed, no hooks.
     Inject(Box<Message>),
     /// A question of the control plane, run on the shard's thread.
     Inspect(Question),
-}
-
-/// An acknowledgement that waits for its record.
-struct Owed {
-    position: Position,
-    connection: ConnectionId,
-    packet_id: PacketId,
-    qos: QoS,
-    reason: ReasonCode,
-    text: Option<String>,
 }
 
 /// One shard of a node.
@@ -220,9 +216,17 @@ pub struct Shard {
     interest: InterestCache,
     timers: Timers,
     actions: VecDeque<Action>,
+    /// Promises that wait for their records, in order.
     owed: VecDeque<Owed>,
+    /// Connections that have something to send once a record is durable, in order.
+    gated: VecDeque<(Position, ConnectionId)>,
     /// Place of the last record.
     position: Position,
+    /// Clients by the number of their session in the store.
+    kept: HashMap<SessionNumber, u32>,
+    /// Sessions that ended and whose queue is still being handed to others.
+    ending: HashMap<SessionNumber, ByteString>,
+    next_log_number: u64,
     sys_due: Instant,
     /// Shards whose mail is congested, one bit each.
     congested: u64,
@@ -271,7 +275,11 @@ impl Shard {
             timers,
             actions: VecDeque::new(),
             owed: VecDeque::new(),
+            gated: VecDeque::new(),
             position: Position::default(),
+            kept: HashMap::default(),
+            ending: HashMap::default(),
+            next_log_number: 0,
             sys_due: clock.instant,
             congested: 0,
             stalled: Vec::new(),
@@ -312,7 +320,7 @@ impl Shard {
                 Timer::Report => self.report(now),
             }
         }
-        self.settle_owed();
+        self.stored(now);
     }
 
     /// Mail of another shard or of the control plane.
@@ -322,13 +330,15 @@ impl Shard {
                 message,
                 groups,
                 plain,
+                kept,
             } => {
                 if plain {
-                    self.deliver_local(now, &message);
+                    self.deliver_local(now, &message, kept);
                 }
                 for key in groups {
-                    self.deliver_group(now, &key, &message);
+                    self.deliver_group(now, &key, &message, kept);
                 }
+                self.applied(kept);
             }
             Mail::Inject(message) => self.publish(now, *message),
             Mail::Inspect(question) => question(self, now),
@@ -338,7 +348,7 @@ impl Shard {
     /// A message of the broker's own: retained and routed, no hooks, no chains.
     pub fn publish(&mut self, now: Instant, message: Message) {
         let message = Arc::new(message);
-        if self.retain(now, &message).is_ok() {
+        if self.retain(&message).is_ok() {
             self.route(now, &message);
         }
     }
@@ -351,19 +361,36 @@ impl Shard {
             return;
         }
         self.congested &= !bit;
-        if self.congested == 0 {
-            for id in std::mem::take(&mut self.stalled) {
-                if let Some(connection) = self.connection_mut(id) {
-                    connection.stalled = false;
-                    self.actions.push_back(Action::Resume(id));
-                }
+        self.resume_stalled();
+    }
+
+    /// Whether publishers wait: a shard or the store takes no more for now.
+    fn is_congested(&self) -> bool {
+        self.congested != 0 || self.ports.store.health() == Health::Congested
+    }
+
+    fn resume_stalled(&mut self) {
+        if self.stalled.is_empty() || self.is_congested() {
+            return;
+        }
+        for id in std::mem::take(&mut self.stalled) {
+            if let Some(connection) = self.connection_mut(id) {
+                connection.stalled = false;
+                self.actions.push_back(Action::Resume(id));
             }
         }
     }
 
-    /// The store moved on: acknowledgements that waited for it go out.
-    pub fn stored(&mut self) {
-        self.settle_owed();
+    /// The store moved on: promises that waited for it are kept, pages that were read are taken.
+    pub fn stored(&mut self, now: Instant) {
+        self.keep_promises();
+        self.take_pages(now);
+        self.resume_stalled();
+    }
+
+    /// The turn is over: what was recorded in it is committed as one.
+    pub fn flush(&mut self) {
+        self.ports.store.flush();
     }
 
     /// What this shard counted, gauges filled in.
@@ -446,29 +473,6 @@ impl Shard {
         if !connection.woken {
             connection.woken = true;
             self.actions.push_back(Action::Wake(id));
-        }
-    }
-
-    /// Sends the acknowledgements whose records are stored by now [MQTT-4.3.2-4].
-    fn settle_owed(&mut self) {
-        let stored = self.ports.store.stored();
-        while self
-            .owed
-            .front()
-            .is_some_and(|owed| owed.position <= stored)
-        {
-            let Some(owed) = self.owed.pop_front() else {
-                return;
-            };
-            if let Some(connection) = self.connection_mut(owed.connection) {
-                connection.endpoint.acknowledge(
-                    owed.packet_id,
-                    owed.qos,
-                    owed.reason,
-                    owed.text.as_deref(),
-                );
-                self.wake(owed.connection);
-            }
         }
     }
 }

@@ -1,62 +1,207 @@
-//! Messages waiting for one client, bounded in number and bytes.
+//! Messages waiting for one client, bounded in number and bytes. Of a session that outlives its connection
+//! only the head is in memory; the rest is in the store and comes back page by page.
+//!
+//! Owns: [`Outbox`]. Must not: call the store (that is `queue.rs`).
 
+use crate::ports::Position;
 use std::collections::VecDeque;
 use witmq_proto::Delivery;
-use witmq_proto::packet::QoS;
 
 /// What a waiting message costs beyond its topic and payload.
 const OVERHEAD_BYTES: usize = 64;
+/// Kept messages in memory per client; beyond this they are left in the store.
+pub(super) const WINDOW_MESSAGES: usize = 1024;
+/// Bytes of kept messages in memory per client.
+const WINDOW_BYTES: usize = 1024 * 1024;
+
+/// A delivery, and the record that must be durable before it is sent.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) delivery: Delivery,
+    pub(super) position: Position,
+}
 
 /// A queue of deliveries.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    queue: VecDeque<Delivery>,
+    queue: VecDeque<Waiting>,
     bytes: usize,
+    /// Entries of `queue` that are kept.
+    kept: usize,
+    /// What only the store has, behind the kept ones in `queue`.
+    spilled: Spilled,
 }
 
-fn cost(delivery: &Delivery) -> usize {
+/// The part of a queue that is not in memory.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spilled {
+    /// No number below this is among them.
+    from: u64,
+    count: usize,
+    bytes: usize,
+    /// The last of them is durable from here on.
+    position: Position,
+    is_fetching: bool,
+    /// A page read when this was durable was empty: the next one is asked for when more is.
+    dry_at: Option<Position>,
+}
+
+pub(super) fn cost(delivery: &Delivery) -> usize {
     delivery.message.payload.len() + delivery.message.topic.len() + OVERHEAD_BYTES
 }
 
 impl Outbox {
+    /// What an earlier life of the node left in the store.
+    pub(super) fn restored(from: u64, count: usize, bytes: usize) -> Self {
+        Self {
+            spilled: Spilled {
+                from,
+                count,
+                bytes,
+                ..Spilled::default()
+            },
+            ..Self::default()
+        }
+    }
+
     /// Whether one more of this size fits.
     pub(super) fn has_room(&self, delivery: &Delivery, messages: usize, bytes: usize) -> bool {
-        self.queue.len() < messages
-            && (self.queue.is_empty() || self.bytes + cost(delivery) <= bytes)
+        let used = self.bytes + self.spilled.bytes;
+        self.len() < messages && (self.len() == 0 || used + cost(delivery) <= bytes)
     }
 
-    pub(super) fn push(&mut self, delivery: Delivery) {
-        self.bytes += cost(&delivery);
-        self.queue.push_back(delivery);
+    /// Adds a delivery. A kept one stays in the store if the client is away, others are there already, or
+    /// the window is full.
+    pub(super) fn push(&mut self, waiting: Waiting, is_online: bool) {
+        let delivery = &waiting.delivery;
+        let is_window_full =
+            self.queue.len() >= WINDOW_MESSAGES || self.bytes + cost(delivery) > WINDOW_BYTES;
+        let is_kept = delivery.kept.is_some();
+        if is_kept && (!is_online || self.spilled.count > 0 || is_window_full && self.kept > 0) {
+            self.spill(delivery.number, cost(delivery), waiting.position);
+            return;
+        }
+        self.bytes += cost(delivery);
+        self.kept += usize::from(is_kept);
+        self.queue.push_back(waiting);
     }
 
-    pub(super) fn front(&self) -> Option<&Delivery> {
+    /// Leaves an entry to the store.
+    pub(super) fn spill(&mut self, number: u64, bytes: usize, position: Position) {
+        let spilled = &mut self.spilled;
+        spilled.from = if spilled.count == 0 {
+            number
+        } else {
+            spilled.from.min(number)
+        };
+        spilled.count += 1;
+        spilled.bytes += bytes;
+        spilled.position = spilled.position.max(position);
+    }
+
+    /// The client went away: QoS 0 is dropped (how many), kept messages are left to the store.
+    pub(super) fn leave_to_store(&mut self) -> u64 {
+        let mut dropped = 0;
+        for waiting in std::mem::take(&mut self.queue) {
+            if waiting.delivery.kept.is_some() {
+                let bytes = cost(&waiting.delivery);
+                self.spill(waiting.delivery.number, bytes, waiting.position);
+            } else {
+                dropped += 1;
+            }
+        }
+        (self.bytes, self.kept) = (0, 0);
+        self.spilled.is_fetching = false;
+        self.spilled.dry_at = None;
+        dropped
+    }
+
+    pub(super) fn front(&self) -> Option<&Waiting> {
         self.queue.front()
     }
 
     pub(super) fn pop(&mut self) -> Option<Delivery> {
-        let delivery = self.queue.pop_front()?;
-        self.bytes -= cost(&delivery);
+        let waiting = self.queue.pop_front()?;
+        self.bytes -= cost(&waiting.delivery);
+        self.kept -= usize::from(waiting.delivery.kept.is_some());
         if self.queue.is_empty() && self.queue.capacity() > 64 {
             self.queue = VecDeque::new(); // an idle client owns no queue
         }
-        Some(delivery)
+        Some(waiting.delivery)
     }
 
-    /// Drops QoS 0 messages: the client went away. How many.
-    pub(super) fn drop_qos0(&mut self) -> u64 {
-        let before = self.queue.len();
-        self.queue.retain(|delivery| delivery.qos > QoS::AtMostOnce);
-        self.bytes = self.queue.iter().map(cost).sum();
-        u64::try_from(before - self.queue.len()).unwrap_or(u64::MAX)
+    /// The number from which the next page is wanted, if one is: half the window is free, none is on its
+    /// way, and the store has more than when it had none. Marks it as on its way.
+    pub(super) fn next_page(&mut self, stored: Position) -> Option<u64> {
+        let spilled = &mut self.spilled;
+        let is_wanted = spilled.count > 0
+            && !spilled.is_fetching
+            && self.queue.len() <= WINDOW_MESSAGES / 2
+            && self.bytes <= WINDOW_BYTES / 2
+            && spilled.dry_at.is_none_or(|dry_at| dry_at < stored);
+        spilled.is_fetching |= is_wanted;
+        is_wanted.then_some(spilled.from)
     }
 
+    /// Whether `from` is what the next page begins with: older answers are not for us.
+    pub(super) fn expects(&self, from: u64) -> bool {
+        self.spilled.is_fetching && self.spilled.from == from
+    }
+
+    /// An entry of the page came into memory.
+    pub(super) fn took_back(&mut self, number: u64, bytes: usize) {
+        let spilled = &mut self.spilled;
+        spilled.from = number + 1;
+        spilled.count = spilled.count.saturating_sub(1);
+        spilled.bytes = spilled.bytes.saturating_sub(bytes);
+    }
+
+    /// A message of the page.
+    pub(super) fn push_back(&mut self, delivery: Delivery) {
+        self.bytes += cost(&delivery);
+        self.kept += usize::from(delivery.kept.is_some());
+        let position = Position::default(); // it was read: it is durable
+        self.queue.push_back(Waiting { delivery, position });
+    }
+
+    /// The page is over; `is_last`: the store had no more.
+    pub(super) fn end_page(&mut self, is_last: bool, is_empty: bool, stored: Position) {
+        let spilled = &mut self.spilled;
+        spilled.is_fetching = false;
+        spilled.dry_at = is_empty.then_some(stored);
+        if is_last && spilled.position <= stored || spilled.count == 0 {
+            (spilled.count, spilled.bytes) = (0, 0);
+        }
+    }
+
+    /// The oldest entry makes room, if it is in the store: where it is to be looked for.
+    pub(super) fn trim_spilled(&mut self) -> Option<u64> {
+        let spilled = &mut self.spilled;
+        let average = spilled.bytes.checked_div(spilled.count)?;
+        spilled.count -= 1;
+        spilled.bytes -= average;
+        Some(spilled.from)
+    }
+
+    /// Takes everything in memory.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Delivery> + use<> {
-        self.bytes = 0;
-        std::mem::take(&mut self.queue).into_iter()
+        (self.bytes, self.kept) = (0, 0);
+        std::mem::take(&mut self.queue)
+            .into_iter()
+            .map(|waiting| waiting.delivery)
+    }
+
+    /// Entries in the store only.
+    pub(super) fn spilled(&self) -> usize {
+        self.spilled.count
+    }
+
+    /// Number the spilled ones begin with.
+    pub(super) fn spilled_from(&self) -> u64 {
+        self.spilled.from
     }
 
     pub(super) fn len(&self) -> usize {
-        self.queue.len()
+        self.queue.len() + self.spilled.count
     }
 }

@@ -1,6 +1,7 @@
 //! Once a second: the shard's counters for the node; on the first shard also `$SYS` and old retained messages.
 
 use super::{Counters, REPORT_INTERVAL, Shard, Timer};
+use crate::ports::Record;
 use bytes::Bytes;
 use bytestring::ByteString;
 use std::time::Instant;
@@ -17,7 +18,13 @@ impl Shard {
         if self.id.0 != 0 {
             return;
         }
-        self.shared.retained.sweep(now, SWEEP);
+        for (topic, version) in self.shared.retained.sweep(now, SWEEP) {
+            self.append(Record::Retained {
+                topic: &topic,
+                version,
+                message: None,
+            });
+        }
         let interval = self.limits.sys_interval;
         if !interval.is_zero() && now >= self.sys_due {
             self.sys_due = now + interval;

@@ -1,7 +1,7 @@
 //! The second half of the way of a PUBLISH: retain, find who gets it, hand it out or mail it.
 
+use super::Shard;
 use super::client::{Membership, Subscription};
-use super::{Action, Mail, Shard};
 use crate::ports::Record;
 use crate::retained::RetainedError;
 use crate::router::ShardId;
@@ -9,7 +9,7 @@ use crate::router::interest::{GroupKey, GroupMatch};
 use std::sync::Arc;
 use std::time::Instant;
 use witmq_proto::packet::QoS;
-use witmq_proto::{Delivery, Message, TopicFilter};
+use witmq_proto::{Delivery, LogPlace, Message, TopicFilter};
 
 /// One client that matched, all its overlapping subscriptions merged.
 #[derive(Debug)]
@@ -42,24 +42,33 @@ impl Hit {
 
 impl Shard {
     /// Keeps or clears the retained message of the topic, if RETAIN is set.
-    pub(super) fn retain(
-        &mut self,
-        now: Instant,
-        message: &Arc<Message>,
-    ) -> Result<(), RetainedError> {
+    pub(super) fn retain(&mut self, message: &Arc<Message>) -> Result<(), RetainedError> {
         if !message.retain {
             return Ok(());
         }
-        if let Err(error) = self.shared.retained.set(now, message) {
+        let version = self.shared.retained.set(message).inspect_err(|_| {
             self.counters.retained_refused += 1;
-            return Err(error);
+        })?;
+        if message.topic.starts_with("$SYS/") {
+            return Ok(()); // the broker's own: made anew at every start
         }
         let kept = (!message.payload.is_empty()).then_some(message); // [MQTT-3.3.1-6]
         self.append(Record::Retained {
             topic: &message.topic,
+            version,
             message: kept,
         });
         Ok(())
+    }
+
+    /// Whether somebody must not lose this message.
+    pub(super) fn is_kept(&mut self, message: &Message) -> bool {
+        let matches = self
+            .shared
+            .interest
+            .lookup(&message.topic, &mut self.interest);
+        message.qos > QoS::AtMostOnce
+            && (matches.durable != 0 || matches.groups.iter().any(|group| group.durable > 0))
     }
 
     /// Delivers here, mails other shards; whether anybody wanted it.
@@ -70,11 +79,18 @@ impl Shard {
             .shared
             .interest
             .lookup(&message.topic, &mut self.interest);
-        let shards = matches.shards;
+        let (shards, durable) = (matches.shards, matches.durable);
+        let mut targets = durable;
         let picks: Vec<(ShardId, Arc<GroupKey>)> = matches
             .groups
             .iter()
-            .filter_map(|group| pick(group, turn))
+            .filter_map(|group| {
+                let (shard, key) = pick(group, turn)?;
+                if group.durable > 0 {
+                    targets |= bit(shard);
+                }
+                Some((shard, key))
+            })
             .collect();
         let mut is_wanted = shards != 0;
         let here = self.id;
@@ -84,47 +100,37 @@ impl Shard {
                 remote |= bit(*shard);
             }
         }
-        self.mail_all(remote, shards, &picks, message);
+        // Written once, before anybody refers to it; shards elsewhere owe it from then on.
+        let kept = (message.qos > QoS::AtMostOnce && targets != 0)
+            .then(|| self.log(message, targets & !bit(here), &picks));
+        for to in (0..self.shards)
+            .map(ShardId)
+            .filter(|shard| remote & bit(*shard) != 0)
+        {
+            let groups = picks.iter().filter(|(shard, _)| *shard == to);
+            let groups = groups.map(|(_, key)| key.clone()).collect();
+            let kept = kept.filter(|_| targets & bit(to) != 0);
+            self.mail(to, message, groups, shards & bit(to) != 0, kept);
+        }
         if shards & bit(here) != 0 {
-            self.deliver_local(now, message);
+            self.deliver_local(now, message, kept);
         }
         for (shard, key) in picks {
             is_wanted = true;
             if shard == here {
-                self.deliver_group(now, &key, message);
+                self.deliver_group(now, &key, message, kept);
             }
         }
         is_wanted
     }
 
-    fn mail_all(
-        &mut self,
-        remote: u64,
-        plain: u64,
-        picks: &[(ShardId, Arc<GroupKey>)],
-        message: &Arc<Message>,
-    ) {
-        for shard in (0..self.shards)
-            .map(ShardId)
-            .filter(|shard| remote & bit(*shard) != 0)
-        {
-            let groups = picks
-                .iter()
-                .filter(|(to, _)| *to == shard)
-                .map(|(_, key)| key.clone())
-                .collect();
-            let mail = Mail::Publish {
-                message: message.clone(),
-                groups,
-                plain: plain & bit(shard) != 0,
-            };
-            self.counters.mailed += 1;
-            self.actions.push_back(Action::Mail { to: shard, mail });
-        }
-    }
-
     /// Hands the message to this shard's ordinary subscribers.
-    pub(super) fn deliver_local(&mut self, now: Instant, message: &Arc<Message>) {
+    pub(super) fn deliver_local(
+        &mut self,
+        now: Instant,
+        message: &Arc<Message>,
+        kept: Option<LogPlace>,
+    ) {
         self.epoch += 1;
         let epoch = self.epoch;
         let mut hits = std::mem::take(&mut self.hits);
@@ -156,6 +162,8 @@ impl Shard {
                 retain: message.retain && hit.retain_as_published, // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
                 subscription_ids: hit.ids.into_boxed_slice(),
                 group: None,
+                number: 0,
+                kept,
             };
             self.push(now, hit.client, delivery);
         }
@@ -164,7 +172,13 @@ impl Shard {
 
     /// Hands the message to one member of a shared group: one that is online and has room, else one
     /// whose session keeps it, else one that is online [MQTT-4.8.2-4].
-    pub(super) fn deliver_group(&mut self, now: Instant, key: &GroupKey, message: &Arc<Message>) {
+    pub(super) fn deliver_group(
+        &mut self,
+        now: Instant,
+        key: &GroupKey,
+        message: &Arc<Message>,
+        kept: Option<LogPlace>,
+    ) {
         let clients = &self.clients;
         let limits = &self.limits;
         let find = |member: u32| {
@@ -198,7 +212,7 @@ impl Shard {
         else {
             return;
         };
-        let delivery = group_delivery(part, message);
+        let delivery = group_delivery(part, message, kept);
         self.push(now, member, delivery);
     }
 
@@ -219,22 +233,21 @@ impl Shard {
             .interest
             .lookup(&delivery.message.topic, &mut self.interest);
         let group = matches.groups.iter().find(|group| *group.key == key);
+        let is_durable = group.is_some_and(|group| group.durable > 0);
         let Some((shard, key)) = group.and_then(|group| pick(group, turn)) else {
             return;
         };
+        let message = &delivery.message;
         if shard == self.id {
-            return self.deliver_group(now, &key, &delivery.message);
+            return self.deliver_group(now, &key, message, None);
         }
-        let mail = Mail::Publish {
-            message: delivery.message.clone(),
-            groups: vec![key],
-            plain: false,
-        };
-        self.actions.push_back(Action::Mail { to: shard, mail });
+        let kept = (is_durable && message.qos > QoS::AtMostOnce)
+            .then(|| self.log(message, bit(shard), &[(shard, key.clone())]));
+        self.mail(shard, message, vec![key], false, kept);
     }
 }
 
-fn group_delivery(part: &Membership, message: &Arc<Message>) -> Delivery {
+fn group_delivery(part: &Membership, message: &Arc<Message>, kept: Option<LogPlace>) -> Delivery {
     let options = &part.subscription.options;
     Delivery {
         message: message.clone(),
@@ -242,6 +255,8 @@ fn group_delivery(part: &Membership, message: &Arc<Message>) -> Delivery {
         retain: message.retain && options.retain_as_published,
         subscription_ids: part.subscription.id.into_iter().collect(),
         group: Some(part.name.clone()),
+        number: 0,
+        kept,
     }
 }
 

@@ -1,8 +1,10 @@
 //! SUBSCRIBE and UNSUBSCRIBE: one verdict per filter, routing live before the answer.
 
 use super::client::{Feed, Membership, Subscription};
+use super::promise::Promise;
 use super::{ConnectionId, Shard};
 use crate::ports::Record;
+use crate::ports::store::Health;
 use crate::router::interest::GroupKey;
 use bytestring::ByteString;
 use std::sync::Arc;
@@ -23,20 +25,19 @@ impl Shard {
         let Some(key) = self.connection(id).and_then(|connection| connection.client) else {
             return;
         };
+        let before = self.position;
         let reasons = subscribe
             .filters
             .iter()
             .map(|wanted| self.subscribe_one(now, key, wanted, subscribe.subscription_id))
             .collect(); // [MQTT-3.8.4-6]: one code per filter, in order
-        let Some(connection) = self.connection_mut(id) else {
-            return;
-        };
-        connection.endpoint.suback(Suback {
+        let suback = Suback {
             packet_id: subscribe.packet_id,
             reasons,
             reason_string: None,
             user: Vec::new(),
-        });
+        };
+        self.promise(id, before, Promise::Suback(Box::new(suback)));
         self.wake(id);
     }
 
@@ -66,6 +67,11 @@ impl Shard {
             self.counters.subscriptions_refused += 1;
             return ReasonCode::QuotaExceeded;
         }
+        let session = client.kept;
+        if session.is_some() && self.ports.store.health() == Health::Refusing {
+            self.counters.refused_unstored += 1;
+            return ReasonCode::QuotaExceeded;
+        }
         let subscription = Subscription {
             options: wanted.options,
             id,
@@ -79,14 +85,12 @@ impl Shard {
         if !is_known {
             self.counters.subscriptions += 1;
         }
-        let Some(client) = self.client(key) else {
-            return ReasonCode::UnspecifiedError;
-        };
-        if client.expiry > 0 {
-            let client_id = client.id.clone();
+        if let Some(session) = session {
             self.append(Record::Subscribed {
-                client_id: &client_id,
+                session,
                 filter: &wanted.filter,
+                options: wanted.options,
+                id,
             });
         }
         match wanted.options.qos {
@@ -96,7 +100,7 @@ impl Shard {
         }
     }
 
-    fn subscribe_plain(
+    pub(super) fn subscribe_plain(
         &mut self,
         key: u32,
         text: &ByteString,
@@ -104,9 +108,15 @@ impl Shard {
         subscription: Subscription,
         is_known: bool,
     ) {
+        let was_durable = is_known && self.is_durable(key, &filter);
         self.trie.insert(&filter, key, subscription); // replaces an older one [MQTT-3.8.4-3]
+        let is_durable = self.is_durable(key, &filter);
         if !is_known {
-            self.shared.interest.subscribe(self.id, &filter);
+            self.shared.interest.subscribe(self.id, &filter, is_durable);
+        } else if was_durable != is_durable {
+            self.shared
+                .interest
+                .set_durable(self.id, &filter, is_durable);
         }
         let wants_retained = match subscription.options.retain_handling {
             RetainHandling::Send => true,           // [MQTT-3.3.1-9]
@@ -128,50 +138,72 @@ impl Shard {
         }
     }
 
+    /// Whether an ordinary subscription must not lose QoS 1 and 2.
+    pub(super) fn is_durable(&self, key: u32, filter: &TopicFilter) -> bool {
+        let is_kept = self.client(key).is_some_and(|client| client.kept.is_some());
+        let subscription = self.trie.get(filter, key);
+        is_kept && subscription.is_some_and(|known| known.options.qos > QoS::AtMostOnce)
+    }
+
     /// Retained messages are not sent to shared subscriptions (section 4.8.2).
-    fn subscribe_shared(&mut self, key: u32, shared: &SharedFilter, subscription: Subscription) {
+    pub(super) fn subscribe_shared(
+        &mut self,
+        key: u32,
+        shared: &SharedFilter,
+        subscription: Subscription,
+    ) {
         let Some(client) = self.client_mut(key) else {
             return;
         };
+        let (is_online, is_kept) = (client.connection.is_some(), client.kept.is_some());
         if let Some(part) = client
             .shared
             .iter_mut()
             .find(|part| is_key(&part.key, shared))
         {
+            let was_durable = part.is_durable(is_kept);
             part.subscription = subscription;
+            let is_durable = part.is_durable(is_kept);
+            if was_durable != is_durable {
+                let interest = &self.shared.interest;
+                interest.leave(self.id, shared, is_online, was_durable);
+                interest.join(self.id, shared, is_online, is_durable);
+            }
             return;
         }
-        let is_online = client.connection.is_some();
-        client.shared.push(Membership {
+        let part = Membership {
             key: Arc::new(GroupKey {
                 group: shared.group.clone(),
                 filter: shared.filter.clone(),
             }),
             name: Arc::new((shared.group.clone(), shared.filter.as_byte_string().clone())),
             subscription,
-        });
+        };
+        let is_durable = part.is_durable(is_kept);
+        client.shared.push(part);
         self.groups.insert(shared, key);
-        self.shared.interest.join(self.id, shared, is_online);
+        self.shared
+            .interest
+            .join(self.id, shared, is_online, is_durable);
     }
 
     pub(super) fn handle_unsubscribe(&mut self, id: ConnectionId, unsubscribe: &Unsubscribe) {
         let Some(key) = self.connection(id).and_then(|connection| connection.client) else {
             return;
         };
+        let before = self.position;
         let reasons = unsubscribe
             .filters
             .iter()
             .map(|filter| self.unsubscribe_one(key, filter))
             .collect();
-        let Some(connection) = self.connection_mut(id) else {
-            return;
-        };
-        connection.endpoint.unsuback(Unsuback {
+        let unsuback = Unsuback {
             packet_id: unsubscribe.packet_id,
             reasons,
             reason_string: None,
             user: Vec::new(),
-        });
+        };
+        self.promise(id, before, Promise::Unsuback(Box::new(unsuback)));
         self.wake(id);
     }
 
@@ -192,26 +224,24 @@ impl Shard {
                 is_known
             }
             Filter::Shared(shared) => {
-                let is_online = client.connection.is_some();
-                let before = client.shared.len();
-                client.shared.retain(|part| !is_key(&part.key, shared));
-                let is_known = client.shared.len() < before;
-                if is_known {
-                    self.remove_shared(key, shared, is_online);
+                let (is_online, is_kept) = (client.connection.is_some(), client.kept.is_some());
+                let place = client
+                    .shared
+                    .iter()
+                    .position(|part| is_key(&part.key, shared));
+                let part = place.map(|place| client.shared.remove(place));
+                if let Some(part) = &part {
+                    self.remove_shared(key, shared, is_online, part.is_durable(is_kept));
                 }
-                is_known
+                part.is_some()
             }
         };
         if !is_removed {
             return ReasonCode::NoSubscriptionExisted; // [MQTT-3.10.4-5]
         }
-        let Some(client) = self.client(key) else {
-            return ReasonCode::UnspecifiedError;
-        };
-        if client.expiry > 0 {
-            let client_id = client.id.clone();
+        if let Some(session) = self.client(key).and_then(|client| client.kept) {
             self.append(Record::Unsubscribed {
-                client_id: &client_id,
+                session,
                 filter: text,
             });
         }
@@ -219,14 +249,25 @@ impl Shard {
     }
 
     pub(super) fn remove_plain(&mut self, key: u32, filter: &TopicFilter) {
+        let is_durable = self.is_durable(key, filter);
         self.trie.remove(filter, key);
-        self.shared.interest.unsubscribe(self.id, filter);
+        self.shared
+            .interest
+            .unsubscribe(self.id, filter, is_durable);
         self.counters.subscriptions -= 1;
     }
 
-    pub(super) fn remove_shared(&mut self, key: u32, shared: &SharedFilter, is_online: bool) {
+    pub(super) fn remove_shared(
+        &mut self,
+        key: u32,
+        shared: &SharedFilter,
+        is_online: bool,
+        is_durable: bool,
+    ) {
         self.groups.remove(shared, key);
-        self.shared.interest.leave(self.id, shared, is_online);
+        self.shared
+            .interest
+            .leave(self.id, shared, is_online, is_durable);
         self.counters.subscriptions -= 1;
     }
 

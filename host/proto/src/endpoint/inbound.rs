@@ -49,10 +49,7 @@ impl Endpoint {
             Packet::Publish(publish) => self.handle_publish(publish),
             Packet::Puback(ack) => self.handle_puback(&ack),
             Packet::Pubrec(ack) => self.handle_pubrec(&ack),
-            Packet::Pubrel(ack) => {
-                self.handle_pubrel(&ack);
-                Ok(None)
-            }
+            Packet::Pubrel(ack) => Ok(self.handle_pubrel(&ack)),
             Packet::Pubcomp(ack) => self.handle_pubcomp(&ack),
             Packet::Subscribe(subscribe) => Ok(Some(Event::Subscribe(subscribe))),
             Packet::Unsubscribe(unsubscribe) => Ok(Some(Event::Unsubscribe(unsubscribe))),
@@ -134,7 +131,7 @@ impl Endpoint {
             return Ok(None);
         };
         self.expect_qos(index, QoS::AtLeastOnce, "PUBACK", ack)?;
-        Ok(Some(self.complete(index, ack, QoS::AtLeastOnce)))
+        Ok(Some(self.finish(index, ack, QoS::AtLeastOnce)))
     }
 
     fn handle_pubrec(&mut self, ack: &Ack) -> Result<Option<Event>, ProtocolError> {
@@ -154,26 +151,37 @@ impl Endpoint {
             self.expect_qos(index, QoS::ExactlyOnce, "PUBREC", ack)?;
         }
         if ack.reason.is_failure() {
-            return Ok(Some(self.complete(index, ack, QoS::ExactlyOnce))); // [MQTT-4.3.3-4]: no PUBREL
+            return Ok(Some(self.finish(index, ack, QoS::ExactlyOnce))); // [MQTT-4.3.3-4]: no PUBREL
         }
-        if let Some(session) = self.session.as_mut() {
-            session.release(index);
+        if released {
+            self.release(packet_id); // said before, and lost
+            return Ok(None);
         }
-        self.queue(&Packet::Pubrel(Ack::new(packet_id, ReasonCode::Success)));
-        Ok((!released).then_some(Event::Released { packet_id }))
+        let Some(session) = self.session.as_mut() else {
+            return Ok(None);
+        };
+        session.release(index);
+        let entry = session.entry(index);
+        Ok(entry.map(|(number, kept)| Event::Released {
+            packet_id,
+            number,
+            kept,
+        }))
     }
 
-    fn handle_pubrel(&mut self, ack: &Ack) {
+    fn handle_pubrel(&mut self, ack: &Ack) -> Option<Event> {
         let known = self
             .session
             .as_mut()
             .is_some_and(|session| session.forget_received(ack.packet_id));
-        let reason = if known {
-            ReasonCode::Success
-        } else {
-            self.v5_reason(ReasonCode::PacketIdNotFound)
-        };
+        if known {
+            return Some(Event::Forgotten {
+                packet_id: ack.packet_id,
+            });
+        }
+        let reason = self.v5_reason(ReasonCode::PacketIdNotFound);
         self.queue(&Packet::Pubcomp(Ack::new(ack.packet_id, reason))); // [MQTT-4.3.3-11]
+        None
     }
 
     fn handle_pubcomp(&mut self, ack: &Ack) -> Result<Option<Event>, ProtocolError> {
@@ -187,7 +195,7 @@ impl Endpoint {
         if !released {
             return Err(wrong("PUBCOMP", ack));
         }
-        Ok(Some(self.complete(index, ack, QoS::ExactlyOnce)))
+        Ok(Some(self.finish(index, ack, QoS::ExactlyOnce)))
     }
 
     /// Position of an exchange this connection has sent something for.
@@ -216,15 +224,20 @@ impl Endpoint {
         }
     }
 
-    fn complete(&mut self, index: usize, ack: &Ack, qos: QoS) -> Event {
+    fn finish(&mut self, index: usize, ack: &Ack, qos: QoS) -> Event {
+        let mut entry = None;
         if let Some(session) = self.session.as_mut() {
+            entry = session.entry(index);
             session.complete(index);
             self.resent = self.resent.saturating_sub(1);
         }
+        let (number, kept) = entry.unwrap_or_default();
         Event::Delivered {
             packet_id: ack.packet_id,
             qos,
             reason: ack.reason,
+            number,
+            kept,
         }
     }
 

@@ -17,7 +17,7 @@ use crate::codec;
 use crate::packet::{
     Auth, Connect, Disconnect, PacketId, Publish, QoS, Subscribe, Unsubscribe, Version,
 };
-use crate::{ReasonCode, session::Session};
+use crate::{LogPlace, ReasonCode, session::Session};
 use alias::{InboundAliases, OutboundAliases};
 use bytes::BytesMut;
 use std::time::{Duration, Instant};
@@ -82,9 +82,24 @@ pub enum Event {
         qos: QoS,
         /// What the client said.
         reason: ReasonCode,
+        /// [`crate::Delivery::number`].
+        number: u64,
+        /// [`crate::Delivery::kept`].
+        kept: Option<LogPlace>,
     },
-    /// The client took over a QoS 2 message (PUBREC); its delivery need not be kept any more.
+    /// The client took over a QoS 2 message (PUBREC); its delivery need not be kept any more. Answer with
+    /// [`Endpoint::release`] once that is stored.
     Released {
+        /// Of the exchange.
+        packet_id: PacketId,
+        /// [`crate::Delivery::number`].
+        number: u64,
+        /// [`crate::Delivery::kept`].
+        kept: Option<LogPlace>,
+    },
+    /// The publisher released a QoS 2 identifier (PUBREL). Answer with [`Endpoint::complete`] once that is
+    /// stored: afterwards the identifier may mean a new message.
+    Forgotten {
         /// Of the exchange.
         packet_id: PacketId,
     },
@@ -188,6 +203,8 @@ pub struct Endpoint {
     outbound_aliases: OutboundAliases,
     authenticating: bool,
     last_packet: Instant,
+    /// What was too large to be sent again.
+    discarded: Vec<(u64, Option<LogPlace>)>,
 }
 
 impl Endpoint {
@@ -215,6 +232,7 @@ impl Endpoint {
             ),
             authenticating: false,
             last_packet: now,
+            discarded: Vec::new(),
         }
     }
 

@@ -6,8 +6,8 @@ use crate::codec::{self, PublishHead};
 use crate::packet::{
     Ack, Auth, Connack, ConnackProperties, Disconnect, Packet, PacketId, QoS, Suback, Unsuback,
 };
-use crate::session::{Session, Stage};
-use crate::{ByteString, Delivery, ReasonCode};
+use crate::session::{self, Exchange, Session, Stage};
+use crate::{ByteString, Delivery, LogPlace, ReasonCode};
 use bytes::BytesMut;
 use std::time::Instant;
 
@@ -138,6 +138,23 @@ impl Endpoint {
         }
     }
 
+    /// PUBREL for a message the client has taken over.
+    pub fn release(&mut self, packet_id: PacketId) {
+        self.queue(&Packet::Pubrel(Ack::new(packet_id, ReasonCode::Success)));
+    }
+
+    /// PUBCOMP for an identifier the publisher has released.
+    pub fn complete(&mut self, packet_id: PacketId) {
+        self.queue(&Packet::Pubcomp(Ack::new(packet_id, ReasonCode::Success)));
+    }
+
+    /// Puts back what an earlier connection had in flight, in order; [`Self::transmit`] sends it again.
+    pub fn restore(&mut self, number: u64, exchange: Exchange) {
+        if let Some(session) = self.session.as_mut() {
+            session.restore(number, exchange);
+        }
+    }
+
     /// SUBACK: one code per filter [MQTT-3.8.4-6].
     pub fn suback(&mut self, mut suback: Suback) {
         if !self.terms.problem_information {
@@ -168,13 +185,13 @@ impl Endpoint {
             return Delivered::Expired; // [MQTT-3.3.2-5]
         }
         let acknowledged = delivery.qos > QoS::AtMostOnce;
-        if acknowledged && !self.has_quota() {
+        if acknowledged && !self.has_quota(delivery.number) {
             return Delivered::NoQuota; // [MQTT-3.3.4-9]
         }
         let Some(session) = self.session.as_mut() else {
             return Delivered::NoQuota;
         };
-        let packet_id = acknowledged.then(|| session.peek_packet_id());
+        let packet_id = acknowledged.then(|| session::packet_id(delivery.number));
         let mut head = head(delivery, packet_id, remaining);
         let maximum = usize::try_from(self.terms.maximum_packet_size).unwrap_or(usize::MAX);
         let version = self.terms.version;
@@ -200,16 +217,16 @@ impl Endpoint {
         Delivered::Sent(packet_id)
     }
 
-    /// Whether a QoS 1 or 2 delivery would be sent now.
+    /// Whether a QoS 1 or 2 delivery of this number would be sent now.
     #[must_use]
-    pub fn has_quota(&self) -> bool {
+    pub fn has_quota(&self, number: u64) -> bool {
         let Some(session) = &self.session else {
             return false;
         };
         // What waits to be sent again goes first.
         self.resent == session.inflight()
             && session.inflight() < self.terms.quota
-            && session.has_packet_id()
+            && session.has_packet_id(number)
     }
 
     /// Queues DISCONNECT (MQTT 5; nothing before [MQTT-3.14.0-1]). Nothing else is queued afterwards.
@@ -278,7 +295,7 @@ impl Endpoint {
             return;
         };
         match &entry.stage {
-            Stage::Released => {
+            Stage::Released(_) => {
                 let pubrel = Packet::Pubrel(Ack::new(entry.packet_id(), ReasonCode::Success));
                 let written = codec::encode(&pubrel, version, out);
                 debug_assert!(written.is_ok(), "PUBREL exists in every version");
@@ -288,6 +305,8 @@ impl Endpoint {
                 let mut head = head(delivery, Some(entry.packet_id()), remaining);
                 head.dup = true;
                 if codec::publish_len(&head, version) > maximum {
+                    let kept = delivery.kept;
+                    self.discarded.push((entry.number, kept));
                     session.complete(self.resent); // as if it had been sent [MQTT-3.1.2-25]
                     return;
                 }
@@ -295,6 +314,11 @@ impl Endpoint {
             }
         }
         self.resent += 1;
+    }
+
+    /// Exchanges given up while they were sent again, since the last call: number and place.
+    pub fn take_discarded(&mut self) -> Vec<(u64, Option<LogPlace>)> {
+        std::mem::take(&mut self.discarded)
     }
 
     fn maximum_packet_size(&self) -> usize {

@@ -30,6 +30,7 @@ pub(crate) struct Config {
     pub(crate) http: Http,
     pub(crate) auth: Auth,
     pub(crate) limits: Limits,
+    pub(crate) storage: Storage,
     /// Settings of installed plugins, by name.
     pub(crate) plugins: BTreeMap<String, Plugin>,
     pub(crate) log: Log,
@@ -45,6 +46,7 @@ impl Default for Config {
             http: Http::default(),
             auth: Auth::default(),
             limits: Limits::default(),
+            storage: Storage::default(),
             plugins: BTreeMap::new(),
             log: Log::default(),
         }
@@ -225,6 +227,40 @@ impl Default for Limits {
             plugin_deadline_ms: 50,
             auth_timeout_ms: 5_000,
             sys_interval_s: 10,
+        }
+    }
+}
+
+/// What outlives the process.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Storage {
+    /// What an acknowledgement promises.
+    pub(crate) durability: Durability,
+    /// Bytes of messages kept for sessions; beyond this the oldest are given up.
+    pub(crate) log_bytes: u64,
+    /// Messages older than this are given up, seconds.
+    pub(crate) log_age_s: u64,
+}
+
+/// What an acknowledgement promises.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Durability {
+    /// It is on the disk.
+    Fsync,
+    /// The operating system has it.
+    Os,
+    /// Nothing: everything is in memory.
+    None,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Fsync,
+            log_bytes: 8 * 1024 * 1024 * 1024,
+            log_age_s: 7 * 24 * 3600,
         }
     }
 }

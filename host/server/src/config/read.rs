@@ -210,7 +210,15 @@ mod tests {
         let (_, rest) = page.split_once("```toml\n").expect("a block");
         let (block, _) = rest.split_once("```").expect("its end");
         assert_eq!(from(block, &[]).expect("reads"), Config::default());
-        for section in ["", "[[listener]]", "[http]", "[auth]", "[limits]", "[log]"] {
+        for section in [
+            "",
+            "[[listener]]",
+            "[http]",
+            "[auth]",
+            "[limits]",
+            "[storage]",
+            "[log]",
+        ] {
             let keys = keys_of(section);
             assert!(!keys.is_empty());
             for key in keys {

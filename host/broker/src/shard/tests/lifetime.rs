@@ -4,6 +4,8 @@ use super::{
     Q0, Q1, Q2, id, join, join_with, payloads, persistent, publish, publishes, rig, subscribed,
 };
 use crate::limits::{Limits, Overflow};
+use crate::memory::Memory;
+use crate::ports::store::{Fetch, Fetched, Health, SessionNumber};
 use crate::ports::{Position, Record, Store};
 use crate::testing::{Rig, connect};
 use std::sync::Arc;
@@ -306,20 +308,39 @@ fn congested_mail_pauses_publishers_until_there_is_room() {
     assert_eq!(payloads(&mut rig, subscriber), ["x"]);
 }
 
-/// Stores when told to.
+/// Stores when told to: what is durable is bounded from outside.
+#[derive(Default)]
 struct Slow {
-    last: u64,
+    memory: Memory,
     stored: Arc<AtomicU64>,
 }
 
 impl Store for Slow {
-    fn append(&mut self, _record: Record<'_>) -> Position {
-        self.last += 1;
-        Position(self.last)
+    fn append(&mut self, record: Record<'_>) -> Position {
+        self.memory.append(record)
     }
 
     fn stored(&self) -> Position {
-        Position(self.stored.load(Ordering::Relaxed))
+        let bound = Position(self.stored.load(Ordering::Relaxed));
+        self.memory.stored().min(bound)
+    }
+
+    fn flush(&mut self) {}
+
+    fn health(&self) -> Health {
+        Health::Well
+    }
+
+    fn new_session(&mut self) -> SessionNumber {
+        self.memory.new_session()
+    }
+
+    fn fetch(&mut self, fetch: Fetch) {
+        self.memory.fetch(fetch);
+    }
+
+    fn poll_fetched(&mut self) -> Option<Fetched> {
+        self.memory.poll_fetched()
     }
 }
 
@@ -329,8 +350,8 @@ fn an_acknowledgement_waits_until_its_record_is_stored() {
     let make = stored.clone();
     let mut rig = Rig::with_store(1, Limits::default(), move || {
         Box::new(Slow {
-            last: 0,
             stored: make.clone(),
+            ..Slow::default()
         })
     });
     let (subscriber, _) = join_with(&mut rig, persistent(Version::V5, "s"));
@@ -350,7 +371,8 @@ fn an_acknowledgement_waits_until_its_record_is_stored() {
         "nothing may overtake an acknowledgement [MQTT-4.6.0-2]"
     );
     stored.store(1_000, Ordering::Relaxed);
-    rig.shards[0].stored();
+    let now = rig.now;
+    rig.shards[0].stored(now);
     rig.run();
     let got = rig.received(publisher);
     assert_eq!(got[0], Packet::Puback(Ack::new(id(1), ReasonCode::Success)));

@@ -1,0 +1,105 @@
+//! What clients are told once it is durable: acknowledgements wait here for their records, in order.
+//!
+//! Owns: [`Owed`]. A connection's promises never overtake each other [MQTT-4.6.0-2]; those that promise
+//! nothing durable are given at once.
+
+use super::{ConnectionId, Shard};
+use crate::ports::Position;
+use witmq_proto::ReasonCode;
+use witmq_proto::packet::{PacketId, QoS, Suback, Unsuback};
+
+/// An acknowledgement.
+pub(super) enum Promise {
+    /// PUBACK or PUBREC.
+    Taken {
+        packet_id: PacketId,
+        qos: QoS,
+        reason: ReasonCode,
+        text: Option<String>,
+    },
+    /// PUBREL: the message will not be sent again.
+    Released(PacketId),
+    /// PUBCOMP: the identifier is free.
+    Forgotten(PacketId),
+    Suback(Box<Suback>),
+    Unsuback(Box<Unsuback>),
+}
+
+/// An acknowledgement that waits for its record.
+pub(super) struct Owed {
+    position: Position,
+    connection: ConnectionId,
+    promise: Promise,
+}
+
+impl Owed {
+    /// Whether it is owed to this connection.
+    pub(super) fn is_for(&self, id: ConnectionId) -> bool {
+        self.connection == id
+    }
+}
+
+impl Shard {
+    /// Gives the promise once everything recorded since `before` is durable, at once if nothing was.
+    pub(super) fn promise(&mut self, id: ConnectionId, before: Position, promise: Promise) {
+        let position = self.position;
+        let is_pending = position > before && position > self.ports.store.stored();
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
+        if !is_pending && connection.owes == 0 {
+            return self.give(id, promise);
+        }
+        connection.owes += 1;
+        self.owed.push_back(Owed {
+            position,
+            connection: id,
+            promise,
+        });
+    }
+
+    /// Gives every promise whose record is durable by now [MQTT-4.3.2-4].
+    pub(super) fn keep_promises(&mut self) {
+        let stored = self.ports.store.stored();
+        while self
+            .owed
+            .front()
+            .is_some_and(|owed| owed.position <= stored)
+        {
+            let Some(owed) = self.owed.pop_front() else {
+                return;
+            };
+            if let Some(connection) = self.connection_mut(owed.connection) {
+                connection.owes -= 1;
+                self.give(owed.connection, owed.promise);
+                self.wake(owed.connection);
+            }
+        }
+        while let Some((position, id)) = self.gated.front().copied() {
+            if position > stored {
+                return;
+            }
+            self.gated.pop_front();
+            self.wake(id);
+        }
+    }
+
+    fn give(&mut self, id: ConnectionId, promise: Promise) {
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
+        let endpoint = &mut connection.endpoint;
+        match promise {
+            Promise::Taken {
+                packet_id,
+                qos,
+                reason,
+                text,
+            } => endpoint.acknowledge(packet_id, qos, reason, text.as_deref()),
+            Promise::Released(packet_id) => endpoint.release(packet_id),
+            Promise::Forgotten(packet_id) => endpoint.complete(packet_id),
+            Promise::Suback(suback) => endpoint.suback(*suback),
+            Promise::Unsuback(unsuback) => endpoint.unsuback(*unsuback),
+        }
+    }
+}

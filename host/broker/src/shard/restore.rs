@@ -1,0 +1,116 @@
+//! What a shard begins with: sessions, subscriptions and wills of an earlier life of the node.
+//!
+//! Owns: the order of it: sessions and their routes first, so that nothing published afterwards is missed;
+//! then wills; then what ran out in the meantime.
+
+use super::client::{Client, Subscription};
+use super::outbox::Outbox;
+use super::{Shard, Timer};
+use crate::ports::store::{Past, Restored};
+use bytestring::ByteString;
+use std::time::{Duration, Instant};
+use witmq_proto::packet::Will;
+use witmq_proto::session::Session;
+use witmq_proto::topic::Filter;
+
+impl Shard {
+    /// Takes over what the store kept. Before anything else is called.
+    pub fn restore(&mut self, now: Instant, past: Past) {
+        self.next_log_number = past.next_log_number;
+        let mut ends = Vec::new();
+        for restored in past.sessions {
+            ends.push(self.restore_session(now, restored));
+        }
+        for (client_id, will, due) in past.wills {
+            self.restore_will(now, client_id, will, due);
+        }
+        for (key, end) in ends {
+            let absence = self.client(key).map_or(0, |client| client.absence);
+            match end {
+                Some(at) if at <= now => self.end_session(now, key),
+                Some(at) => {
+                    let client = key;
+                    self.timers.set(at, Timer::SessionEnd { client, absence });
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Adds the client; its key and when its session ends.
+    fn restore_session(&mut self, now: Instant, restored: Restored) -> (u32, Option<Instant>) {
+        let state = restored.state;
+        let (from, last, count, bytes) = restored.queue.unwrap_or_default();
+        let next = state.next_number.unwrap_or(0);
+        self.absences += 1;
+        let mut client = Client::new(state.client_id.clone());
+        client.absence = self.absences;
+        client.expiry = state.expiry;
+        client.kept = Some(restored.session);
+        client.session = Some(Session::resumed(next, restored.received.iter().copied()));
+        client.received = restored.received.into_iter().collect();
+        client.next_number = if count > 0 { next.max(last + 1) } else { next };
+        client.maybe_sent = match state.next_number {
+            Some(_) => 0,
+            None => usize::from(self.limits.settings.outbound_receive_maximum),
+        };
+        client.outbox = Outbox::restored(from, count, bytes);
+        let key = self.insert_client(client);
+        for (text, options, id) in restored.subscriptions {
+            let subscription = Subscription { options, id };
+            match Filter::parse(&text) {
+                Ok(Filter::Plain(filter)) => self.restore_plain(key, text, filter, subscription),
+                Ok(Filter::Shared(shared)) => self.subscribe_shared(key, &shared, subscription),
+                Err(_) => continue, // it was checked when it was made
+            }
+            self.counters.subscriptions += 1;
+        }
+        let end = (state.expiry < u32::MAX).then(|| {
+            // A client that was connected has been away since the node ended: since now.
+            let unix = self.clock.unix_ms(now);
+            let gone = unix.saturating_sub(state.absent_since.unwrap_or(unix));
+            let left = (u64::from(state.expiry) * 1000).saturating_sub(gone);
+            now + Duration::from_millis(left)
+        });
+        (key, end)
+    }
+
+    fn restore_plain(
+        &mut self,
+        key: u32,
+        text: ByteString,
+        filter: witmq_proto::TopicFilter,
+        subscription: Subscription,
+    ) {
+        self.trie.insert(&filter, key, subscription);
+        let is_durable = self.is_durable(key, &filter);
+        self.shared.interest.subscribe(self.id, &filter, is_durable);
+        if let Some(client) = self.client_mut(key) {
+            client.plain.insert(text, filter);
+        }
+    }
+
+    /// The will of a client that is away now, whatever it was when the node ended [MQTT-3.1.2-8].
+    fn restore_will(&mut self, now: Instant, client_id: ByteString, will: Will, due: Option<u64>) {
+        let unix = self.clock.unix_ms(now);
+        let due = due.unwrap_or_else(|| unix + u64::from(will.delay) * 1000);
+        let known = self.names.get(&client_id).copied();
+        let key = known.unwrap_or_else(|| self.insert_client(Client::new(client_id)));
+        let Some(client) = self.client_mut(key) else {
+            return;
+        };
+        client.will = Some(Box::new(will));
+        client.is_will_kept = true;
+        client.is_will_allowed = true;
+        let absence = client.absence;
+        if known.is_none() {
+            self.end_session(now, key); // it was as long as its connection
+        } else if due <= unix {
+            self.publish_will(now, key);
+        } else {
+            let at = now + Duration::from_millis(due - unix);
+            let client = key;
+            self.timers.set(at, Timer::Will { client, absence });
+        }
+    }
+}
