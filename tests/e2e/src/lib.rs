@@ -9,6 +9,7 @@
 )]
 
 pub mod client;
+pub mod raw;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
@@ -131,14 +132,43 @@ impl Broker {
     /// Starts `witmq serve` with extra configuration on free ports.
     #[must_use]
     pub fn serve(extra: &str) -> Self {
+        Self::serve_at(0, extra)
+    }
+
+    /// The same on a port that stays the same when it is started again; everybody may do everything.
+    #[must_use]
+    pub fn serve_open(extra: &str) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let broker = Self::serve_at(port, extra);
+        let open = "{\"anonymous\":\"allow\",\"default\":\"allow\"}";
+        let _said = broker.ok(&["plugin", "config", "auth-file", open], "");
+        broker
+    }
+
+    fn serve_at(port: u16, extra: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("witmq.toml");
         let data = folder.path().join(".witmq");
         let text = format!(
-            "data_dir = {data:?}\n{extra}\n[[listener]]\nname = \"tcp\"\nkind = \"tcp\"\nbind = \"127.0.0.1:0\"\n\
-             [http]\nbind = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n"
+            "data_dir = {data:?}\n{extra}\n[[listener]]\nname = \"tcp\"\nkind = \"tcp\"\n\
+             bind = \"127.0.0.1:{port}\"\n[http]\nbind = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n"
         );
         std::fs::write(&config, text).unwrap();
+        Self::start(folder)
+    }
+
+    /// Ends it without a warning, as a crash would, and starts it again on the same folder.
+    pub fn kill_9_and_start_again(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
+        *self = Self::start(folder);
+    }
+
+    fn start(folder: tempfile::TempDir) -> Self {
+        let config = folder.path().join("witmq.toml");
         let mut command = Command::new(binary());
         for ours in ["WITMQ_BIN", "WITMQ_GUESTS", "WITMQ_PYTHON"] {
             command.env_remove(ours); // every other WITMQ_ variable is a key of the configuration

@@ -42,6 +42,10 @@ struct Spilled {
     /// The last of them is durable from here on.
     position: Position,
     is_fetching: bool,
+    /// Nothing is read before this is durable: what was acknowledged until then is gone from the queue.
+    settled_at: Position,
+    /// What was durable when the page on its way was asked for: it holds at least that.
+    asked_at: Position,
     /// A page read when this was durable was empty: the next one is asked for when more is.
     dry_at: Option<Position>,
 }
@@ -99,8 +103,9 @@ impl Outbox {
         spilled.position = spilled.position.max(position);
     }
 
-    /// The client went away: QoS 0 is dropped (how many), kept messages are left to the store.
-    pub(super) fn leave_to_store(&mut self) -> u64 {
+    /// The client went away: QoS 0 is dropped (how many), kept messages are left to the store. `position` is
+    /// that of the last record about them.
+    pub(super) fn leave_to_store(&mut self, position: Position) -> u64 {
         let mut dropped = 0;
         for waiting in std::mem::take(&mut self.queue) {
             if waiting.delivery.kept.is_some() {
@@ -113,6 +118,7 @@ impl Outbox {
         (self.bytes, self.kept) = (0, 0);
         self.spilled.is_fetching = false;
         self.spilled.dry_at = None;
+        self.spilled.settled_at = position;
         dropped
     }
 
@@ -136,11 +142,16 @@ impl Outbox {
         let spilled = &mut self.spilled;
         let is_wanted = spilled.count > 0
             && !spilled.is_fetching
+            && spilled.settled_at <= stored
             && self.queue.len() <= WINDOW_MESSAGES / 2
             && self.bytes <= WINDOW_BYTES / 2
             && spilled.dry_at.is_none_or(|dry_at| dry_at < stored);
-        spilled.is_fetching |= is_wanted;
-        is_wanted.then_some(spilled.from)
+        if !is_wanted {
+            return None;
+        }
+        spilled.is_fetching = true;
+        spilled.asked_at = stored;
+        Some(spilled.from)
     }
 
     /// Whether `from` is what the next page begins with: older answers are not for us.
@@ -164,12 +175,12 @@ impl Outbox {
         self.queue.push_back(Waiting { delivery, position });
     }
 
-    /// The page is over; `is_last`: the store had no more.
-    pub(super) fn end_page(&mut self, is_last: bool, is_empty: bool, stored: Position) {
+    /// The page is over; `is_last`: the store had no more when it was read.
+    pub(super) fn end_page(&mut self, is_last: bool, is_empty: bool) {
         let spilled = &mut self.spilled;
         spilled.is_fetching = false;
-        spilled.dry_at = is_empty.then_some(stored);
-        if is_last && spilled.position <= stored || spilled.count == 0 {
+        spilled.dry_at = is_empty.then_some(spilled.asked_at);
+        if is_last && spilled.position <= spilled.asked_at || spilled.count == 0 {
             (spilled.count, spilled.bytes) = (0, 0);
         }
     }

@@ -180,6 +180,7 @@ impl Shard {
 
     /// The client of a kept session went away: memory keeps no message of it.
     pub(super) fn leave_to_store(&mut self, key: u32) {
+        let position = self.position;
         let Some(client) = self.client_mut(key) else {
             return;
         };
@@ -191,7 +192,7 @@ impl Shard {
             };
             outbox.spill(number, bytes, Position::default());
         }
-        let dropped = outbox.leave_to_store();
+        let dropped = outbox.leave_to_store(position);
         self.counters.dropped_offline += dropped;
     }
 
@@ -239,7 +240,6 @@ impl Shard {
     }
 
     fn take_page(&mut self, key: u32, page: Fetched) {
-        let stored = self.ports.store.stored();
         let Some(client) = self.client_mut(key) else {
             return;
         };
@@ -254,7 +254,7 @@ impl Shard {
         let Some(client) = self.client_mut(key) else {
             return;
         };
-        client.outbox.end_page(page.is_last, is_empty, stored);
+        client.outbox.end_page(page.is_last, is_empty);
         self.wake(id);
         self.ask_for_page(key);
     }
