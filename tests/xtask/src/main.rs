@@ -59,6 +59,12 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
+    /// Judge a broker by every statement of MQTT 3.1.1 and 5.0; without --target, the one built here
+    Conformance {
+        /// Passed to the runner as they are: --target HOST:PORT, --format text|json|junit, --out FILE …
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     /// Build the API documentation, broken links as errors
     Doc,
 }
@@ -84,6 +90,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Lint => plan::lint(&mut run),
         Verb::Fuzz { target, seconds } => plan::fuzz(&mut run, &target, seconds),
         Verb::Bench { words } => plan::bench(&mut run, &words),
+        Verb::Conformance { words } => plan::conformance(&mut run, &words),
         Verb::Doc => plan::doc(&mut run),
     }
 }

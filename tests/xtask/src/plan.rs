@@ -79,11 +79,28 @@ pub(crate) fn test(run: &mut Run<'_>, fast: bool) -> Result<()> {
         &heavy("test").words(["--no-fail-fast"]),
     )?;
     if !fast {
-        let call = Call::cargo("test --release --package").words([END_TO_END, "--no-fail-fast"]);
+        let call = Call::cargo("test --release --no-fail-fast").words(packages(END_TO_END));
         run.step("end to end", &environment(run, call))?;
     }
     run.summary();
     Ok(())
+}
+
+/// Every statement of the standards against a broker: the one built here, or another.
+pub(crate) fn conformance(run: &mut Run<'_>, words: &[String]) -> Result<()> {
+    let has_target = words.iter().any(|word| {
+        ["--target", "--tls", "--ws"]
+            .iter()
+            .any(|name| word.starts_with(name))
+    });
+    if !has_target {
+        build(run)?;
+    }
+    let call =
+        Call::cargo("run --release --quiet --package witmq-conformance --bin conformance --")
+            .words(words)
+            .words((!has_target).then_some("--start"));
+    run.step("conformance", &environment(run, call))
 }
 
 /// One fuzz target for a while.
@@ -140,7 +157,7 @@ fn clippy() -> Call {
 fn light(verb: &str) -> Call {
     let others = HEAVY
         .into_iter()
-        .chain([END_TO_END])
+        .chain(END_TO_END)
         .flat_map(|name| ["--exclude", name]);
     Call::cargo(verb).words(["--workspace"]).words(others)
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// compiles wasmtime once.
 pub(crate) const HEAVY: [&str; 2] = ["witmq-runtime", "witmq"];
 /// Tests that start the release binary. Of no profile's business but their own.
-pub(crate) const END_TO_END: &str = "witmq-e2e";
+pub(crate) const END_TO_END: [&str; 2] = ["witmq-e2e", "witmq-conformance"];
 /// Folders that hold components.
 const COMPONENTS: [&str; 3] = ["plugins", "examples", "tests/guests"];
 

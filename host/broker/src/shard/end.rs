@@ -1,7 +1,7 @@
 //! The end of connections and of sessions: wills, expiry, what goes to other members of a group.
 
 use super::authorize::Question;
-use super::queue::Ended;
+use super::queue::{Ended, Rest};
 use super::subscribe::shared_filter;
 use super::{Action, CloseCause, ConnectionId, Shard, Timer};
 use crate::ports::{AuthorizeAction, BrokerEvent, Record};
@@ -195,13 +195,19 @@ impl Shard {
         }
         let inflight = client.session.iter_mut().flat_map(Session::take_inflight);
         let inflight = inflight.filter_map(|(_, exchange)| match exchange {
-            Exchange::Published(delivery) => Some(delivery),
-            Exchange::Released(_) => None,
+            // Begun with this client, a QoS 2 message goes to no other [MQTT-4.8.2-5].
+            Exchange::Published(delivery) if delivery.qos < QoS::ExactlyOnce => Some(delivery),
+            Exchange::Published(_) | Exchange::Released(_) => None,
         });
         let mut deliveries: Vec<_> = inflight.collect();
         deliveries.extend(client.outbox.drain());
+        let sent_below = client.session.as_ref().map_or(0, Session::next_number);
         let ended = Ended {
-            client_id: client.id.clone(),
+            rest: Rest {
+                client_id: client.id.clone(),
+                sent_below,
+                maybe_sent: client.maybe_sent,
+            },
             kept: client.kept,
             has_group_deliveries: client.has_group_deliveries,
             outbox: client.outbox,

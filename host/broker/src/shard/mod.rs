@@ -225,7 +225,7 @@ pub struct Shard {
     /// Clients by the number of their session in the store.
     kept: HashMap<SessionNumber, u32>,
     /// Sessions that ended and whose queue is still being handed to others.
-    ending: HashMap<SessionNumber, ByteString>,
+    ending: HashMap<SessionNumber, queue::Rest>,
     next_log_number: u64,
     sys_due: Instant,
     /// Shards whose mail is congested, one bit each.

@@ -295,31 +295,37 @@ impl Shard {
         }
         let Some(session) = ended.kept else { return };
         if ended.outbox.spilled() > 0 && ended.has_group_deliveries {
-            self.ending.insert(session, ended.client_id);
+            self.ending.insert(session, ended.rest);
             self.fetch(session, ended.outbox.spilled_from());
             return self.take_pages(now);
         }
         self.append(Record::SessionEnded {
             session,
-            client_id: &ended.client_id,
+            client_id: &ended.rest.client_id,
         });
     }
 
     fn redistribute(&mut self, now: Instant, page: Fetched) {
         let session = page.fetch.session;
         let last = page.entries.last().map(|(number, _)| *number);
-        for (_, entry) in page.entries {
-            if let Entry::Queued(delivery) = entry {
+        for (number, entry) in page.entries {
+            let Entry::Queued(delivery) = entry else {
+                continue;
+            };
+            let rest = self.ending.get_mut(&session);
+            let was_sent = rest.is_some_and(|rest| rest.was_sent(number));
+            // Begun with this client, a QoS 2 message goes to no other [MQTT-4.8.2-5].
+            if !was_sent || delivery.qos < QoS::ExactlyOnce {
                 self.redeliver(now, &delivery);
             }
         }
         match last.filter(|_| !page.is_last) {
             Some(last) => self.fetch(session, last + 1),
             None => {
-                if let Some(client_id) = self.ending.remove(&session) {
+                if let Some(rest) = self.ending.remove(&session) {
                     self.append(Record::SessionEnded {
                         session,
-                        client_id: &client_id,
+                        client_id: &rest.client_id,
                     });
                 }
             }
@@ -353,9 +359,27 @@ impl Shard {
     }
 }
 
+/// What must be known of a session that ended until its queue is handed to others.
+pub(super) struct Rest {
+    pub(super) client_id: bytestring::ByteString,
+    /// Numbers below this were sent.
+    pub(super) sent_below: u64,
+    /// So many entries may have been sent before the node started.
+    pub(super) maybe_sent: usize,
+}
+
+impl Rest {
+    /// Whether the next entry, of this number, may have been sent to the client.
+    fn was_sent(&mut self, number: u64) -> bool {
+        let was_sent = number < self.sent_below || self.maybe_sent > 0;
+        self.maybe_sent = self.maybe_sent.saturating_sub(1);
+        was_sent
+    }
+}
+
 /// What is left of a session that ended.
 pub(super) struct Ended {
-    pub(super) client_id: bytestring::ByteString,
+    pub(super) rest: Rest,
     pub(super) kept: Option<SessionNumber>,
     pub(super) has_group_deliveries: bool,
     pub(super) outbox: Outbox,
