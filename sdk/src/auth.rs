@@ -53,6 +53,9 @@ pub struct Grant {
     pub expires_ms: Option<u64>,
     /// Free attributes for chains.
     pub attributes: Vec<(String, String)>,
+    /// Authentication Data of CONNACK, or of the AUTH that ends a re-authentication: at most 65,535 bytes, for clients
+    /// that named a method.
+    pub data: Option<Vec<u8>>,
 }
 
 /// The answer to an attempt.
@@ -69,9 +72,9 @@ pub enum Step {
     },
     /// Another round by AUTH.
     Challenge {
-        /// For the client.
+        /// For the client: at most 65,535 bytes.
         data: Vec<u8>,
-        /// Handed back with the client's answer.
+        /// Handed back with the client's answer; the client never sees it. At most 65,535 bytes.
         state: Vec<u8>,
     },
 }

@@ -92,7 +92,7 @@ pub trait Transform: Plugin {
 
 /// Decides who connects. Runs off the message path; it may take its time (two seconds by default).
 pub trait Authenticate: Plugin {
-    /// One CONNECT.
+    /// One CONNECT, or the beginning of a re-authentication: then `data` is the client's new one.
     ///
     /// # Errors
     /// The client is denied.

@@ -219,6 +219,7 @@ fn step(step: Step) -> authn::Step {
             acl_complete: grant.acl_complete,
             expires_ms: grant.expires_ms,
             attributes: grant.attributes,
+            data: grant.data,
         }),
         Step::Deny { reason_code, text } => authn::Step::Deny(authn::Denial { reason_code, text }),
         Step::Challenge { data, state } => authn::Step::Challenge(authn::Challenge { data, state }),

@@ -158,6 +158,20 @@ impl ReasonCode {
         self.to_u8() >= 0x80
     }
 
+    /// The nearest code that DISCONNECT has: those that refuse a CONNECT are CONNACK's alone (section 3.14.2.1).
+    #[must_use]
+    pub fn in_disconnect(self) -> Self {
+        match self {
+            Self::UnsupportedVersion
+            | Self::ClientIdNotValid
+            | Self::BadUserNameOrPassword
+            | Self::Banned
+            | Self::BadAuthenticationMethod => Self::NotAuthorized,
+            Self::ServerUnavailable => Self::ServerBusy,
+            other => other,
+        }
+    }
+
     /// The SUBACK code for a granted maximum QoS.
     #[must_use]
     pub fn granted(qos: QoS) -> Self {

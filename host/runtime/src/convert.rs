@@ -174,8 +174,24 @@ pub(crate) fn attempt(attempt: &Attempt) -> authenticate::Attempt {
     }
 }
 
-pub(crate) fn step(step: authenticate::Step) -> AuthStep {
-    match step {
+/// Bytes of what goes to a client as Authentication Data: what Binary Data holds (section 1.5.6).
+const DATA_BYTES: usize = 65_535;
+/// Bytes of the state that is kept between two rounds.
+const STATE_BYTES: usize = 65_535;
+
+fn bounded(bytes: Vec<u8>, maximum: usize, what: &str) -> Result<Bytes, String> {
+    if bytes.len() > maximum {
+        let length = bytes.len();
+        return Err(format!(
+            "its {what} is {length} bytes long, at most {maximum} are allowed"
+        ));
+    }
+    Ok(Bytes::from(bytes))
+}
+
+pub(crate) fn step(step: authenticate::Step) -> Result<AuthStep, String> {
+    let data = |bytes| bounded(bytes, DATA_BYTES, "authentication data");
+    Ok(match step {
         authenticate::Step::Allow(grant) => AuthStep::Allow(Box::new(Grant {
             username: grant.username.map(ByteString::from),
             superuser: grant.superuser,
@@ -183,16 +199,17 @@ pub(crate) fn step(step: authenticate::Step) -> AuthStep {
             acl_complete: grant.acl_complete,
             expires: grant.expires_ms.map(Duration::from_millis),
             attributes: grant.attributes,
+            data: grant.data.map(data).transpose()?,
         })),
         authenticate::Step::Deny(denial) => AuthStep::Deny {
             reason: reason_out(denial.reason_code),
             text: denial.text,
         },
         authenticate::Step::Challenge(challenge) => AuthStep::Challenge {
-            data: Bytes::from(challenge.data),
-            state: Bytes::from(challenge.state),
+            data: data(challenge.data)?,
+            state: bounded(challenge.state, STATE_BYTES, "state")?,
         },
-    }
+    })
 }
 
 fn rule(rule: authenticate::Rule) -> AclRule {

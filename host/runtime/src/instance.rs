@@ -166,17 +166,20 @@ impl Instance {
                 .map_err(convert::failure)),
             None => Ok(Err("it has no transform hook".to_owned())),
         })?;
-        convert::outcome(outcome, limits.split_messages).map_err(|cause| {
-            let failure = StepFailure::BadAnswer {
-                plugin: self.template.plugin.name.clone(),
-                cause,
-            };
-            self.template.plugin.count_failure(&failure, false);
-            Failed {
-                failure,
-                is_fatal: false,
-            }
-        })
+        convert::outcome(outcome, limits.split_messages).map_err(|cause| self.bad_answer(cause))
+    }
+
+    /// An answer that cannot be used: counted; the instance serves on.
+    fn bad_answer(&self, cause: String) -> Failed {
+        let failure = StepFailure::BadAnswer {
+            plugin: self.template.plugin.name.clone(),
+            cause,
+        };
+        self.template.plugin.count_failure(&failure, false);
+        Failed {
+            failure,
+            is_fatal: false,
+        }
     }
 
     pub(crate) fn authorize(&mut self, query: &Query<'_>) -> Result<Verdict, Failed> {
@@ -211,7 +214,7 @@ impl Instance {
             };
             Ok(answer.map_err(convert::failure))
         })?;
-        Ok(convert::step(step))
+        convert::step(step).map_err(|cause| self.bad_answer(cause))
     }
 
     /// Tells the guest that it goes. What it does then concerns nobody.

@@ -5,7 +5,7 @@
 //! inside a host call is out of the epoch's reach.
 
 use crate::imports::State;
-use std::hash::{BuildHasher, RandomState};
+use rand::RngCore;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceType, Val};
@@ -215,17 +215,16 @@ fn random(linker: &mut Linker<State>, version: &str) -> wasmtime::Result<()> {
             &format!("get-{prefix}random-bytes"),
             |_: Cx<'_>, (count,): (u64,)| {
                 let count = usize::try_from(count).unwrap_or(usize::MAX).min(64 * 1024);
-                let bytes = std::iter::repeat_with(random_u64).flat_map(u64::to_le_bytes);
-                Ok((bytes.take(count).collect::<Vec<u8>>(),))
+                let mut bytes = vec![0_u8; count];
+                rand::rng().fill_bytes(&mut bytes);
+                Ok((bytes,))
             },
         )?;
     }
     Ok(())
 }
 
-/// Sixty-four bits keyed from the operating system's randomness, never the same twice.
+/// From a generator fit for secrets, seeded by the operating system: plugins make nonces and keys with it.
 fn random_u64() -> u64 {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    RandomState::new().hash_one((COUNT.fetch_add(1, Ordering::Relaxed), Instant::now()))
+    rand::rng().next_u64()
 }

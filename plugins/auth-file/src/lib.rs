@@ -1,8 +1,10 @@
-//! How WitMQ authenticates by default: users with argon2 hashes and access rules, all from its configuration.
+//! How WitMQ authenticates by default: users and access rules, all from its configuration. A user logs in by a password
+//! in CONNECT (`hash`, argon2id), by SCRAM-SHA-256 in rounds of AUTH (`scram`), or by either.
 //!
 //! ```json
-//! { "anonymous": "deny", "default": "deny",
+//! { "anonymous": "deny", "default": "deny", "scram_secret": "...",
 //!   "users": [ { "name": "ada", "hash": "$argon2id$...",
+//!                "scram": { "salt": "...", "iterations": 20000, "stored_key": "...", "server_key": "..." },
 //!                "acl": [ { "allow": true, "actions": ["publish", "subscribe"], "topics": ["home/#"] } ] } ] }
 //! ```
 //!
@@ -11,71 +13,28 @@
 
 use argon2::password_hash::{PasswordHash, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
-use serde::Deserialize;
+use config::{Choice, User, rules};
+use scram::{ClientFinal, ClientFirst, Decoys, Exchange, Keys, ScramError};
 use std::collections::BTreeMap;
 use witmq_sdk::{Attempt, Authenticate, Failure, Grant, Place, Plugin, Rule, Step};
+
+mod config;
+mod scram;
+#[cfg(test)]
+mod tests;
+
+pub use config::Config;
 
 /// MQTT 5: bad user name or password.
 const BAD_CREDENTIALS: u8 = 0x86;
 /// MQTT 5: not authorized.
 const NOT_AUTHORIZED: u8 = 0x87;
-
-/// Yes or no.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-enum Choice {
-    Allow,
-    #[default]
-    Deny,
-}
-
-/// The whole configuration.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Clients without a user name.
-    anonymous: Choice,
-    /// What no rule decides.
-    default: Choice,
-    /// Rules for everybody, after a user's own.
-    acl: Vec<Entry>,
-    users: Vec<User>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct User {
-    name: String,
-    /// PHC string, argon2id.
-    hash: String,
-    #[serde(default)]
-    superuser: bool,
-    #[serde(default)]
-    acl: Vec<Entry>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    allow: bool,
-    #[serde(default = "both")]
-    actions: Vec<Action>,
-    topics: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-enum Action {
-    Publish,
-    Subscribe,
-}
-
-fn both() -> Vec<Action> {
-    vec![Action::Publish, Action::Subscribe]
-}
+/// MQTT 5: bad authentication method.
+const BAD_METHOD: u8 = 0x8C;
 
 struct Account {
-    hash: String,
+    hash: Option<String>,
+    scram: Option<Keys>,
     superuser: bool,
     rules: Vec<Rule>,
 }
@@ -86,19 +45,8 @@ pub struct AuthFile {
     default: Choice,
     general: Vec<Rule>,
     accounts: BTreeMap<String, Account>,
-}
-
-fn rules(entries: &[Entry]) -> Vec<Rule> {
-    let one = |entry: &Entry, filter: &String| Rule {
-        allow: entry.allow,
-        publish: entry.actions.contains(&Action::Publish),
-        subscribe: entry.actions.contains(&Action::Subscribe),
-        filter: filter.clone(),
-    };
-    entries
-        .iter()
-        .flat_map(|entry| entry.topics.iter().map(move |filter| one(entry, filter)))
-        .collect()
+    /// There if SCRAM is offered.
+    decoys: Option<Decoys>,
 }
 
 /// What a hash costs here when there is none to check: an unknown name takes as long as a wrong password.
@@ -109,33 +57,50 @@ fn fits(password: &[u8], hash: &str) -> bool {
     PasswordHash::new(hash).is_ok_and(|hash| argon2.verify_password(password, &hash).is_ok())
 }
 
+fn account(user: User) -> Result<Account, String> {
+    if user.hash.is_none() && user.scram.is_none() {
+        return Err("needs `hash` or `scram`; make them with `witmq user add`".to_owned());
+    }
+    if let Some(hash) = &user.hash {
+        let hash = PasswordHash::new(hash).map_err(|error| {
+            format!("hash is no argon2 hash ({error}); make one with `witmq user add`")
+        })?;
+        if hash.algorithm.as_str() != "argon2id" {
+            let algorithm = hash.algorithm;
+            return Err(format!("hash is {algorithm}, only argon2id is taken"));
+        }
+    }
+    let scram = user.scram.as_ref().map(Keys::try_from).transpose();
+    Ok(Account {
+        rules: rules(&user.acl),
+        hash: user.hash,
+        scram: scram.map_err(|error| error.to_string())?,
+        superuser: user.superuser,
+    })
+}
+
 impl Plugin for AuthFile {
     type Config = Config;
 
     fn new(config: Config, _place: &Place) -> Result<Self, String> {
+        let decoys = config.scram_secret.as_deref().map(|secret| {
+            Decoys::new(secret).ok_or("scram_secret: this is not 32 bytes in base64".to_owned())
+        });
+        let decoys = decoys.transpose()?;
         let mut accounts = BTreeMap::new();
         for user in config.users {
-            let bad = |cause: String| format!("users: `{}`: {cause}", user.name);
-            if user.name.is_empty() {
+            let name = user.name.clone();
+            let bad = |cause: String| format!("users: `{name}`: {cause}");
+            if name.is_empty() {
                 return Err("users: a name is empty".to_owned());
             }
-            let hash = PasswordHash::new(&user.hash).map_err(|error| {
-                bad(format!(
-                    "hash is no argon2 hash ({error}); make one with `witmq user add`"
-                ))
-            })?;
-            if hash.algorithm.as_str() != "argon2id" {
-                return Err(bad(format!(
-                    "hash is {}, only argon2id is taken",
-                    hash.algorithm
-                )));
+            let account = account(user).map_err(bad)?;
+            if account.scram.is_some() && decoys.is_none() {
+                return Err(bad(
+                    "scram needs `scram_secret`, 32 random bytes in base64".to_owned()
+                ));
             }
-            let account = Account {
-                rules: rules(&user.acl),
-                hash: user.hash.clone(),
-                superuser: user.superuser,
-            };
-            if accounts.insert(user.name.clone(), account).is_some() {
+            if accounts.insert(name.clone(), account).is_some() {
                 return Err(bad("is there twice".to_owned()));
             }
         }
@@ -145,6 +110,7 @@ impl Plugin for AuthFile {
             default: config.default,
             general,
             accounts,
+            decoys,
         })
     }
 }
@@ -174,13 +140,71 @@ impl AuthFile {
     }
 }
 
+/// SCRAM-SHA-256: an exchange of two rounds, the same at CONNECT and at a re-authentication (MQTT 5 section 4.12).
+impl AuthFile {
+    /// The keys of a user, or others that no password fits: the answer looks the same.
+    fn keys(&self, name: &str, decoys: &Decoys) -> Keys {
+        let known = self.accounts.get(name).and_then(|a| a.scram.as_ref());
+        known.cloned().unwrap_or_else(|| decoys.keys(name))
+    }
+
+    /// From the client's first message to the server's.
+    fn challenge(&self, decoys: &Decoys, data: &[u8], nonce: &str) -> Result<Step, ScramError> {
+        let first = ClientFirst::parse(data)?;
+        let keys = self.keys(&first.name, decoys);
+        let exchange = Exchange::begin(first, nonce, &keys);
+        Ok(Step::Challenge {
+            data: exchange.server_first().into(),
+            state: exchange.state(),
+        })
+    }
+
+    /// From the client's last message to the server's.
+    fn verify(&self, decoys: &Decoys, state: &[u8], data: &[u8]) -> Result<Step, ScramError> {
+        let exchange = Exchange::resume(state)?;
+        let name = &exchange.first.name;
+        let keys = self.keys(name, decoys);
+        let proof = exchange.finish(&ClientFinal::parse(data)?, &keys)?;
+        let account = self.accounts.get(name).ok_or(ScramError::Proof)?;
+        Ok(Step::Allow(Grant {
+            username: Some(name.clone()),
+            data: Some(proof.into_bytes()),
+            ..self.grant(Some(account))
+        }))
+    }
+}
+
+/// What an attempt with an authentication method goes on with.
+fn offered<'a>(method: &str, decoys: Option<&'a Decoys>) -> Result<&'a Decoys, Step> {
+    match decoys {
+        Some(decoys) if method == scram::METHOD => Ok(decoys),
+        _ => {
+            let text = format!("the authentication method is not {}", scram::METHOD);
+            let none = "this broker knows no enhanced authentication".to_owned();
+            Err(Step::deny(BAD_METHOD, decoys.map_or(none, |_| text)))
+        }
+    }
+}
+
+fn denied(error: ScramError) -> Step {
+    let code = match error {
+        ScramError::Proof => BAD_CREDENTIALS,
+        ScramError::ChannelBinding => BAD_METHOD, // it asks for SCRAM-SHA-256-PLUS
+        _ => NOT_AUTHORIZED,
+    };
+    Step::deny(code, error.to_string())
+}
+
 impl Authenticate for AuthFile {
     fn begin(&mut self, attempt: &Attempt) -> Result<Step, Failure> {
-        if attempt.method.is_some() {
-            return Ok(Step::deny(
-                0x8C,
-                "this broker knows no enhanced authentication",
-            ));
+        if let Some(method) = &attempt.method {
+            let decoys = match offered(method, self.decoys.as_ref()) {
+                Ok(decoys) => decoys,
+                Err(denial) => return Ok(denial),
+            };
+            let nonce = scram::nonce().map_err(|error| Failure::Failed(error.to_string()))?;
+            let step = self.challenge(decoys, &attempt.data, &nonce);
+            return Ok(step.unwrap_or_else(denied));
         }
         let Some(name) = &attempt.username else {
             return Ok(match self.anonymous {
@@ -189,119 +213,22 @@ impl Authenticate for AuthFile {
             });
         };
         let account = self.accounts.get(name);
+        let hash = account.and_then(|account| account.hash.as_deref());
         let password = attempt.password.as_deref().unwrap_or_default();
-        let is_right = fits(password, account.map_or(DECOY, |account| &account.hash));
+        let is_right = fits(password, hash.unwrap_or(DECOY)) && hash.is_some();
         Ok(match account {
             Some(account) if is_right => Step::Allow(self.grant(Some(account))),
             _ => Step::deny(BAD_CREDENTIALS, "bad user name or password"),
         })
     }
+
+    fn proceed(&mut self, attempt: &Attempt, state: &[u8], data: &[u8]) -> Result<Step, Failure> {
+        let method = attempt.method.as_deref().unwrap_or_default();
+        Ok(match offered(method, self.decoys.as_ref()) {
+            Ok(decoys) => self.verify(decoys, state, data).unwrap_or_else(denied),
+            Err(denial) => denial,
+        })
+    }
 }
 
 witmq_sdk::plugin!(AuthFile: authenticate);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use argon2::password_hash::{PasswordHasher, SaltString};
-    use serde_json::json;
-    use witmq_sdk::testing::start;
-
-    fn hash(password: &str) -> String {
-        let salt = SaltString::encode_b64(b"0123456789abcdef").unwrap();
-        Argon2::default()
-            .hash_password(password.as_bytes(), &salt)
-            .unwrap()
-            .to_string()
-    }
-
-    fn attempt(name: Option<&str>, password: &str) -> Attempt {
-        Attempt {
-            username: name.map(str::to_owned),
-            password: Some(password.as_bytes().to_vec()),
-            ..Attempt::default()
-        }
-    }
-
-    fn code(step: &Step) -> u8 {
-        match step {
-            Step::Allow(_) => 0,
-            Step::Deny { reason_code, .. } => *reason_code,
-            Step::Challenge { .. } => 0xFF,
-        }
-    }
-
-    #[test]
-    fn passwords_names_and_anonymous_clients_get_the_code_they_deserve() {
-        let config = json!({ "users": [{ "name": "ada", "hash": hash("right") }] }).to_string();
-        let mut plugin = start::<AuthFile>(&config).unwrap();
-        for (name, password, expected) in [
-            (Some("ada"), "right", 0),
-            (Some("ada"), "wrong", 0x86),
-            (Some("eve"), "right", 0x86),
-            (None, "", 0x87),
-        ] {
-            let step = plugin.begin(&attempt(name, password)).unwrap();
-            assert_eq!(code(&step), expected, "{name:?} {password}");
-        }
-        let mut open = start::<AuthFile>(r#"{"anonymous":"allow","default":"allow"}"#).unwrap();
-        let Step::Allow(grant) = open.begin(&attempt(None, "")).unwrap() else {
-            panic!("denied")
-        };
-        assert_eq!(
-            grant
-                .acl
-                .iter()
-                .map(|rule| &*rule.filter)
-                .collect::<Vec<_>>(),
-            ["#", "$SYS/#"]
-        );
-    }
-
-    #[test]
-    fn own_rules_come_before_general_ones_and_the_rest_is_denied() {
-        let config = json!({
-            "acl": [{ "allow": true, "topics": ["open/#"] }],
-            "users": [{ "name": "ada", "hash": hash("p"), "acl": [
-                { "allow": false, "actions": ["publish"], "topics": ["open/no"] },
-                { "allow": true, "actions": ["subscribe"], "topics": ["own/{user}/#", "x"] } ] }]
-        });
-        let mut plugin = start::<AuthFile>(&config.to_string()).unwrap();
-        let Step::Allow(grant) = plugin.begin(&attempt(Some("ada"), "p")).unwrap() else {
-            panic!("denied")
-        };
-        let rule = |allow, publish, subscribe, filter: &str| Rule {
-            allow,
-            publish,
-            subscribe,
-            filter: filter.into(),
-        };
-        assert_eq!(
-            grant.acl,
-            [
-                rule(false, true, false, "open/no"),
-                rule(true, false, true, "own/{user}/#"),
-                rule(true, false, true, "x"),
-                rule(true, true, true, "open/#"),
-            ]
-        );
-        assert!(grant.acl_complete && !grant.superuser);
-    }
-
-    #[test]
-    fn bad_configurations_are_refused_with_the_place() {
-        let user = |hash: &str| json!({ "users": [{ "name": "ada", "hash": hash }] }).to_string();
-        for (config, expected) in [
-            (r#"{"anonymus":"allow"}"#.to_owned(), "anonymus"),
-            (r#"{"anonymous":"maybe"}"#.to_owned(), "maybe"),
-            (user("plain text"), "`ada`: hash is no argon2 hash"),
-            (
-                user("$argon2i$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAA"),
-                "argon2i,",
-            ),
-        ] {
-            let error = start::<AuthFile>(&config).err().unwrap();
-            assert!(error.contains(expected), "{error}");
-        }
-    }
-}

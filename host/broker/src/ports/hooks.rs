@@ -49,9 +49,9 @@ pub struct Attempt {
 /// What the hook is asked: a first attempt, or the next round of an exchange.
 #[derive(Clone, Debug)]
 pub enum AuthRequest {
-    /// First round.
+    /// First round, of a CONNECT or of a re-authentication.
     Begin(Attempt),
-    /// A later round or a re-authentication: the state that the last `Challenge` returned, and the client's data.
+    /// A later round: the state that the last `Challenge` returned, and the client's data.
     Proceed {
         /// The first round's attempt.
         attempt: Attempt,
@@ -98,6 +98,8 @@ pub struct Grant {
     pub expires: Option<Duration>,
     /// Free attributes for chains.
     pub attributes: Vec<(String, String)>,
+    /// Authentication Data of CONNACK, or of the AUTH that ends a re-authentication.
+    pub data: Option<Bytes>,
 }
 
 /// One access rule.

@@ -181,7 +181,7 @@ impl Shard {
         }
         connection.asking = false;
         match step {
-            AuthStep::Allow(grant) => self.allow(now, id, &grant),
+            AuthStep::Allow(grant) => self.allow(now, id, *grant),
             AuthStep::Deny { reason, text } => self.deny(now, id, reason, text),
             AuthStep::Challenge { data, state } => self.challenge(now, id, data, state),
         }
@@ -203,7 +203,7 @@ impl Shard {
             }
             None => {
                 let text = text.unwrap_or_else(|| "re-authentication failed".to_owned());
-                self.end_connection(now, id, reason, &text);
+                self.end_connection(now, id, reason.in_disconnect(), &text); // [MQTT-4.12.1-2]
             }
         }
     }
@@ -275,7 +275,7 @@ impl Shard {
         } else {
             AuthRequest::Proceed {
                 attempt,
-                state: exchange.state.clone(),
+                state: std::mem::take(&mut exchange.state), // it serves one round
                 data,
             }
         };
@@ -283,7 +283,7 @@ impl Shard {
         self.actions.push_back(Action::Authenticate { id, request });
     }
 
-    fn allow(&mut self, now: Instant, id: ConnectionId, grant: &Grant) {
+    fn allow(&mut self, now: Instant, id: ConnectionId, mut grant: Grant) {
         let Some(connection) = self.connection(id) else {
             return;
         };
@@ -299,7 +299,8 @@ impl Shard {
         }) else {
             return;
         };
-        let acl = match Acl::compile(grant, &attempt.client_id) {
+        grant.username = grant.username.or_else(|| attempt.username.clone());
+        let acl = match Acl::compile(&grant, &attempt.client_id) {
             Ok(acl) => acl,
             Err(error) => {
                 let text = format!("the grant's rules cannot be used: {error}");
@@ -307,9 +308,9 @@ impl Shard {
             }
         };
         let identity = Identity {
-            username: grant.username.clone().or_else(|| attempt.username.clone()),
+            username: grant.username,
             acl,
-            attributes: grant.attributes.clone(),
+            attributes: grant.attributes,
             verdicts: Vec::new(),
         };
         let ends = grant.expires.and_then(|after| now.checked_add(after));
@@ -321,12 +322,12 @@ impl Shard {
         };
         connection.grant_ends = ends;
         match connection.pending.take() {
-            Some(pending) => self.accept(now, id, *pending, identity),
-            None => self.reauthenticated(id, identity),
+            Some(pending) => self.accept(now, id, *pending, identity, grant.data),
+            None => self.reauthenticated(id, identity, grant.data),
         }
     }
 
-    fn reauthenticated(&mut self, id: ConnectionId, identity: Identity) {
+    fn reauthenticated(&mut self, id: ConnectionId, identity: Identity, data: Option<Bytes>) {
         let Some(connection) = self.connection_mut(id) else {
             return;
         };
@@ -334,7 +335,7 @@ impl Shard {
         connection.endpoint.auth(Auth {
             reason: ReasonCode::Success,
             method,
-            data: None,
+            data,
             reason_string: None,
             user: Vec::new(),
         });
@@ -346,7 +347,14 @@ impl Shard {
     }
 
     /// Takes over or makes the session, and says CONNACK.
-    fn accept(&mut self, now: Instant, id: ConnectionId, pending: Pending, identity: Identity) {
+    fn accept(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        pending: Pending,
+        identity: Identity,
+        data: Option<Bytes>,
+    ) {
         let client_id = pending.attempt.client_id.clone();
         let before = self.position;
         let key = self.take_over(now, &client_id, pending.clean_start);
@@ -396,6 +404,7 @@ impl Shard {
         let properties = ConnackProperties {
             assigned_client_id: pending.is_assigned.then(|| client_id.clone()), // [MQTT-3.2.2-16]
             session_expiry: Some(asked).filter(|_| asked < u32::MAX), // [MQTT-3.2.2-...] what is in force
+            authentication_data: data,
             ..ConnackProperties::default()
         };
         connection

@@ -57,7 +57,11 @@ impl Endpoint {
             topic_alias_maximum: Some(self.inbound_aliases.maximum())
                 .filter(|maximum| *maximum > 0),
             server_keep_alive: self.terms.server_keep_alive, // [MQTT-3.2.2-21]
-            authentication_method: self.terms.auth_method.clone(),
+            authentication_method: self.terms.auth_method.clone(), // [MQTT-4.12.0-5]
+            // Without a method it would be a protocol error (section 3.2.2.3.18).
+            authentication_data: properties
+                .authentication_data
+                .filter(|_| self.terms.auth_method.is_some()),
             ..properties
         };
         self.queue_connack(Connack {

@@ -1,0 +1,80 @@
+//! The form of the configuration: what a person or `witmq user` writes.
+//!
+//! Owns: names and shapes. Must not: judge the values; `AuthFile::new` does.
+
+use crate::scram;
+use serde::Deserialize;
+use witmq_sdk::Rule;
+
+/// Yes or no.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Choice {
+    Allow,
+    #[default]
+    Deny,
+}
+
+/// The whole configuration.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Clients without a user name.
+    pub(crate) anonymous: Choice,
+    /// What no rule decides.
+    pub(crate) default: Choice,
+    /// Rules for everybody, after a user's own.
+    pub(crate) acl: Vec<Entry>,
+    pub(crate) users: Vec<User>,
+    /// 32 random bytes in base64, needed as soon as a user has `scram`: salts for names that are not there are made
+    /// with it.
+    pub(crate) scram_secret: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct User {
+    pub(crate) name: String,
+    /// PHC string, argon2id: for a password in CONNECT.
+    pub(crate) hash: Option<String>,
+    /// For SCRAM-SHA-256.
+    pub(crate) scram: Option<scram::Entry>,
+    #[serde(default)]
+    pub(crate) superuser: bool,
+    #[serde(default)]
+    pub(crate) acl: Vec<Entry>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Entry {
+    allow: bool,
+    #[serde(default = "both")]
+    actions: Vec<Action>,
+    topics: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Action {
+    Publish,
+    Subscribe,
+}
+
+fn both() -> Vec<Action> {
+    vec![Action::Publish, Action::Subscribe]
+}
+
+/// The rules of some entries, in order.
+pub(crate) fn rules(entries: &[Entry]) -> Vec<Rule> {
+    let one = |entry: &Entry, filter: &String| Rule {
+        allow: entry.allow,
+        publish: entry.actions.contains(&Action::Publish),
+        subscribe: entry.actions.contains(&Action::Subscribe),
+        filter: filter.clone(),
+    };
+    entries
+        .iter()
+        .flat_map(|entry| entry.topics.iter().map(move |filter| one(entry, filter)))
+        .collect()
+}
