@@ -169,7 +169,11 @@ impl Broker {
 
     fn start(folder: tempfile::TempDir) -> Self {
         let config = folder.path().join("witmq.toml");
-        let mut command = Command::new(binary());
+        // A file that may not grow is an error of the write then, not the end of the process.
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+            .arg(binary());
         for ours in ["WITMQ_BIN", "WITMQ_GUESTS", "WITMQ_PYTHON"] {
             command.env_remove(ours); // every other WITMQ_ variable is a key of the configuration
         }
@@ -202,6 +206,33 @@ impl Broker {
             listeners,
             log,
         }
+    }
+
+    /// From now on (or no longer) the disk takes nothing more from it: no file may grow.
+    pub fn fill_disk(&self, is_full: bool) {
+        let limit = if is_full {
+            "1:unlimited"
+        } else {
+            "unlimited:unlimited"
+        };
+        let pid = self.child.id().to_string();
+        let status = Command::new("prlimit")
+            .args(["--pid", &pid, &format!("--fsize={limit}")])
+            .status();
+        assert!(status.unwrap().success());
+    }
+
+    /// Waits until its log says this; other tasks go on meanwhile.
+    pub async fn wait_for_log(&self, text: &str) {
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            match self.log.try_recv() {
+                Ok(line) if line.contains(text) => return,
+                Ok(_) => {}
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+        panic!("the log does not say {text:?}");
     }
 
     /// Where a listener is: `tcp`, `tls`, `ws`, `wss` or `http`.

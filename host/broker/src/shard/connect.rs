@@ -380,19 +380,11 @@ impl Shard {
         }
         self.record_session(now, key);
         self.set_will(now, key, pending.will);
-        let gate = self.position;
-        if gate > before {
-            self.gated.push_back((gate, id));
-        }
+        self.gate(id, before);
         let Some(connection) = self.connection_mut(id) else {
             return;
         };
         connection.client = Some(key);
-        connection.gate = if gate > before {
-            gate
-        } else {
-            Position::default()
-        };
         if connection.endpoint.auth_method().is_some() && connection.exchange.is_none() {
             // Kept for re-authentication [MQTT-4.12.1-1].
             connection.exchange = Some(Box::new(Exchange {
@@ -403,7 +395,7 @@ impl Shard {
         }
         let properties = ConnackProperties {
             assigned_client_id: pending.is_assigned.then(|| client_id.clone()), // [MQTT-3.2.2-16]
-            session_expiry: Some(asked).filter(|_| asked < u32::MAX), // [MQTT-3.2.2-...] what is in force
+            session_expiry: Some(asked).filter(|_| asked < u32::MAX),           // what is in force
             authentication_data: data,
             ..ConnackProperties::default()
         };
@@ -427,6 +419,19 @@ impl Shard {
         self.actions.push_back(Action::Resume(id));
         self.wake(id);
         self.want_page(now, key);
+    }
+
+    /// CONNACK waits for what was recorded since `before`, unless the store takes nothing: a client is not
+    /// kept out for that.
+    fn gate(&mut self, id: ConnectionId, before: Position) {
+        let gate = self.position;
+        if gate == before || self.ports.store.health() == Health::Refusing {
+            return;
+        }
+        if let Some(connection) = self.connection_mut(id) {
+            connection.gate = gate;
+            self.gated.push_back((gate, id));
+        }
     }
 
     /// The will of the new connection replaces the one of the connection before.
