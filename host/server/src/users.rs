@@ -1,6 +1,7 @@
 //! Users of the bundled authenticator: entries of its configuration, changed one at a time.
 
 use crate::config::AUTH_FILE;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, PoisonError};
 use witmq_admin::UserControl;
@@ -31,6 +32,7 @@ impl Users {
         let Some(root) = config.as_object_mut() else {
             return Err(unreadable());
         };
+        root.entry("scram_secret").or_insert_with(secret);
         let users = root.entry("users").or_insert_with(|| json!([]));
         change(users.as_array_mut().ok_or_else(unreadable)?)?;
         self.plugins
@@ -41,6 +43,13 @@ impl Users {
     fn read(&self) -> Result<Value, ControlError> {
         serde_json::from_str(&self.plugins.config(AUTH_FILE)?).map_err(|_| unreadable())
     }
+}
+
+/// What the plugin makes salts with for names that are not there: made once, so that those salts stay.
+fn secret() -> Value {
+    let mut bytes = [0_u8; 32];
+    rand::RngCore::fill_bytes(&mut rand::rng(), &mut bytes);
+    Value::String(BASE64_STANDARD.encode(bytes))
 }
 
 fn unreadable() -> ControlError {

@@ -290,6 +290,9 @@ pub(crate) enum UserCommand {
         /// Read the password from standard input
         #[arg(long)]
         password_stdin: bool,
+        /// Make no keys for SCRAM-SHA-256: guesses against stolen keys are cheaper than against the argon2id hash
+        #[arg(long)]
+        no_scram: bool,
         /// May do everything
         #[arg(long)]
         superuser: bool,

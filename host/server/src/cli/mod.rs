@@ -4,6 +4,7 @@
 //! Must not: hold broker logic.
 
 mod args;
+mod credentials;
 mod exit;
 mod messages;
 mod plugin;

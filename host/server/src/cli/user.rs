@@ -1,11 +1,10 @@
-//! `witmq user …`: users of the bundled authenticator. The hash is made here.
+//! `witmq user …`: users of the bundled authenticator. What is kept of a password is made on this side.
 
 use super::args::UserCommand;
+use super::credentials::{hash, scram};
 use super::plugin::read;
 use super::remote::{Remote, encode};
 use super::{CliError, Exit, print};
-use argon2::Argon2;
-use argon2::password_hash::{PasswordHasher as _, SaltString};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -14,6 +13,7 @@ pub(crate) fn run(command: UserCommand) -> Result<(), CliError> {
         UserCommand::Add {
             name,
             password_stdin,
+            no_scram,
             superuser,
             publish,
             subscribe,
@@ -22,6 +22,9 @@ pub(crate) fn run(command: UserCommand) -> Result<(), CliError> {
             let remote = Remote::new(&admin)?;
             let password = password(&name, password_stdin)?;
             let mut entry = json!({ "hash": hash(&password)?, "superuser": superuser });
+            if !no_scram {
+                entry["scram"] = scram(&password)?;
+            }
             let acl = rules(&publish, &subscribe);
             if !acl.is_empty() {
                 entry["acl"] = Value::Array(acl);
@@ -89,31 +92,9 @@ fn password(name: &str, from_stdin: bool) -> Result<String, CliError> {
     Ok(text)
 }
 
-/// argon2id with the library's defaults (19 MiB, 2 passes), as a PHC string.
-pub(crate) fn hash(password: &str) -> Result<String, CliError> {
-    let mut salt = [0_u8; 16];
-    rand::RngCore::fill_bytes(&mut rand::rng(), &mut salt);
-    let failed = |e: argon2::password_hash::Error| CliError::failed(format!("cannot hash: {e}"));
-    let salt = SaltString::encode_b64(&salt).map_err(failed)?;
-    let hash = Argon2::default()
-        .hash_password(password.as_bytes(), &salt)
-        .map_err(failed)?;
-    Ok(hash.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use argon2::password_hash::{PasswordHash, PasswordVerifier as _};
-
-    #[test]
-    fn the_hash_is_argon2id_salted_and_verifies() {
-        let (a, b) = (hash("pw").expect("hash"), hash("pw").expect("hash"));
-        assert!(a.starts_with("$argon2id$") && a != b);
-        let parsed = PasswordHash::new(&a).expect("phc");
-        assert!(Argon2::default().verify_password(b"pw", &parsed).is_ok());
-        assert!(Argon2::default().verify_password(b"px", &parsed).is_err());
-    }
 
     #[test]
     fn filters_become_one_rule_per_action() {
