@@ -103,6 +103,7 @@ impl Life {
             from,
             limit,
             bytes: 1 << 20,
+            number: 1,
         });
         let mut page = None;
         wait_until("the page", || {

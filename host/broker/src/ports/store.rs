@@ -125,6 +125,8 @@ pub struct Fetch {
     pub limit: usize,
     /// The page ends with the entry that reaches so many bytes of payload.
     pub bytes: usize,
+    /// Which question of the shard this is: an answer that nobody waits for any more is thrown away.
+    pub number: u64,
 }
 
 /// A page of a session's queue: every entry from `from` on, in order, within the bounds of the question.

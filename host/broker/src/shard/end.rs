@@ -207,6 +207,7 @@ impl Shard {
                 client_id: client.id.clone(),
                 sent_below,
                 maybe_sent: client.maybe_sent,
+                asked: 0,
             },
             kept: client.kept,
             has_group_deliveries: client.has_group_deliveries,

@@ -227,6 +227,8 @@ pub struct Shard {
     /// Sessions that ended and whose queue is still being handed to others.
     ending: HashMap<SessionNumber, queue::Rest>,
     next_log_number: u64,
+    /// Pages asked of the store.
+    questions: u64,
     sys_due: Instant,
     /// Shards whose mail is congested, one bit each.
     congested: u64,
@@ -280,6 +282,7 @@ impl Shard {
             kept: HashMap::default(),
             ending: HashMap::default(),
             next_log_number: 0,
+            questions: 0,
             sys_due: clock.instant,
             congested: 0,
             stalled: Vec::new(),

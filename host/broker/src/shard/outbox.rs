@@ -41,7 +41,8 @@ struct Spilled {
     bytes: usize,
     /// The last of them is durable from here on.
     position: Position,
-    is_fetching: bool,
+    /// Number of the question that is not answered yet.
+    asked: Option<u64>,
     /// Nothing is read before this is durable: what was acknowledged until then is gone from the queue.
     settled_at: Position,
     /// What was durable when the page on its way was asked for: it holds at least that.
@@ -116,7 +117,7 @@ impl Outbox {
             }
         }
         (self.bytes, self.kept) = (0, 0);
-        self.spilled.is_fetching = false;
+        self.spilled.asked = None;
         self.spilled.dry_at = None;
         self.spilled.settled_at = position;
         dropped
@@ -138,10 +139,10 @@ impl Outbox {
 
     /// The number from which the next page is wanted, if one is: half the window is free, none is on its
     /// way, and the store has more than when it had none. Marks it as on its way.
-    pub(super) fn next_page(&mut self, stored: Position) -> Option<u64> {
+    pub(super) fn next_page(&mut self, stored: Position, number: u64) -> Option<u64> {
         let spilled = &mut self.spilled;
         let is_wanted = spilled.count > 0
-            && !spilled.is_fetching
+            && spilled.asked.is_none()
             && spilled.settled_at <= stored
             && self.queue.len() <= WINDOW_MESSAGES / 2
             && self.bytes <= WINDOW_BYTES / 2
@@ -149,14 +150,15 @@ impl Outbox {
         if !is_wanted {
             return None;
         }
-        spilled.is_fetching = true;
+        spilled.asked = Some(number);
         spilled.asked_at = stored;
         Some(spilled.from)
     }
 
-    /// Whether `from` is what the next page begins with: older answers are not for us.
-    pub(super) fn expects(&self, from: u64) -> bool {
-        self.spilled.is_fetching && self.spilled.from == from
+    /// Whether this is the question that waits for its answer: what an earlier connection asked for may be
+    /// older than what is known now.
+    pub(super) fn expects(&self, number: u64) -> bool {
+        self.spilled.asked == Some(number)
     }
 
     /// An entry of the page came into memory.
@@ -178,7 +180,7 @@ impl Outbox {
     /// The page is over; `is_last`: the store had no more when it was read.
     pub(super) fn end_page(&mut self, is_last: bool, is_empty: bool) {
         let spilled = &mut self.spilled;
-        spilled.is_fetching = false;
+        spilled.asked = None;
         spilled.dry_at = is_empty.then_some(spilled.asked_at);
         if is_last && spilled.position <= spilled.asked_at || spilled.count == 0 {
             (spilled.count, spilled.bytes) = (0, 0);

@@ -205,34 +205,41 @@ impl Shard {
 
     fn ask_for_page(&mut self, key: u32) -> bool {
         let stored = self.ports.store.stored();
+        let number = self.questions + 1;
         let Some(client) = self.client_mut(key) else {
             return false;
         };
         let (Some(session), Some(_)) = (client.kept, client.connection) else {
             return false;
         };
-        let Some(from) = client.outbox.next_page(stored) else {
+        let Some(from) = client.outbox.next_page(stored, number) else {
             return false;
         };
         self.fetch(session, from);
         true
     }
 
-    fn fetch(&mut self, session: SessionNumber, from: u64) {
+    /// Asks the store; the number of the question.
+    fn fetch(&mut self, session: SessionNumber, from: u64) -> u64 {
+        self.questions += 1;
         self.ports.store.fetch(Fetch {
             session,
             from,
             limit: PAGE_ENTRIES,
             bytes: PAGE_BYTES,
+            number: self.questions,
         });
+        self.questions
     }
 
     /// Takes every page the store has read by now.
     pub(super) fn take_pages(&mut self, now: Instant) {
         while let Some(page) = self.ports.store.poll_fetched() {
             let session = page.fetch.session;
-            if self.ending.contains_key(&session) {
-                self.redistribute(now, page);
+            if let Some(rest) = self.ending.get(&session) {
+                if rest.asked == page.fetch.number {
+                    self.redistribute(now, page);
+                }
             } else if let Some(key) = self.kept.get(&session).copied() {
                 self.take_page(key, page);
             }
@@ -243,7 +250,7 @@ impl Shard {
         let Some(client) = self.client_mut(key) else {
             return;
         };
-        if !client.outbox.expects(page.fetch.from) {
+        if !client.outbox.expects(page.fetch.number) {
             return;
         }
         let Some(id) = client.connection else { return };
@@ -295,8 +302,12 @@ impl Shard {
         }
         let Some(session) = ended.kept else { return };
         if ended.outbox.spilled() > 0 && ended.has_group_deliveries {
-            self.ending.insert(session, ended.rest);
-            self.fetch(session, ended.outbox.spilled_from());
+            let asked = self.fetch(session, ended.outbox.spilled_from());
+            let rest = Rest {
+                asked,
+                ..ended.rest
+            };
+            self.ending.insert(session, rest);
             return self.take_pages(now);
         }
         self.append(Record::SessionEnded {
@@ -320,7 +331,12 @@ impl Shard {
             }
         }
         match last.filter(|_| !page.is_last) {
-            Some(last) => self.fetch(session, last + 1),
+            Some(last) => {
+                let asked = self.fetch(session, last + 1);
+                if let Some(rest) = self.ending.get_mut(&session) {
+                    rest.asked = asked;
+                }
+            }
             None => {
                 if let Some(rest) = self.ending.remove(&session) {
                     self.append(Record::SessionEnded {
@@ -366,6 +382,8 @@ pub(super) struct Rest {
     pub(super) sent_below: u64,
     /// So many entries may have been sent before the node started.
     pub(super) maybe_sent: usize,
+    /// Number of the question that is not answered yet.
+    pub(super) asked: u64,
 }
 
 impl Rest {

@@ -2,6 +2,7 @@
 
 mod authentication;
 mod lifetime;
+mod simulation;
 
 use crate::limits::Limits;
 use crate::ports::AclRule;
