@@ -90,10 +90,7 @@ pub(super) struct Client {
     pub(super) kept: Option<SessionNumber>,
     /// Number of the next QoS 1 or 2 delivery.
     pub(super) next_number: u64,
-    /// Numbers below this were sent on an earlier connection.
-    pub(super) sent_below: u64,
-    /// So many entries of the queue may have been sent before the node ended: it cannot tell.
-    pub(super) maybe_sent: usize,
+    pub(super) sent: Sent,
     /// QoS 2 identifiers of its publishes that the store has.
     pub(super) received: BTreeSet<PacketId>,
     /// Some of its deliveries came through a shared group.
@@ -124,8 +121,7 @@ impl Client {
             session: Some(Session::new()),
             kept: None,
             next_number: 0,
-            sent_below: 0,
-            maybe_sent: 0,
+            sent: Sent::default(),
             received: BTreeSet::new(),
             has_group_deliveries: false,
             expiry: 0,
@@ -144,6 +140,29 @@ impl Client {
 
     pub(super) fn subscriptions(&self) -> usize {
         self.plain.len() + self.shared.len()
+    }
+}
+
+/// What of a queue earlier connections have sent, or may have: it is in flight, not new.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sent {
+    /// Numbers below this were sent.
+    pub(super) below: u64,
+    /// So many of the oldest entries may have been sent before the node ended: it cannot tell.
+    pub(super) maybe: usize,
+    /// Numbers from here on were given in this life of the node: no earlier one sent them.
+    pub(super) maybe_below: u64,
+}
+
+impl Sent {
+    /// Whether the next entry of the queue, of this number, may have been sent.
+    pub(super) fn has(&mut self, number: u64) -> bool {
+        if number < self.below {
+            return true;
+        }
+        let may_be = self.maybe > 0 && number < self.maybe_below;
+        self.maybe = self.maybe.saturating_sub(1);
+        may_be
     }
 }
 

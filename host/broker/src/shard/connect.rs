@@ -373,7 +373,7 @@ impl Shard {
         client.absence = 0;
         client.expiry = asked;
         client.identity = identity;
-        client.sent_below = session.next_number();
+        client.sent.below = session.next_number();
         let username = client.identity.username.clone();
         for index in 0..client.shared.len() {
             self.set_member_online(key, index, true);

@@ -1,6 +1,7 @@
 //! The end of connections and of sessions: wills, expiry, what goes to other members of a group.
 
 use super::authorize::Question;
+use super::client::Sent;
 use super::queue::{Ended, Rest};
 use super::subscribe::shared_filter;
 use super::{Action, CloseCause, ConnectionId, Shard, Timer};
@@ -201,12 +202,14 @@ impl Shard {
         });
         let mut deliveries: Vec<_> = inflight.collect();
         deliveries.extend(client.outbox.drain());
-        let sent_below = client.session.as_ref().map_or(0, Session::next_number);
+        let below = client.session.as_ref().map_or(0, Session::next_number);
         let ended = Ended {
             rest: Rest {
                 client_id: client.id.clone(),
-                sent_below,
-                maybe_sent: client.maybe_sent,
+                sent: Sent {
+                    below,
+                    ..client.sent
+                },
                 asked: 0,
             },
             kept: client.kept,

@@ -4,6 +4,7 @@
 //! recorded before it is sent, with the number its packet identifier follows from; so the identifier is the
 //! same after a restart, and what was acknowledged is not sent again.
 
+use super::client::Sent;
 use super::outbox::{Outbox, Waiting, cost};
 use super::{Action, Shard};
 use crate::limits::Overflow;
@@ -276,8 +277,7 @@ impl Shard {
         };
         client.outbox.took_back(number, bytes);
         // In the first pages is what an earlier connection had in flight: it goes first, marked as sent.
-        let was_sent = number < client.sent_below || client.maybe_sent > 0;
-        client.maybe_sent = client.maybe_sent.saturating_sub(1);
+        let was_sent = client.sent.has(number);
         client.has_group_deliveries |= matches!(&entry, Entry::Queued(d) if d.group.is_some());
         let exchange = match entry {
             Entry::Lost(kept) => {
@@ -324,7 +324,7 @@ impl Shard {
                 continue;
             };
             let rest = self.ending.get_mut(&session);
-            let was_sent = rest.is_some_and(|rest| rest.was_sent(number));
+            let was_sent = rest.is_some_and(|rest| rest.sent.has(number));
             // Begun with this client, a QoS 2 message goes to no other [MQTT-4.8.2-5].
             if !was_sent || delivery.qos < QoS::ExactlyOnce {
                 self.redeliver(now, &delivery);
@@ -378,21 +378,9 @@ impl Shard {
 /// What must be known of a session that ended until its queue is handed to others.
 pub(super) struct Rest {
     pub(super) client_id: bytestring::ByteString,
-    /// Numbers below this were sent.
-    pub(super) sent_below: u64,
-    /// So many entries may have been sent before the node started.
-    pub(super) maybe_sent: usize,
+    pub(super) sent: Sent,
     /// Number of the question that is not answered yet.
     pub(super) asked: u64,
-}
-
-impl Rest {
-    /// Whether the next entry, of this number, may have been sent to the client.
-    fn was_sent(&mut self, number: u64) -> bool {
-        let was_sent = number < self.sent_below || self.maybe_sent > 0;
-        self.maybe_sent = self.maybe_sent.saturating_sub(1);
-        was_sent
-    }
 }
 
 /// What is left of a session that ended.

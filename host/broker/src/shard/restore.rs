@@ -50,10 +50,11 @@ impl Shard {
         client.session = Some(Session::resumed(next, restored.received.iter().copied()));
         client.received = restored.received.into_iter().collect();
         client.next_number = if count > 0 { next.max(last + 1) } else { next };
-        client.maybe_sent = match state.next_number {
+        client.sent.maybe = match state.next_number {
             Some(_) => 0,
             None => usize::from(self.limits.settings.outbound_receive_maximum),
         };
+        client.sent.maybe_below = client.next_number;
         client.outbox = Outbox::restored(from, count, bytes);
         let key = self.insert_client(client);
         for (text, options, id) in restored.subscriptions {

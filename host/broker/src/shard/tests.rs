@@ -2,6 +2,7 @@
 
 mod authentication;
 mod lifetime;
+mod restored;
 mod simulation;
 
 use crate::limits::Limits;
