@@ -7,7 +7,7 @@ use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, body::Bytes};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,6 +18,10 @@ use witmq_broker::ports::control::{PluginInfo, PluginVersion, RuleInfo};
 const MAX_COMPONENT_BYTES: usize = 64 * 1024 * 1024;
 /// Largest chain file or configuration taken.
 const MAX_TEXT_BYTES: usize = 1024 * 1024;
+
+/// Entries of a page of a list, unless asked for otherwise, and at most.
+const PAGE: usize = 100;
+const MAX_PAGE: usize = 1000;
 
 type Answer = Result<Response, Problem>;
 
@@ -48,6 +52,8 @@ pub(crate) fn routes(token: Token, ports: Ports) -> Router {
             "/api/v1/users/{name}",
             put(put_user).delete(remove_user).layer(text),
         )
+        .route("/api/v1/delayed", get(delayed))
+        .route("/api/v1/delayed/{id}", delete(cancel_delayed))
         .layer(middleware::from_fn_with_state(token, guard));
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
@@ -199,6 +205,24 @@ async fn put_user(
 
 async fn remove_user(State(ports): State<Ports>, Path(name): Path<String>) -> Answer {
     blocking(move || ports.users.remove(&name)).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+#[derive(Deserialize)]
+struct PageQuery {
+    /// Identifier of the last entry of the page before.
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+async fn delayed(State(ports): State<Ports>, Query(query): Query<PageQuery>) -> Answer {
+    let limit = query.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
+    let list = move || ports.delayed.list(query.after.as_deref(), limit);
+    json(blocking(list).await?)
+}
+
+async fn cancel_delayed(State(ports): State<Ports>, Path(id): Path<String>) -> Answer {
+    blocking(move || ports.delayed.cancel(&id)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -29,6 +29,8 @@ pub struct Ports {
     pub rules: Arc<dyn RuleControl>,
     /// Users of the bundled authenticator.
     pub users: Arc<dyn UserControl>,
+    /// Delayed messages.
+    pub delayed: Arc<dyn DelayedControl>,
     /// Numbers about the node.
     pub node: Arc<dyn NodeStatus>,
     /// Takes a socket that was upgraded to WebSocket at `/mqtt`.
@@ -52,6 +54,21 @@ pub trait UserControl: Send + Sync {
     /// # Errors
     /// The configuration cannot be read.
     fn list(&self) -> Result<Vec<String>, ControlError>;
+}
+
+/// Delayed messages. Blocking calls.
+pub trait DelayedControl: Send + Sync {
+    /// At most `limit` of them behind the one named `after`, in the order in which they fall due:
+    /// `{"messages", "bytes", "delayed": [{"id", "due_ms", …}], "next"}`, the first two of all that wait.
+    ///
+    /// # Errors
+    /// `after` is no identifier, or a shard does not answer.
+    fn list(&self, after: Option<&str>, limit: usize) -> Result<serde_json::Value, ControlError>;
+    /// Takes one back before it is published.
+    ///
+    /// # Errors
+    /// There is none of that name (any more).
+    fn cancel(&self, id: &str) -> Result<(), ControlError>;
 }
 
 /// Numbers about the node. Blocking calls.

@@ -118,20 +118,22 @@ impl Acl {
     }
 }
 
-fn substitute(filter: &str, client_id: &str, user: &str) -> Option<String> {
+/// Puts the names of a client into a filter; `None` if that would change the shape of the filter, or make it one
+/// of the broker's own topics.
+pub(crate) fn substitute(filter: &str, client_id: &str, user: &str) -> Option<String> {
     let is_safe = |name: &str| !name.is_empty() && !name.contains(['+', '#', '/']);
     let wants_client = filter.contains("{client}");
     let wants_user = filter.contains("{user}");
     if wants_client && !is_safe(client_id) || wants_user && !is_safe(user) {
         return None;
     }
-    Some(
-        filter
-            .split("{client}")
-            .map(|part| part.replace("{user}", user))
-            .collect::<Vec<_>>()
-            .join(client_id),
-    )
+    let filled = filter
+        .split("{client}")
+        .map(|part| part.replace("{user}", user))
+        .collect::<Vec<_>>()
+        .join(client_id);
+    let is_own = filled.starts_with('$') && !filter.starts_with('$');
+    (!is_own).then_some(filled)
 }
 
 /// Whether every topic that matches `narrow` matches `wide`.
@@ -250,6 +252,7 @@ mod tests {
                 "{hostile}"
             );
         }
+        assert_eq!(substitute("{client}/#", "$SYS", ""), None);
     }
 
     #[test]

@@ -7,10 +7,13 @@
 #![forbid(unsafe_code)]
 
 pub mod acl;
+pub mod auto_subscribe;
+pub mod delayed;
 pub mod limits;
 pub mod memory;
 pub mod ports;
 pub mod retained;
+pub mod rewrite;
 pub mod router;
 pub mod shard;
 pub mod shared;

@@ -42,6 +42,12 @@ pub struct Limits {
     pub retained_messages: usize,
     /// Bytes of retained messages of the node (default 1 GiB).
     pub retained_bytes: usize,
+    /// Delayed messages of the node (default 1,000,000).
+    pub delayed_messages: usize,
+    /// Bytes of delayed messages of the node (default 256 MiB).
+    pub delayed_bytes: usize,
+    /// Longest delay of a message, seconds (default 4,294,967: almost 50 days).
+    pub delayed_max_s: u32,
     /// Chains a message may come through (default 8).
     pub hops: u8,
     /// Cached `authorize` verdicts of one client (default 64).
@@ -70,6 +76,9 @@ impl Default for Limits {
             overflow: Overflow::default(),
             retained_messages: 1_000_000,
             retained_bytes: 1024 * 1024 * 1024,
+            delayed_messages: 1_000_000,
+            delayed_bytes: 256 * 1024 * 1024,
+            delayed_max_s: 4_294_967,
             hops: 8,
             verdicts: 64,
             interest_topics: 65_536,

@@ -2,8 +2,11 @@
 //!
 //! Owns: [`Shared`]. Must not: hold anything a shard writes per message.
 
+use crate::auto_subscribe::AutoSubscribe;
+use crate::delayed::Room;
 use crate::limits::Limits;
 use crate::retained::Retained;
+use crate::rewrite::Rewrites;
 use crate::router::interest::Interest;
 use crate::shard::Counters;
 use std::sync::{Mutex, PoisonError};
@@ -16,6 +19,12 @@ pub struct Shared {
     pub interest: Interest,
     /// Retained messages.
     pub retained: Retained,
+    /// How many delayed messages there are.
+    pub delayed: Room,
+    /// Topics the operator moves elsewhere. Set before the shards start.
+    pub rewrites: Rewrites,
+    /// Subscriptions made for every client. Set before the shards start.
+    pub auto_subscribe: Vec<AutoSubscribe>,
     /// When the node started.
     pub started: Instant,
     counters: Vec<Mutex<Counters>>,
@@ -28,6 +37,9 @@ impl Shared {
         Self {
             interest: Interest::new(shards),
             retained: Retained::new(limits.retained_messages, limits.retained_bytes),
+            delayed: Room::default(),
+            rewrites: Rewrites::default(),
+            auto_subscribe: Vec::new(),
             started,
             counters: (0..shards).map(|_| Mutex::default()).collect(),
         }

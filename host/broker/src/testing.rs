@@ -167,9 +167,22 @@ impl Rig {
     /// The same with other stores.
     #[must_use]
     pub fn with_store(shards: u16, limits: Limits, store: impl Fn() -> Box<dyn Store>) -> Self {
+        Self::with_shared(shards, limits, store, |_| {})
+    }
+
+    /// The same, with what the operator configures put in by `configure`.
+    #[must_use]
+    pub fn with_shared(
+        shards: u16,
+        limits: Limits,
+        store: impl Fn() -> Box<dyn Store>,
+        configure: impl FnOnce(&mut Shared),
+    ) -> Self {
         let now = Instant::now();
         let limits = Arc::new(limits);
-        let shared = Arc::new(Shared::new(shards, &limits, now));
+        let mut shared = Shared::new(shards, &limits, now);
+        configure(&mut shared);
+        let shared = Arc::new(shared);
         let events = EventLog::default();
         let clock = ClockBase {
             instant: now,

@@ -5,6 +5,7 @@
 
 mod cli;
 mod config;
+mod delayed;
 mod demo;
 mod dev;
 mod logging;

@@ -55,6 +55,7 @@ impl NodeStatus for Status {
             "shards": self.node.shards(),
             "sockets": self.node.open_sockets(),
             "retained": { "messages": self.shared.retained.len(), "bytes": self.shared.retained.bytes() },
+            "delayed": { "messages": self.shared.delayed.messages(), "bytes": self.shared.delayed.bytes() },
             "listeners": listeners,
             "counters": counters,
         })
@@ -86,6 +87,8 @@ impl NodeStatus for Status {
         }
         for (name, value) in [
             ("sockets", self.node.open_sockets() as f64),
+            ("delayed_messages", self.shared.delayed.messages() as f64),
+            ("delayed_bytes", self.shared.delayed.bytes() as f64),
             ("retained_messages", self.shared.retained.len() as f64),
             ("retained_bytes", self.shared.retained.bytes() as f64),
             ("uptime_seconds", self.started.elapsed().as_secs_f64()),

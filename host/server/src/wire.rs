@@ -1,6 +1,7 @@
 //! The only place that knows all parts: builds them from the configuration and joins them by their ports.
 
 use crate::config::{AUTH_FILE, Config, Limits, ListenerKind, Overflow};
+use crate::delayed::Delayed;
 use crate::logging::LogEvents;
 use crate::status::Status;
 use crate::store::{Opened, Part, Parts};
@@ -15,6 +16,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use witmq_admin::{Admin, AdminConfig, Token};
 use witmq_broker::ports::{PluginControl, RuleControl, Transport};
+use witmq_broker::rewrite::Rewrites;
 use witmq_broker::shard::{ClockBase, Shard, ShardPorts};
 use witmq_broker::{ShardId, Shared};
 use witmq_net::{HandedIn, ListenerConfig, MakeShard, Node, NodeConfig, TlsSlot};
@@ -119,7 +121,7 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
         .iter()
         .for_each(|problem| tracing::error!("{problem}"));
     let limits = Arc::new(broker_limits(&config.limits, shards));
-    let shared = Arc::new(Shared::new(shards, &limits, started));
+    let shared = Arc::new(shared(config, shards, &limits, started)?);
     let (listeners, certificates) = listeners(config)?;
     let node_config = node_config(config, listeners, shards)?;
     let clock = clock(started);
@@ -169,6 +171,21 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
         addresses,
         certificates,
     })
+}
+
+/// What all shards read, with what the operator says about topics.
+fn shared(
+    config: &Config,
+    shards: u16,
+    limits: &witmq_broker::Limits,
+    started: Instant,
+) -> Result<Shared> {
+    let mut shared = Shared::new(shards, limits, started);
+    let rules = config.rewrites.iter().map(|rule| rule.0.clone());
+    shared.rewrites = Rewrites::new(rules.collect()).context("configuration: rewrite")?;
+    let subscriptions = config.auto_subscribe.iter().map(|entry| entry.0.clone());
+    shared.auto_subscribe = subscriptions.collect();
+    Ok(shared)
 }
 
 /// Shard threads: as configured, else one per core.
@@ -239,6 +256,10 @@ fn start_admin(
         plugins: plugins.clone(),
         rules: rules.clone(),
         users: Arc::new(Users::new(plugins.clone())),
+        delayed: Arc::new(Delayed {
+            node: node.clone(),
+            shared: status.shared.clone(),
+        }),
         node: Arc::new(status),
         mqtt: Arc::new(move |upgrade| {
             let handed = HandedIn {
@@ -301,6 +322,9 @@ fn broker_limits(limits: &Limits, shards: u16) -> witmq_broker::Limits {
         },
         retained_messages: limits.retained_messages,
         retained_bytes: limits.retained_bytes,
+        delayed_messages: limits.delayed_messages,
+        delayed_bytes: limits.delayed_bytes,
+        delayed_max_s: limits.delayed_max_s,
         sys_interval: Duration::from_secs(limits.sys_interval_s),
         // The hook has its own deadline; this one also covers the queue before it.
         authentication: Duration::from_millis(limits.auth_timeout_ms).saturating_mul(2),

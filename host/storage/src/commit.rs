@@ -302,5 +302,6 @@ fn keyspace(tables: &Tables, table: Table) -> &Keyspace {
         Table::Queue => &tables.queue,
         Table::Received => &tables.received,
         Table::Wills => &tables.wills,
+        Table::Delayed => &tables.delayed,
     }
 }

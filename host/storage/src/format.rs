@@ -12,12 +12,16 @@
 //! log.ID         shard number               targets, groups, message
 //! retained       topic                      message
 //! wills          client-id                  will, due
+//! delayed        due shard number           message
 //! ```
+//!
+//! Version 2 has the table `delayed`.
 
 use crate::wire::{Damaged, Reader, Writer};
 use bytestring::ByteString;
 use std::time::{Duration, Instant};
 use witmq_broker::ShardId;
+use witmq_broker::delayed::DelayedId;
 use witmq_broker::ports::store::SessionState;
 use witmq_broker::shard::ClockBase;
 use witmq_proto::packet::{
@@ -26,7 +30,7 @@ use witmq_proto::packet::{
 use witmq_proto::{LogPlace, Message, TopicName};
 
 /// Version of the format.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 /// A deadline as Unix milliseconds, and back; clocks of two lives of a node have nothing else in common.
 pub(crate) fn to_unix(clock: &ClockBase, at: Instant) -> u64 {
@@ -163,6 +167,26 @@ pub(crate) fn read_log_key(key: &[u8]) -> Result<LogPlace, Damaged> {
         shard: input.u16()?,
         number: input.u64()?,
     })
+}
+
+/// A delayed message as a key; in the order in which they fall due.
+pub(crate) fn delayed_key(id: DelayedId) -> Vec<u8> {
+    Writer::default()
+        .u64(id.due_ms)
+        .u16(id.shard)
+        .u64(id.number)
+        .finish()
+}
+
+pub(crate) fn read_delayed_key(key: &[u8]) -> Result<DelayedId, Damaged> {
+    let mut input = Reader::new(key);
+    let id = DelayedId {
+        due_ms: input.u64()?,
+        shard: input.u16()?,
+        number: input.u64()?,
+    };
+    input.end()?;
+    Ok(id)
 }
 
 /// An entry of a queue as it is kept.

@@ -12,6 +12,7 @@ use crate::wire::{Damaged, Reader};
 use crate::{Found, OpenError, StorageConfig};
 use bytestring::ByteString;
 use std::collections::BTreeMap;
+use witmq_broker::delayed::DelayedId;
 use witmq_broker::ports::Past;
 use witmq_broker::ports::store::{Restored, SessionNumber};
 use witmq_broker::router::trie::{Trie, Walk};
@@ -53,10 +54,12 @@ pub(crate) fn recover(
         batch: tables.db.batch(),
     };
     let done = recovery.run(shards);
-    let (caught_up, retained, wills) = done.map_err(|error| OpenError::of(&config.dir, error))?;
+    let read = done.map_err(|error| OpenError::of(&config.dir, error))?;
+    let next_delayed = read.delayed.iter().map(|(id, _)| id.number + 1).max();
     let mut pasts: Vec<Past> = (0..shards)
         .map(|shard| Past {
             next_log_number: recovery.log.next.get(&shard).copied().unwrap_or(0),
+            next_delayed_number: next_delayed.unwrap_or(0),
             ..Past::default()
         })
         .collect();
@@ -71,7 +74,13 @@ pub(crate) fn recover(
             past.sessions.push(restored);
         }
     }
-    for will in wills {
+    for (id, message) in read.delayed {
+        let shard = shard_of(&message.publisher, shards);
+        if let Some(past) = pasts.get_mut(usize::from(shard.0)) {
+            past.delayed.push((id, message));
+        }
+    }
+    for will in read.wills {
         let shard = shard_of(&will.0, shards);
         if let Some(past) = pasts.get_mut(usize::from(shard.0)) {
             past.wills.push(will);
@@ -79,8 +88,8 @@ pub(crate) fn recover(
     }
     let found = Found {
         pasts,
-        retained,
-        caught_up,
+        retained: read.retained,
+        caught_up: read.caught_up,
         damaged: recovery.damaged,
     };
     let state = State {
@@ -92,18 +101,29 @@ pub(crate) fn recover(
 
 type Wills = Vec<(ByteString, witmq_proto::packet::Will, Option<u64>)>;
 
+/// What was read beside sessions and the log.
+struct Read {
+    caught_up: u64,
+    retained: Vec<Message>,
+    wills: Wills,
+    delayed: Vec<(DelayedId, Message)>,
+}
+
 impl Recovery<'_> {
-    fn run(&mut self, shards: u16) -> Result<(u64, Vec<Message>, Wills), fjall::Error> {
+    fn run(&mut self, shards: u16) -> Result<Read, fjall::Error> {
         self.read_sessions()?;
         self.read_subscriptions()?;
         self.read_received()?;
         self.read_log()?;
         self.read_queues()?;
-        let caught_up = self.catch_up()?;
-        let retained = self.read_retained()?;
-        let wills = self.read_wills()?;
+        let read = Read {
+            caught_up: self.catch_up()?,
+            retained: self.read_retained()?,
+            wills: self.read_wills()?,
+            delayed: self.read_delayed()?,
+        };
         self.settle(shards)?;
-        Ok((caught_up, retained, wills))
+        Ok(read)
     }
 
     fn damage(&mut self, table: &str, key: &[u8], error: Damaged) {
@@ -343,6 +363,20 @@ impl Recovery<'_> {
             }
         }
         Ok(wills)
+    }
+
+    fn read_delayed(&mut self) -> Result<Vec<(DelayedId, Message)>, fjall::Error> {
+        let mut messages = Vec::new();
+        for item in self.tables.delayed.iter() {
+            let (key, value) = item.into_inner()?;
+            let read = format::read_delayed_key(&key)
+                .and_then(|id| Ok((id, read_message(&mut Reader::new(&value), self.clock)?)));
+            match read {
+                Ok(read) => messages.push(read),
+                Err(error) => self.damage("delayed", &key, error),
+            }
+        }
+        Ok(messages)
     }
 
     /// Everything is queued: from here on each shard of the new life owes nothing of the old one.

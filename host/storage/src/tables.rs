@@ -39,6 +39,7 @@ pub(crate) struct Tables {
     pub(crate) received: Keyspace,
     pub(crate) retained: Keyspace,
     pub(crate) wills: Keyspace,
+    pub(crate) delayed: Keyspace,
     /// Oldest first; the last one is being written.
     slices: RwLock<Vec<Slice>>,
 }
@@ -75,6 +76,7 @@ impl Tables {
             received: table("received").map_err(failed)?,
             retained: table("retained").map_err(failed)?,
             wills: table("wills").map_err(failed)?,
+            delayed: table("delayed").map_err(failed)?,
             slices: RwLock::default(),
             db,
         };
@@ -91,7 +93,12 @@ impl Tables {
         };
         let found = Reader::new(&value).u32();
         match found {
-            Ok(found) if found <= FORMAT => Ok(()),
+            Ok(FORMAT) => Ok(()),
+            // What older versions wrote is read as it is; from now on they must not read what we write.
+            Ok(found) if found < FORMAT => {
+                let value = FORMAT.to_be_bytes();
+                self.meta.insert(FORMAT_KEY, value).map_err(failed)
+            }
             Ok(found) => Err(OpenError::Newer {
                 dir: dir.to_owned(),
                 found,

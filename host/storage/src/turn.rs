@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Turn`], and the translation of [`Record`]s. Runs on the shard's thread.
 
-use crate::format::{self, Pointer, log_key, queue_key, write_message, write_targets};
+use crate::format::{self, Pointer, delayed_key, log_key, queue_key, write_message, write_targets};
 use crate::wire::Writer;
 use fjall::Slice as Value;
 use witmq_broker::ports::Record;
@@ -17,6 +17,7 @@ pub(crate) enum Table {
     Queue,
     Received,
     Wills,
+    Delayed,
 }
 
 /// One change.
@@ -135,6 +136,12 @@ impl Turn {
                 version,
                 message,
             } => self.retained(topic, version, message.map(|message| &**message), clock),
+            Record::Delayed { id, message } => {
+                let mut value = Writer::default();
+                write_message(&mut value, message, clock);
+                self.put(Table::Delayed, delayed_key(id), value.finish());
+            }
+            Record::DelayedGone { id } => self.remove(Table::Delayed, delayed_key(id)),
             other => self.add_state(other),
         }
     }

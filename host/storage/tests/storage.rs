@@ -456,7 +456,7 @@ fn a_folder_in_use_or_of_a_newer_version_is_refused_and_left_alone() {
             error,
             OpenError::Newer {
                 found: 9,
-                known: 1,
+                known: 2,
                 ..
             }
         ),

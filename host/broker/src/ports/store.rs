@@ -8,6 +8,7 @@
 //! fetch(session, from) ─► later: poll_fetched() ─► page of the queue
 //! ```
 
+use crate::delayed::DelayedId;
 use crate::router::ShardId;
 use crate::router::interest::GroupKey;
 use bytestring::ByteString;
@@ -112,6 +113,13 @@ pub enum Record<'a> {
         client_id: &'a ByteString,
         will: Option<(&'a Will, Option<u64>)>,
     },
+    /// A message to be published later.
+    Delayed {
+        id: DelayedId,
+        message: &'a Arc<Message>,
+    },
+    /// It was published, expired or was taken back.
+    DelayedGone { id: DelayedId },
 }
 
 /// Asks for entries of a session's queue.
@@ -204,6 +212,10 @@ pub struct Past {
     /// Wills of its clients: client id, will, and when it is due (Unix milliseconds; `None`: its client was
     /// connected).
     pub wills: Vec<(ByteString, Will, Option<u64>)>,
+    /// Messages to be published later, of publishers whose shard this is.
+    pub delayed: Vec<(DelayedId, Message)>,
+    /// The count its own delayed messages go on from.
+    pub next_delayed_number: u64,
     /// The count its own log entries go on from.
     pub next_log_number: u64,
 }

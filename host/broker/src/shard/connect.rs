@@ -2,6 +2,7 @@
 
 use super::authorize::Question;
 use super::client::{Client, Connection, Exchange, Identity, Pending};
+use super::topics::placed_before;
 use super::{Action, ConnectionId, Link, Shard, Timer, shard_of};
 use crate::acl::Acl;
 use crate::ports::hooks::{Attempt, AuthRequest, AuthStep, Grant};
@@ -351,11 +352,17 @@ impl Shard {
         &mut self,
         now: Instant,
         id: ConnectionId,
-        pending: Pending,
+        mut pending: Pending,
         identity: Identity,
         data: Option<Bytes>,
     ) {
         let client_id = pending.attempt.client_id.clone();
+        if let Some(will) = &mut pending.will
+            && let Err(text) = self.settle_will(will, &client_id, &identity)
+        {
+            self.counters.topics_invalid += 1;
+            return self.refuse(id, &client_id, ReasonCode::TopicNameInvalid, Some(text));
+        }
         let before = self.position;
         let key = self.take_over(now, &client_id, pending.clean_start);
         let session_present = key.is_some();
@@ -380,6 +387,7 @@ impl Shard {
         }
         self.record_session(now, key);
         self.set_will(now, key, pending.will);
+        self.auto_subscribe(key);
         self.gate(id, before);
         let Some(connection) = self.connection_mut(id) else {
             return;
@@ -438,9 +446,10 @@ impl Shard {
     fn set_will(&mut self, now: Instant, key: u32, will: Option<Will>) {
         self.forget_will(key);
         let Some(will) = will else { return };
+        let place = placed_before(&will.topic);
         let question = Question {
             action: AuthorizeAction::Will,
-            topic: will.topic.as_byte_string(),
+            topic: place.topic.as_byte_string(),
             qos: will.qos,
             retain: will.retain,
         };

@@ -58,8 +58,18 @@ counters! {
     retained_refused counter "retained_refused_total",
     /// Subscriptions refused because the session has as many as it may.
     subscriptions_refused counter "subscriptions_refused_total",
+    /// Subscriptions by configuration that could not be made: a name, or a bound.
+    auto_subscriptions_refused counter "auto_subscriptions_refused_total",
     /// Publishes a chain refused, consumed or withheld.
     chained_away counter "messages_ended_by_chains_total",
+    /// Publishes taken to be published later.
+    delayed counter "delayed_taken_total",
+    /// Delayed messages that fell due and were published.
+    delayed_published counter "delayed_published_total",
+    /// Delayed publishes refused because of a bound.
+    delayed_refused counter "delayed_refused_total",
+    /// Publishes and wills whose topic cannot be used.
+    topics_invalid counter "topics_invalid_total",
     /// Wills published.
     wills counter "wills_published_total",
     /// Connections ended for breaking the protocol.

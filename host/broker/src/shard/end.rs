@@ -2,15 +2,17 @@
 
 use super::authorize::Question;
 use super::client::Sent;
+use super::inbound::Origin;
 use super::queue::{Ended, Rest};
 use super::subscribe::shared_filter;
+use super::topics::placed_before;
 use super::{Action, CloseCause, ConnectionId, Shard, Timer};
 use crate::ports::{AuthorizeAction, BrokerEvent, Record};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use witmq_proto::packet::{QoS, Will};
 use witmq_proto::session::{Exchange, Session};
-use witmq_proto::{Message, ReasonCode};
+use witmq_proto::{Message, ReasonCode, TopicName};
 
 impl Shard {
     /// The network connection is gone. Calling it twice does nothing.
@@ -148,19 +150,34 @@ impl Shard {
         let publisher = client.id.clone();
         let is_allowed = std::mem::take(&mut client.is_will_allowed);
         self.forget_will(key);
+        let place = placed_before(&will.topic);
         let question = Question {
             action: AuthorizeAction::Will,
-            topic: will.topic.as_byte_string(),
+            topic: place.topic.as_byte_string(),
             qos: will.qos,
             retain: will.retain,
         };
         if !is_allowed && !self.may_publish(now, key, &question) {
-            return self.denied(key, "publish", will.topic.as_byte_string());
+            return self.denied(key, "publish", place.topic.as_byte_string());
         }
         self.counters.wills += 1;
         let received_ms = self.clock.unix_ms(now);
-        let message = will_message(*will, publisher, now, received_ms);
-        self.ingest(now, key, 0, Arc::new(message));
+        let message = Arc::new(will_message(
+            *will,
+            place.topic,
+            publisher,
+            now,
+            received_ms,
+        ));
+        if place.delay_s > 0 {
+            self.delay(now, place.delay_s, message);
+            return;
+        }
+        let origin = Origin {
+            client: Some(key),
+            connection: None,
+        };
+        self.ingest(now, origin, message);
     }
 
     /// Ends a session for good: will, subscriptions, and what it owed through shared groups.
@@ -285,6 +302,7 @@ impl Shard {
 
 fn will_message(
     will: Will,
+    topic: TopicName,
     publisher: bytestring::ByteString,
     now: Instant,
     received_ms: u64,
@@ -294,7 +312,7 @@ fn will_message(
         .message_expiry
         .and_then(|seconds| now.checked_add(Duration::from_secs(u64::from(seconds))));
     Message {
-        topic: will.topic,
+        topic,
         payload: will.payload,
         qos: will.qos,
         retain: will.retain,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use witmq_proto::endpoint::Event;
 use witmq_proto::packet::{Disconnect, PacketId, Publish, QoS};
-use witmq_proto::{LogPlace, Message, ProtocolError, ReasonCode, TopicName};
+use witmq_proto::{LogPlace, Message, ProtocolError, ReasonCode};
 
 /// What the publisher is told.
 pub(super) struct Answer {
@@ -20,8 +20,17 @@ pub(super) struct Answer {
     pub(super) text: Option<String>,
 }
 
+/// On whose behalf a message is taken in.
+#[derive(Clone, Copy)]
+pub(super) struct Origin {
+    /// The publisher, while it has a session.
+    pub(super) client: Option<u32>,
+    /// Whom the answer goes to; `None`: nobody is told any more.
+    pub(super) connection: Option<ConnectionId>,
+}
+
 impl Answer {
-    fn code(reason: ReasonCode) -> Self {
+    pub(super) fn code(reason: ReasonCode) -> Self {
         Self {
             reason: Some(reason),
             text: None,
@@ -187,9 +196,17 @@ impl Shard {
         key: u32,
         publish: Publish,
     ) -> Answer {
-        let Ok(topic) = TopicName::new(publish.topic.clone()) else {
-            return Answer::code(ReasonCode::TopicNameInvalid); // the codec has refused it already
+        let place = match self.place(key, &publish.topic) {
+            Ok(place) => place,
+            Err(text) => {
+                self.counters.topics_invalid += 1;
+                return Answer {
+                    reason: Some(ReasonCode::TopicNameInvalid),
+                    text: Some(text),
+                };
+            }
         };
+        let topic = place.topic;
         let question = Question {
             action: AuthorizeAction::Publish,
             topic: topic.as_byte_string(),
@@ -206,26 +223,29 @@ impl Shard {
         };
         let received_ms = self.clock.unix_ms(now);
         let message = Message::from_publish(publish, topic, client.id.clone(), now, received_ms);
-        self.ingest(now, key, id.number(), Arc::new(message))
+        let message = Arc::new(message);
+        if place.delay_s > 0 {
+            return self.delay(now, place.delay_s, message);
+        }
+        let origin = Origin {
+            client: Some(key),
+            connection: Some(id),
+        };
+        self.ingest(now, origin, message)
     }
 
     /// Chains, retain, route: from an authorized message to what its publisher is told.
-    pub(super) fn ingest(
-        &mut self,
-        now: Instant,
-        key: u32,
-        session: u64,
-        message: Arc<Message>,
-    ) -> Answer {
-        let run = self.run_chains(key, session, &message);
+    pub(super) fn ingest(&mut self, now: Instant, origin: Origin, message: Arc<Message>) -> Answer {
+        let run = self.run_chains(origin, &message);
+        let is_told = origin.connection.is_some();
         let has_emissions = !run.emissions.is_empty();
         let answer = match run.outcome {
-            ChainOutcome::Untouched => self.take(now, &message),
-            ChainOutcome::Replaced(replaced) => self.take(now, &replaced),
+            ChainOutcome::Untouched => self.take(now, &message, is_told),
+            ChainOutcome::Replaced(replaced) => self.take(now, &replaced, is_told),
             ChainOutcome::Split(parts) => {
                 let mut worst = ReasonCode::Success;
                 for part in &parts {
-                    worst = worst.max(self.take(now, part));
+                    worst = worst.max(self.take(now, part, is_told));
                 }
                 if worst.is_failure() {
                     worst
@@ -253,7 +273,7 @@ impl Shard {
             }
         };
         for emission in &run.emissions {
-            self.take(now, emission);
+            self.take(now, emission, is_told);
         }
         let consumed = has_emissions && answer == ReasonCode::NoMatchingSubscribers;
         Answer::code(if consumed {
@@ -263,26 +283,24 @@ impl Shard {
         })
     }
 
-    fn run_chains(&mut self, key: u32, session: u64, message: &Arc<Message>) -> ChainRun {
-        let Ok(index) = usize::try_from(key) else {
-            return ChainRun::untouched();
-        };
-        let Some(client) = self.clients.get(index) else {
-            return ChainRun::untouched();
-        };
+    fn run_chains(&mut self, origin: Origin, message: &Arc<Message>) -> ChainRun {
+        let index = origin.client.and_then(|key| usize::try_from(key).ok());
+        let client = index.and_then(|index| self.clients.get(index));
+        let identity = client.map(|client| &client.identity);
         let publisher = Publisher {
-            client_id: &client.id,
-            username: client.identity.username.as_deref(),
-            attributes: &client.identity.attributes,
-            session,
+            client_id: &message.publisher,
+            username: identity.and_then(|identity| identity.username.as_deref()),
+            attributes: identity.map_or(&[], |identity| &identity.attributes),
+            session: origin.connection.map_or(0, ConnectionId::number),
         };
         self.ports
             .chains
             .run(self.ports.hooks.as_mut(), publisher, message)
     }
 
-    /// Retains and routes one message.
-    fn take(&mut self, now: Instant, message: &Arc<Message>) -> ReasonCode {
+    /// Retains and routes one message. What cannot be retained is refused if its publisher is told, else
+    /// delivered all the same.
+    fn take(&mut self, now: Instant, message: &Arc<Message>, is_told: bool) -> ReasonCode {
         if message.hops > self.limits.hops {
             self.counters.dropped_loop += 1;
             let client_id = message.publisher.clone();
@@ -292,7 +310,7 @@ impl Shard {
             });
             return ReasonCode::Success;
         }
-        if self.must_refuse(message) || self.retain(message).is_err() {
+        if self.must_refuse(message) || self.retain(message).is_err() && is_told {
             return ReasonCode::QuotaExceeded;
         }
         if self.route(now, message) {

@@ -11,6 +11,7 @@ mod authorize;
 mod client;
 mod connect;
 mod counters;
+mod delayed;
 mod deliver;
 mod end;
 mod inbound;
@@ -24,6 +25,7 @@ mod subscribe;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod topics;
 
 pub use counters::Counters;
 
@@ -215,6 +217,8 @@ pub struct Shard {
     groups: SharedGroups,
     interest: InterestCache,
     timers: Timers,
+    /// To be published later.
+    delayed: crate::delayed::Queue,
     actions: VecDeque<Action>,
     /// Promises that wait for their records, in order.
     owed: VecDeque<Owed>,
@@ -275,6 +279,7 @@ impl Shard {
             groups: SharedGroups::default(),
             interest,
             timers,
+            delayed: crate::delayed::Queue::default(),
             actions: VecDeque::new(),
             owed: VecDeque::new(),
             gated: VecDeque::new(),
@@ -320,6 +325,7 @@ impl Shard {
                 Timer::Grant(id) => self.grant_ended(now, id),
                 Timer::Will { client, absence } => self.will_due(now, client, absence),
                 Timer::SessionEnd { client, absence } => self.session_due(now, client, absence),
+                Timer::Delayed => self.delayed_due(now),
                 Timer::Report => self.report(now),
             }
         }

@@ -24,6 +24,10 @@ impl Shard {
         for (client_id, will, due) in past.wills {
             self.restore_will(now, client_id, will, due);
         }
+        let next = past.next_delayed_number;
+        self.delayed
+            .restore(&self.shared.delayed, past.delayed, next);
+        self.arm_delayed(now, Duration::ZERO); // what is due goes out when every shard has its routes again
         for (key, end) in ends {
             let absence = self.client(key).map_or(0, |client| client.absence);
             match end {

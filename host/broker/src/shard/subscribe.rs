@@ -10,7 +10,8 @@ use bytestring::ByteString;
 use std::sync::Arc;
 use std::time::Instant;
 use witmq_proto::packet::{
-    QoS, RetainHandling, Suback, Subscribe, SubscribeFilter, Unsuback, Unsubscribe,
+    QoS, RetainHandling, Suback, Subscribe, SubscribeFilter, SubscribeOptions, Unsuback,
+    Unsubscribe,
 };
 use witmq_proto::topic::{Filter, SharedFilter};
 use witmq_proto::{ReasonCode, TopicFilter};
@@ -48,6 +49,16 @@ impl Shard {
         wanted: &SubscribeFilter,
         id: Option<u32>,
     ) -> ReasonCode {
+        let rewritten;
+        let wanted = match self.rewrite_filter(key, &wanted.filter) {
+            None => wanted,
+            Some(Err(_)) => return ReasonCode::TopicFilterInvalid,
+            Some(Ok(filter)) => {
+                let options = wanted.options;
+                rewritten = SubscribeFilter { filter, options };
+                &rewritten
+            }
+        };
         let Ok(filter) = Filter::parse(&wanted.filter) else {
             return ReasonCode::TopicFilterInvalid; // it fails alone, the others go on
         };
@@ -55,6 +66,37 @@ impl Shard {
             self.denied(key, "subscribe", &wanted.filter);
             return ReasonCode::NotAuthorized;
         }
+        self.add_subscription(key, filter, wanted, id)
+    }
+
+    /// Whether the client has a subscription with exactly these options.
+    pub(super) fn has_subscription(
+        &self,
+        key: u32,
+        filter: &Filter,
+        options: SubscribeOptions,
+    ) -> bool {
+        let Some(client) = self.client(key) else {
+            return false;
+        };
+        let known = match filter {
+            Filter::Plain(filter) => self.trie.get(filter, key),
+            Filter::Shared(shared) => {
+                let part = client.shared.iter().find(|part| is_key(&part.key, shared));
+                part.map(|part| &part.subscription)
+            }
+        };
+        known.is_some_and(|known| known.options == options)
+    }
+
+    /// Makes or replaces a subscription that is allowed, within the bounds.
+    pub(super) fn add_subscription(
+        &mut self,
+        key: u32,
+        filter: Filter,
+        wanted: &SubscribeFilter,
+        id: Option<u32>,
+    ) -> ReasonCode {
         let subscriptions = self.limits.subscriptions;
         let Some(client) = self.client(key) else {
             return ReasonCode::UnspecifiedError;
@@ -195,7 +237,14 @@ impl Shard {
         let reasons = unsubscribe
             .filters
             .iter()
-            .map(|filter| self.unsubscribe_one(key, filter))
+            .map(|filter| match self.rewrite_filter(key, filter) {
+                None | Some(Err(_)) => self.unsubscribe_one(key, filter),
+                Some(Ok(rewritten)) => match self.unsubscribe_one(key, &rewritten) {
+                    // Made before there was the rule.
+                    ReasonCode::NoSubscriptionExisted => self.unsubscribe_one(key, filter),
+                    reason => reason,
+                },
+            })
             .collect();
         let unsuback = Unsuback {
             packet_id: unsubscribe.packet_id,

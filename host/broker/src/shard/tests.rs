@@ -1,9 +1,11 @@
 //! Sessions on a virtual clock: what clients see, packet by packet.
 
 mod authentication;
+mod delayed;
 mod lifetime;
 mod restored;
 mod simulation;
+mod topics;
 
 use crate::limits::Limits;
 use crate::ports::AclRule;

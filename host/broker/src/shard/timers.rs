@@ -18,6 +18,8 @@ pub(super) enum Timer {
     Will { client: u32, absence: u64 },
     /// The end of a session, and the `absence` it belongs to.
     SessionEnd { client: u32, absence: u64 },
+    /// The next delayed message.
+    Delayed,
     /// `$SYS` and the report of counters.
     Report,
 }
@@ -26,6 +28,8 @@ pub(super) enum Timer {
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     heap: BinaryHeap<Reverse<(Instant, Timer)>>,
+    /// However many wait, one deadline: that of the first.
+    delayed: Option<Instant>,
 }
 
 impl Timers {
@@ -33,14 +37,32 @@ impl Timers {
         self.heap.push(Reverse((at, timer)));
     }
 
+    /// Replaces the deadline of the next delayed message.
+    pub(super) fn set_delayed(&mut self, at: Option<Instant>) {
+        self.delayed = at;
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.heap.len() + usize::from(self.delayed.is_some())
+    }
+
     pub(super) fn next(&self) -> Option<Instant> {
-        self.heap.peek().map(|Reverse((at, _))| *at)
+        let heap = self.heap.peek().map(|Reverse((at, _))| *at);
+        match (heap, self.delayed) {
+            (Some(heap), Some(delayed)) => Some(heap.min(delayed)),
+            (heap, delayed) => heap.or(delayed),
+        }
     }
 
     /// The next timer that is due.
     pub(super) fn pop(&mut self, now: Instant) -> Option<Timer> {
         if self.next()? > now {
             return None;
+        }
+        if self.delayed.is_some_and(|at| at <= now) {
+            self.delayed = None;
+            return Some(Timer::Delayed);
         }
         self.heap.pop().map(|Reverse((_, timer))| timer)
     }

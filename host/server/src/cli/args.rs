@@ -35,6 +35,9 @@ pub(crate) enum Command {
     /// Manage users of the bundled authenticator
     #[command(subcommand)]
     User(UserCommand),
+    /// List delayed messages and take them back
+    #[command(subcommand)]
+    Delayed(DelayedCommand),
     /// Show numbers about a running broker
     Status(AdminArgs),
     /// Print the version
@@ -313,6 +316,29 @@ pub(crate) enum UserCommand {
     /// Remove a user
     Rm {
         name: String,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DelayedCommand {
+    /// List what waits, in the order in which it falls due
+    Ls {
+        /// So many at most
+        #[arg(long, default_value_t = 100)]
+        count: u64,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Take delayed messages back before they are published
+    Rm {
+        /// As `ls` shows them
+        #[arg(required = true)]
+        ids: Vec<String>,
         #[command(flatten)]
         admin: AdminArgs,
     },

@@ -10,7 +10,7 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The command line makes no sense.
     Usage = 2,
-    /// No such plugin, chain or user.
+    /// No such plugin, chain, user or delayed message.
     NotFound = 3,
     /// The broker said no.
     Refused = 4,

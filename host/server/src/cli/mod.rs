@@ -5,6 +5,7 @@
 
 mod args;
 mod credentials;
+mod delayed;
 mod exit;
 mod messages;
 mod plugin;
@@ -30,6 +31,7 @@ pub(crate) fn run(command: Command) -> Result<(), CliError> {
         Command::Plugin(command) => plugin::run(command),
         Command::Rule(command) => rule::run(command),
         Command::User(command) => user::run(command),
+        Command::Delayed(command) => delayed::run(command),
         Command::Status(args) => {
             let status = remote::Remote::new(&args)?.read("status")?;
             print(&serde_json::to_string_pretty(&status).unwrap_or_default());

@@ -5,9 +5,11 @@
 
 mod error;
 mod read;
+mod topics;
 
 pub(crate) use error::ConfigError;
 pub(crate) use read::read;
+pub(crate) use topics::{AutoSubscription, Rewrite};
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -30,6 +32,11 @@ pub(crate) struct Config {
     pub(crate) http: Http,
     pub(crate) auth: Auth,
     pub(crate) limits: Limits,
+    /// Topics that mean others; the first that matches counts.
+    #[serde(rename = "rewrite")]
+    pub(crate) rewrites: Vec<Rewrite>,
+    /// Subscriptions made for every client.
+    pub(crate) auto_subscribe: Vec<AutoSubscription>,
     pub(crate) storage: Storage,
     /// Settings of installed plugins, by name.
     pub(crate) plugins: BTreeMap<String, Plugin>,
@@ -46,6 +53,8 @@ impl Default for Config {
             http: Http::default(),
             auth: Auth::default(),
             limits: Limits::default(),
+            rewrites: Vec::new(),
+            auto_subscribe: Vec::new(),
             storage: Storage::default(),
             plugins: BTreeMap::new(),
             log: Log::default(),
@@ -185,6 +194,12 @@ pub(crate) struct Limits {
     pub(crate) retained_messages: usize,
     /// Bytes of retained messages.
     pub(crate) retained_bytes: usize,
+    /// Delayed messages of the node.
+    pub(crate) delayed_messages: usize,
+    /// Bytes of delayed messages.
+    pub(crate) delayed_bytes: usize,
+    /// Longest delay, seconds.
+    pub(crate) delayed_max_s: u32,
     /// CONNECT must arrive within this.
     pub(crate) connect_timeout_ms: u64,
     /// Memory of one plugin instance, bytes.
@@ -222,6 +237,9 @@ impl Default for Limits {
             max_subscriptions: 10_000,
             retained_messages: 1_000_000,
             retained_bytes: 1024 * 1024 * 1024,
+            delayed_messages: 1_000_000,
+            delayed_bytes: 256 * 1024 * 1024,
+            delayed_max_s: 4_294_967,
             connect_timeout_ms: 10_000,
             plugin_memory_bytes: 64 * 1024 * 1024,
             plugin_deadline_ms: 50,

@@ -216,6 +216,8 @@ mod tests {
             "[http]",
             "[auth]",
             "[limits]",
+            "[[rewrite]]",
+            "[[auto_subscribe]]",
             "[storage]",
             "[log]",
         ] {
