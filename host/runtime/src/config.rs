@@ -36,8 +36,6 @@ pub struct RuntimeConfig {
     pub split_messages: usize,
     /// Log lines of one plugin in a second (default 100).
     pub log_lines: u32,
-    /// Bytes of one plugin's key-value store (default 16 MiB).
-    pub kv_bytes: usize,
     /// Bytes of a component (default 64 MiB).
     pub component_bytes: usize,
     /// Plugins installed (default 100).
@@ -73,7 +71,6 @@ impl Default for RuntimeConfig {
             publishes: 16,
             split_messages: 64,
             log_lines: 100,
-            kv_bytes: 16 * 1024 * 1024,
             component_bytes: 64 * 1024 * 1024,
             plugins: 100,
             versions: 20,

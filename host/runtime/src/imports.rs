@@ -2,11 +2,11 @@
 
 use crate::abi::witmq::plugin::{host_clock, host_kv, host_log, host_publish, types};
 use crate::convert;
-use crate::kv::KvError;
 use crate::plugin::Shared;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use wasmtime::ResourceLimiter;
+use witmq_broker::ports::kv::KvError;
 
 /// Bytes of one log line.
 const LINE_BYTES: usize = 1024;
@@ -161,7 +161,8 @@ impl host_log::Host for State {
 fn kv_error(error: KvError) -> host_kv::KvError {
     match error {
         KvError::TooLarge => host_kv::KvError::TooLarge,
-        KvError::Quota => host_kv::KvError::Quota,
+        // Nobody expects a version here; a removed plugin has no room.
+        KvError::Quota | KvError::Mismatch(_) | KvError::Removed => host_kv::KvError::Quota,
     }
 }
 
@@ -178,7 +179,7 @@ impl host_kv::Host for State {
         if !self.may_call() {
             return Err(host_kv::KvError::Quota);
         }
-        self.plugin.kv.put(key, value, ttl_ms).map_err(kv_error)
+        self.plugin.kv.put(&key, value, ttl_ms).map_err(kv_error)
     }
 
     fn remove(&mut self, key: String) -> bool {
@@ -189,7 +190,7 @@ impl host_kv::Host for State {
         if !self.may_call() {
             return Err(host_kv::KvError::Quota);
         }
-        self.plugin.kv.increment(key, by).map_err(kv_error)
+        self.plugin.kv.increment(&key, by).map_err(kv_error)
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use witmq_broker::ports::StepFailure;
+use witmq_broker::ports::{PluginKv, StepFailure};
 use witmq_proto::{Message, TopicFilter};
 
 /// Takes messages of plugins into the broker; false if its queue is full.
@@ -48,10 +48,15 @@ struct Breaker {
 }
 
 impl Shared {
-    pub(crate) fn new(name: &str, config: &RuntimeConfig, publish: PublishSink) -> Self {
+    pub(crate) fn new(
+        name: &str,
+        config: &RuntimeConfig,
+        publish: PublishSink,
+        kv: &dyn PluginKv,
+    ) -> Self {
         Self {
             name: name.to_owned(),
-            kv: Kv::new(config.kv_bytes),
+            kv: Kv::new(kv.space(name)),
             publish,
             grants: config.publish.get(name).cloned().unwrap_or_default(),
             log: Mutex::new(LogBudget {

@@ -21,7 +21,7 @@ use switch::Change;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 use witmq_broker::ports::control::{PluginInfo, PluginVersion};
-use witmq_broker::ports::{ControlError, PluginControl};
+use witmq_broker::ports::{ControlError, PluginControl, PluginKv};
 use witmq_proto::Message;
 
 /// The plugin host could not start.
@@ -55,6 +55,7 @@ struct Inner {
     linker: Linker<State>,
     files: Option<Files>,
     publish: PublishSink,
+    kv: Arc<dyn PluginKv>,
     mailboxes: Vec<Arc<Mailbox>>,
     reaper: SyncSender<Box<Instance>>,
     installed: Mutex<BTreeMap<String, Installed>>,
@@ -84,6 +85,7 @@ impl Runtime {
     pub fn start(
         config: RuntimeConfig,
         publish: Arc<dyn Fn(Message) -> bool + Send + Sync>,
+        kv: Arc<dyn PluginKv>,
     ) -> Result<Self, StartError> {
         let unusable = |error: wasmtime::Error| StartError::Engine(format!("{error:#}"));
         let engine = engine::engine().map_err(unusable)?;
@@ -108,6 +110,7 @@ impl Runtime {
             linker,
             files,
             publish,
+            kv,
             mailboxes,
             reaper,
             installed: Mutex::default(),
@@ -382,6 +385,7 @@ impl PluginControl for Runtime {
                 .map_err(|error| internal("remove its folder", &error))?;
         }
         installed.remove(name);
+        self.inner.kv.delete_all(name);
         self.inner
             .mailboxes
             .iter()

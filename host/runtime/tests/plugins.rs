@@ -11,6 +11,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+use witmq_broker::kv::Spaces;
 use witmq_broker::ports::hooks::{Attempt, AuthRequest};
 use witmq_broker::ports::{
     AuthStep, Authenticate, ControlError, PluginControl, Publisher, StepFailure, StepOutcome,
@@ -76,7 +77,7 @@ fn config() -> RuntimeConfig {
 }
 
 fn start(config: RuntimeConfig) -> Runtime {
-    Runtime::start(config, Arc::new(|_| true)).unwrap()
+    Runtime::start(config, Arc::new(|_| true), Arc::new(Spaces::default())).unwrap()
 }
 
 fn installed(config: RuntimeConfig, wanted: &str) -> (Runtime, ShardPlugins) {

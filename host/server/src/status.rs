@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Instant;
 use witmq_admin::NodeStatus;
+use witmq_broker::kv::Spaces;
 use witmq_broker::ports::{PluginControl, RuleControl};
 use witmq_broker::shard::Counters;
 use witmq_broker::{ShardId, Shared};
@@ -18,6 +19,7 @@ pub(crate) struct Status {
     pub(crate) rules: Arc<dyn RuleControl>,
     /// `None` without a storage.
     pub(crate) storage: Option<Arc<witmq_storage::Metrics>>,
+    pub(crate) kv: Arc<Spaces>,
     pub(crate) started: Instant,
 }
 
@@ -81,7 +83,7 @@ impl NodeStatus for Status {
             put(name, "counter", "", float(value));
         }
         let storage = self.storage.iter().flat_map(|storage| storage.entries());
-        for (name, is_gauge, value) in storage {
+        for (name, is_gauge, value) in storage.chain(self.kv.entries()) {
             let kind = if is_gauge { "gauge" } else { "counter" };
             put(name, kind, "", float(value));
         }

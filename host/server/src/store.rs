@@ -1,11 +1,11 @@
 //! The storage of this node: opened before anything listens, handed to the shards, closed last.
 
-use crate::config::{Durability, Storage as Settings};
+use crate::config::{Config, Durability};
 use anyhow::Result;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
+use witmq_broker::kv::{KvBounds, Spaces};
 use witmq_broker::memory::Memory;
 use witmq_broker::ports::{Past, Store};
 use witmq_broker::shard::ClockBase;
@@ -42,6 +42,8 @@ fn in_memory() -> Part {
 pub(crate) struct Opened {
     storage: Option<Storage>,
     pub(crate) parts: Arc<Parts>,
+    /// The keys of plugins.
+    pub(crate) kv: Arc<Spaces>,
 }
 
 impl Opened {
@@ -50,12 +52,16 @@ impl Opened {
     /// # Errors
     /// In use, damaged, of a newer version, or the disk refuses.
     pub(crate) fn open(
-        settings: &Settings,
-        data_dir: &Path,
+        config: &Config,
         shards: u16,
         clock: ClockBase,
         shared: &Shared,
     ) -> Result<Self> {
+        let settings = &config.storage;
+        let kv = KvBounds {
+            bytes: config.limits.plugin_kv_bytes,
+            keys: config.limits.plugin_kv_keys,
+        };
         let durability = match settings.durability {
             Durability::Fsync => witmq_storage::Durability::Fsync,
             Durability::Os => witmq_storage::Durability::Os,
@@ -64,18 +70,23 @@ impl Opened {
                 return Ok(Self {
                     storage: None,
                     parts: Arc::new(Parts(Mutex::new(parts))),
+                    kv: Arc::new(Spaces::new(kv)),
                 });
             }
         };
-        let config = StorageConfig {
-            dir: data_dir.join("storage"),
+        let storage = StorageConfig {
+            dir: config.data_dir.join("storage"),
             durability,
             log_bytes: settings.log_bytes,
             log_age: Duration::from_secs(settings.log_age_s),
+            kv,
             ..StorageConfig::default()
         };
         let news: Vec<Arc<Notify>> = (0..shards).map(|_| Arc::default()).collect();
-        let (storage, found) = Storage::open(config, shards, clock, news.clone())?;
+        let (storage, found) = Storage::open(storage, shards, clock, news.clone())?;
+        for cut in &found.cut {
+            tracing::warn!("{cut}");
+        }
         for damaged in &found.damaged {
             tracing::error!("an entry of the storage cannot be read and is left out: {damaged}");
         }
@@ -96,6 +107,7 @@ impl Opened {
         });
         Ok(Self {
             parts: Arc::new(Parts(Mutex::new(parts.collect()))),
+            kv: storage.kv(),
             storage: Some(storage),
         })
     }

@@ -111,7 +111,11 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
     let publisher: Arc<OnceLock<Publish>> = Arc::default();
     let late = publisher.clone();
     let sink = Arc::new(move |message| late.get().is_some_and(|publish| publish(message)));
-    let runtime = Runtime::start(runtime_config(config, shards)?, sink)?;
+    let limits = Arc::new(broker_limits(&config.limits, shards));
+    let shared = Arc::new(shared(config, shards, &limits, started)?);
+    let clock = clock(started);
+    let opened = Opened::open(config, shards, clock, &shared)?;
+    let runtime = Runtime::start(runtime_config(config, shards)?, sink, opened.kv.clone())?;
     bind_authenticator(&runtime, config, access)?;
     let (rules, problems) = Rules::new(RulesConfig {
         dir: Some(config.data_dir.join("rules")),
@@ -120,12 +124,8 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
     problems
         .iter()
         .for_each(|problem| tracing::error!("{problem}"));
-    let limits = Arc::new(broker_limits(&config.limits, shards));
-    let shared = Arc::new(shared(config, shards, &limits, started)?);
     let (listeners, certificates) = listeners(config)?;
     let node_config = node_config(config, listeners, shards)?;
-    let clock = clock(started);
-    let opened = Opened::open(&config.storage, &config.data_dir, shards, clock, &shared)?;
     let storage = opened.metrics();
     let make_shard = make_shard(
         (shards, clock),
@@ -149,6 +149,7 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
         plugins: plugins.clone(),
         rules: rules.clone(),
         storage,
+        kv: opened.kv.clone(),
         started,
     };
     let admin = match start_admin(config, &node, &plugins, &rules, status) {

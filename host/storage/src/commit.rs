@@ -5,6 +5,7 @@
 
 use crate::format::{Pointer, queue_key};
 use crate::inner::Inner;
+use crate::kv;
 use crate::slices::LogState;
 use crate::tables::Tables;
 use crate::turn::{Op, Table, Turn, key_of};
@@ -15,6 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
+use witmq_broker::kv::Change;
 
 /// Topics whose last retained version is remembered: more than two turns of all shards can touch.
 const VERSIONS: usize = 65_536;
@@ -49,8 +51,10 @@ impl Committer {
     /// Until the storage closes and everything is committed, or cannot be.
     pub(crate) fn run(mut self) {
         while let Some(turns) = self.inner.next_turns() {
-            if !turns.is_empty() {
-                if !self.commit_at_last(&turns) {
+            // After the turns: what was changed before they were handed over is among it.
+            let changes = self.inner.kv.take_changes();
+            if !turns.is_empty() || !changes.is_empty() {
+                if !self.commit_at_last(&turns, &changes) {
                     return tracing::error!("what was not acknowledged yet is not stored");
                 }
                 self.inner.committed(&turns);
@@ -67,10 +71,10 @@ impl Committer {
     }
 
     /// Commits; as long as that fails, opens the database again and tries once more. False: closing.
-    fn commit_at_last(&mut self, turns: &[Turn]) -> bool {
+    fn commit_at_last(&mut self, turns: &[Turn], changes: &[Change]) -> bool {
         let mut has_failed = false;
         loop {
-            match self.commit(turns) {
+            match self.commit(turns, changes) {
                 Ok(()) => {
                     if has_failed {
                         tracing::info!("the storage takes records again");
@@ -95,7 +99,14 @@ impl Committer {
                     return false;
                 }
                 match Tables::open(&self.inner.config) {
-                    Ok(tables) => break self.inner.set_tables(Some(Arc::new(tables))),
+                    Ok(tables) => {
+                        // Of the batch that failed, which is tried again.
+                        for damage in &tables.cut {
+                            tracing::info!("{damage}");
+                        }
+                        self.inner.count_cut(&tables.cut);
+                        break self.inner.set_tables(Some(Arc::new(tables)));
+                    }
                     Err(OpenError::Locked { .. }) => {} // a page is still being read
                     Err(error) => tracing::debug!(%error, "the storage cannot be opened yet"),
                 }
@@ -103,7 +114,7 @@ impl Committer {
         }
     }
 
-    fn commit(&mut self, turns: &[Turn]) -> Result<(), fjall::Error> {
+    fn commit(&mut self, turns: &[Turn], changes: &[Change]) -> Result<(), fjall::Error> {
         let Some(tables) = self.inner.tables() else {
             return Err(fjall::Error::Poisoned);
         };
@@ -136,6 +147,7 @@ impl Committer {
                 next.to_be_bytes(),
             );
         }
+        kv::stage(&tables, &mut batch, changes);
         let count = batch.len();
         batch.commit()?;
         let metrics = &self.inner.metrics;
@@ -179,7 +191,7 @@ impl Committer {
                     None => batch.remove(&tables.retained, topic.clone()),
                 }
             }
-            Op::Applied { .. } | Op::Trimmed { .. } => {}
+            Op::Applied { .. } | Op::Trimmed { .. } | Op::PluginKv => {}
         }
     }
 
@@ -263,6 +275,7 @@ impl Committer {
         let config = &self.inner.config;
         let metrics = &self.inner.metrics;
         let now = self.inner.clock.unix_ms(Instant::now());
+        self.inner.kv.sweep(now);
         loop {
             let slices = tables.slices();
             let count = u64::try_from(slices.len()).unwrap_or(u64::MAX);

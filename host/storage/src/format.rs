@@ -13,9 +13,10 @@
 //! retained       topic                      message
 //! wills          client-id                  will, due
 //! delayed        due shard number           message
+//! kv             plugin key                 see `kv.rs`
 //! ```
 //!
-//! Version 2 has the table `delayed`.
+//! Version 2 has the tables `delayed` and `kv`.
 
 use crate::wire::{Damaged, Reader, Writer};
 use bytestring::ByteString;

@@ -3,18 +3,23 @@
 //! Owns: [`Inner`] and its locks; none is held while something is written or read.
 
 use crate::StorageConfig;
+use crate::inspect::{self, Damage};
 use crate::tables::Tables;
 use crate::turn::Turn;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::Notify;
+use witmq_broker::kv::Spaces;
 use witmq_broker::ports::store::{Fetch, Fetched, Health};
 use witmq_broker::shard::ClockBase;
 
 /// The log is tended at least this often.
 const TEND_INTERVAL: Duration = Duration::from_secs(10);
+/// Keys of plugins that no acknowledgement waits for are committed within this.
+const KV_INTERVAL: Duration = Duration::from_millis(100);
 /// Bytes of turns one commit takes, about.
 const COMMIT_BYTES: usize = 16 * 1024 * 1024;
 
@@ -37,6 +42,8 @@ pub struct Metrics {
     pub pending_bytes: AtomicU64,
     /// Entries that could not be read.
     pub damaged: AtomicU64,
+    /// Bytes of torn tails cut when it was opened.
+    pub cut_bytes: AtomicU64,
     /// Whether commits fail at present.
     pub refusing: AtomicU64,
 }
@@ -44,7 +51,7 @@ pub struct Metrics {
 impl Metrics {
     /// Every number as `(name, is a gauge, value)`.
     #[must_use]
-    pub fn entries(&self) -> [(&'static str, bool, u64); 9] {
+    pub fn entries(&self) -> [(&'static str, bool, u64); 10] {
         let load = |number: &AtomicU64| number.load(Ordering::Relaxed);
         [
             ("storage_commits_total", false, load(&self.commits)),
@@ -55,6 +62,7 @@ impl Metrics {
                 false,
                 load(&self.slices_given_up),
             ),
+            ("storage_cut_bytes_total", false, load(&self.cut_bytes)),
             ("storage_damaged_total", false, load(&self.damaged)),
             ("storage_slices", true, load(&self.slices)),
             ("storage_log_bytes", true, load(&self.log_bytes)),
@@ -91,6 +99,9 @@ pub(crate) struct Inner {
     pending: AtomicUsize,
     health: AtomicU8,
     sessions: AtomicU64,
+    pub(crate) kv: Arc<Spaces>,
+    /// By folder of a table: what is damaged in its files.
+    whereabouts: Mutex<BTreeMap<PathBuf, String>>,
     tables: RwLock<Option<Arc<Tables>>>,
 }
 
@@ -105,6 +116,7 @@ impl Inner {
         news: Vec<Arc<Notify>>,
         tables: Tables,
         sessions: u64,
+        kv: Spaces,
     ) -> Self {
         let mut news = news.into_iter();
         let per_shard = |_| PerShard {
@@ -124,6 +136,8 @@ impl Inner {
             pending: AtomicUsize::new(0),
             health: AtomicU8::new(WELL),
             sessions: AtomicU64::new(sessions),
+            kv: Arc::new(kv),
+            whereabouts: Mutex::default(),
             tables: RwLock::new(Some(Arc::new(tables))),
         }
     }
@@ -165,19 +179,32 @@ impl Inner {
         self.for_committer.notify_one();
     }
 
+    /// Plugins have changed keys since the last commit.
+    pub(crate) fn kv_changed(&self) {
+        // Through the lock: a committer that is about to wait has seen it, or is told.
+        drop(self.queues());
+        self.for_committer.notify_one();
+    }
+
     /// The turns of the next commit, none for a while without any; `None` when closing and nothing is left.
     pub(crate) fn next_turns(&self) -> Option<Vec<Turn>> {
         let mut queues = self.queues();
-        if queues.turns.is_empty() && !queues.is_closing {
-            let (after, _is_timeout) = self
+        let is_idle = |queues: &mut Queues| queues.turns.is_empty() && !queues.is_closing;
+        let is_quiet = |queues: &mut Queues| is_idle(queues) && !self.kv.has_changes();
+        if is_quiet(&mut queues) {
+            let waited = self
                 .for_committer
-                .wait_timeout_while(queues, TEND_INTERVAL, |queues| {
-                    queues.turns.is_empty() && !queues.is_closing
-                })
-                .unwrap_or_else(PoisonError::into_inner);
-            queues = after;
+                .wait_timeout_while(queues, TEND_INTERVAL, is_quiet);
+            (queues, _) = waited.unwrap_or_else(PoisonError::into_inner);
         }
-        if queues.turns.is_empty() && queues.is_closing {
+        if self.kv.has_changes() && is_idle(&mut queues) {
+            // Nobody waits for keys alone: a sync for each of them would be a waste.
+            let waited = self
+                .for_committer
+                .wait_timeout_while(queues, KV_INTERVAL, |queues| is_idle(queues));
+            (queues, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        if queues.turns.is_empty() && queues.is_closing && !self.kv.has_changes() {
             return None;
         }
         let mut turns = Vec::new();
@@ -281,6 +308,25 @@ impl Inner {
             .has_answers
             .store(!answers.is_empty(), Ordering::Release);
         answer
+    }
+
+    /// Torn tails were cut.
+    pub(crate) fn count_cut(&self, cut: &[Damage]) {
+        let bytes = cut.iter().map(|damage| damage.bytes).sum();
+        self.metrics.cut_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Where the files of a table are damaged, in words. Looked for once: a block may hold many entries.
+    pub(crate) fn whereabouts(&self, table: &fjall::Keyspace) -> String {
+        let mut known = self
+            .whereabouts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let text = known.entry(table.path().to_owned()).or_insert_with(|| {
+            let found = inspect::tables_of(table.path()).unwrap_or_default();
+            found.iter().map(|damage| format!("; {damage}")).collect()
+        });
+        text.clone()
     }
 
     pub(crate) fn is_closing(&self) -> bool {

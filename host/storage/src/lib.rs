@@ -1,4 +1,4 @@
-//! What outlives the process: sessions, subscriptions, queues, retained messages, wills.
+//! What outlives the process: sessions, subscriptions, queues, retained messages, wills, keys of plugins.
 //!
 //! Owns: the database folder, one committer thread and one reader thread. Shards append to their
 //! [`ShardStore`] and never wait; the committer writes what all shards appended as one batch, syncs it once
@@ -12,9 +12,12 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod check;
 mod commit;
 mod format;
 mod inner;
+mod inspect;
+mod kv;
 mod reader;
 mod recover;
 mod slices;
@@ -23,15 +26,19 @@ mod tables;
 mod turn;
 mod wire;
 
+pub use check::{Report, SliceReport, TableReport, check};
 pub use inner::Metrics;
+pub use inspect::{Damage, DamageKind};
 pub use store::ShardStore;
 
 use inner::Inner;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::Notify;
+use witmq_broker::kv::{KvBounds, Spaces};
 use witmq_broker::ports::Past;
 use witmq_broker::shard::ClockBase;
 use witmq_proto::Message;
@@ -67,6 +74,8 @@ pub struct StorageConfig {
     pub cache_bytes: u64,
     /// Pause between attempts while the disk takes nothing (default 500 ms).
     pub retry: Duration,
+    /// Bounds of each plugin's keys.
+    pub kv: KvBounds,
 }
 
 impl Default for StorageConfig {
@@ -81,6 +90,7 @@ impl Default for StorageConfig {
             pending_bytes: 64 * 1024 * 1024,
             cache_bytes: 32 * 1024 * 1024,
             retry: Duration::from_millis(500),
+            kv: KvBounds::default(),
         }
     }
 }
@@ -119,6 +129,17 @@ pub enum OpenError {
         /// Where.
         damaged: String,
     },
+    /// A journal is damaged before its end: what is behind the damage was stored, and would be lost.
+    #[error(
+        "{damage}; restore the folder from a backup, or give up what is behind the damage: \
+         truncate --size={} {}",
+        damage.offset,
+        damage.file.display()
+    )]
+    Journal {
+        /// Where.
+        damage: Damage,
+    },
     /// The engine or the disk refused.
     #[error("{dir} cannot be opened: {cause}")]
     Engine {
@@ -138,10 +159,16 @@ impl OpenError {
                 dir,
                 cause: error.to_string(),
             },
-            other => Self::Engine {
-                dir,
-                cause: other.to_string(),
-            },
+            other => {
+                // The engine says which kind of thing is wrong: where it is has to be looked for.
+                let found = inspect::segments(&dir).unwrap_or_default();
+                let mut cause = other.to_string();
+                for damage in found {
+                    cause.push_str("; ");
+                    cause.push_str(&damage.to_string());
+                }
+                Self::Engine { dir, cause }
+            }
         }
     }
 }
@@ -157,6 +184,8 @@ pub struct Found {
     pub caught_up: u64,
     /// Entries that could not be read, in words: table, key, cause.
     pub damaged: Vec<String>,
+    /// Torn tails that were cut.
+    pub cut: Vec<Damage>,
 }
 
 /// An open storage.
@@ -178,7 +207,12 @@ impl Storage {
         news: Vec<Arc<Notify>>,
     ) -> Result<(Self, Found), OpenError> {
         let tables = tables::Tables::open(&config)?;
-        let (found, state) = recover::recover(&tables, &config, shards, &clock)?;
+        let kv = Spaces::tracked(config.kv);
+        let (found, state) = recover::recover(&tables, &config, shards, &clock, &kv)?;
+        let found = Found {
+            cut: tables.cut.clone(),
+            ..found
+        };
         let dir = config.dir.clone();
         let inner = Arc::new(Inner::new(
             config,
@@ -187,7 +221,20 @@ impl Storage {
             news,
             tables,
             state.sessions,
+            kv,
         ));
+        let committer = Arc::downgrade(&inner);
+        inner.kv.on_change(Box::new(move || {
+            if let Some(inner) = committer.upgrade() {
+                inner.kv_changed();
+            }
+        }));
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        inner
+            .metrics
+            .damaged
+            .store(count(found.damaged.len()), Ordering::Relaxed);
+        inner.count_cut(&found.cut);
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new()
                 .name(name.to_owned())
@@ -209,6 +256,12 @@ impl Storage {
     #[must_use]
     pub fn shard_store(&self, shard: u16) -> ShardStore {
         ShardStore::new(self.inner.clone(), shard)
+    }
+
+    /// The keys of plugins.
+    #[must_use]
+    pub fn kv(&self) -> Arc<Spaces> {
+        self.inner.kv.clone()
     }
 
     /// Numbers about it, for metrics.

@@ -9,7 +9,6 @@ use crate::wire::Reader;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use witmq_broker::ports::store::{Entry, Fetch, Fetched};
-use witmq_broker::shard::ClockBase;
 use witmq_proto::{Delivery, LogPlace, Message};
 
 /// Answers questions until the storage closes.
@@ -41,7 +40,11 @@ fn page(inner: &Inner, tables: &Tables, fetch: Fetch) -> Fetched {
         let (key, value) = match read {
             Ok(pair) => pair,
             Err(error) => {
-                report(inner, &format!("queue of session {session}: {error}"));
+                let place = inner.whereabouts(&tables.queue);
+                report(
+                    inner,
+                    &format!("queue of session {session}: {error}{place}"),
+                );
                 break;
             }
         };
@@ -79,7 +82,7 @@ fn read_entry(inner: &Inner, tables: &Tables, number: u64, value: &[u8]) -> Entr
     if pointer.is_released {
         return Entry::Released(Some(kept));
     }
-    match read_log(tables, kept, &inner.clock) {
+    match read_log(inner, tables, kept) {
         Ok(Some(message)) => Entry::Queued(delivery(pointer, number, message)),
         Ok(None) => Entry::Lost(Some(kept)), // given up with its slice
         Err(error) => {
@@ -90,11 +93,7 @@ fn read_entry(inner: &Inner, tables: &Tables, number: u64, value: &[u8]) -> Entr
 }
 
 /// The message at a place; `None` if its slice is gone.
-pub(crate) fn read_log(
-    tables: &Tables,
-    place: LogPlace,
-    clock: &ClockBase,
-) -> Result<Option<Message>, String> {
+fn read_log(inner: &Inner, tables: &Tables, place: LogPlace) -> Result<Option<Message>, String> {
     let Some(slice) = tables.slice_of(place) else {
         return Ok(None);
     };
@@ -105,11 +104,12 @@ pub(crate) fn read_log(
             place.number, place.shard
         )
     };
-    let value = slice.log.get(log_key(place)).map_err(|e| failed(&e))?;
+    let value = slice.log.get(log_key(place));
+    let value = value.map_err(|error| failed(&error) + &inner.whereabouts(&slice.log))?;
     let Some(value) = value else { return Ok(None) };
     let mut input = Reader::new(&value);
     let message = read_targets(&mut input)
-        .and_then(|_| read_message(&mut input, clock))
+        .and_then(|_| read_message(&mut input, &inner.clock))
         .map_err(|e| failed(&e))?;
     Ok(Some(message))
 }

@@ -4,6 +4,8 @@
 //! for another shard and not queued there when the node ended is queued now, before anything else happens.
 //! So a message is durable with its log entry alone, and is queued exactly once.
 
+mod index;
+
 use crate::commit::applied_key;
 use crate::format::{self, Picks, Pointer, queue_key, read_log_key, read_message, read_targets};
 use crate::slices::{LogState, bits};
@@ -11,15 +13,15 @@ use crate::tables::Tables;
 use crate::wire::{Damaged, Reader};
 use crate::{Found, OpenError, StorageConfig};
 use bytestring::ByteString;
+use index::{Hit, Index};
 use std::collections::BTreeMap;
 use witmq_broker::delayed::DelayedId;
+use witmq_broker::kv::Spaces;
 use witmq_broker::ports::Past;
 use witmq_broker::ports::store::{Restored, SessionNumber};
-use witmq_broker::router::trie::{Trie, Walk};
 use witmq_broker::shard::{ClockBase, shard_of};
-use witmq_proto::packet::{PacketId, QoS, SubscribeOptions};
-use witmq_proto::topic::Filter;
-use witmq_proto::{LogPlace, Message, TopicFilter};
+use witmq_proto::packet::PacketId;
+use witmq_proto::{LogPlace, Message};
 
 const SHARDS_KEY: &str = "shards";
 
@@ -44,16 +46,10 @@ pub(crate) fn recover(
     config: &StorageConfig,
     shards: u16,
     clock: &ClockBase,
+    kv: &Spaces,
 ) -> Result<(Found, State), OpenError> {
-    let mut recovery = Recovery {
-        tables,
-        clock,
-        sessions: BTreeMap::new(),
-        log: LogState::default(),
-        damaged: Vec::new(),
-        batch: tables.db.batch(),
-    };
-    let done = recovery.run(shards);
+    let mut recovery = Recovery::new(tables, clock);
+    let done = recovery.run(shards, kv);
     let read = done.map_err(|error| OpenError::of(&config.dir, error))?;
     let next_delayed = read.delayed.iter().map(|(id, _)| id.number + 1).max();
     let mut pasts: Vec<Past> = (0..shards)
@@ -91,12 +87,36 @@ pub(crate) fn recover(
         retained: read.retained,
         caught_up: read.caught_up,
         damaged: recovery.damaged,
+        cut: Vec::new(),
     };
     let state = State {
         log: recovery.log,
         sessions: next,
     };
     Ok((found, state))
+}
+
+/// Reads everything and changes nothing: entries that are not what this version writes.
+pub(crate) fn unreadable(tables: &Tables, clock: &ClockBase) -> Result<Vec<String>, fjall::Error> {
+    let mut recovery = Recovery::new(tables, clock);
+    recovery.read_sessions()?;
+    recovery.read_subscriptions()?;
+    recovery.read_received()?;
+    recovery.read_log()?;
+    recovery.read_queues()?;
+    recovery.read_retained()?;
+    recovery.read_wills()?;
+    recovery.read_delayed()?;
+    recovery.read_kv(&Spaces::default())?;
+    for slice in tables.slices().iter() {
+        for item in slice.log.iter() {
+            let (key, value) = item.into_inner()?;
+            if let Err(error) = recovery.read_entry(&key, &value) {
+                recovery.damage(slice.log.name(), &key, error);
+            }
+        }
+    }
+    Ok(recovery.damaged)
 }
 
 type Wills = Vec<(ByteString, witmq_proto::packet::Will, Option<u64>)>;
@@ -109,8 +129,19 @@ struct Read {
     delayed: Vec<(DelayedId, Message)>,
 }
 
-impl Recovery<'_> {
-    fn run(&mut self, shards: u16) -> Result<Read, fjall::Error> {
+impl<'a> Recovery<'a> {
+    fn new(tables: &'a Tables, clock: &'a ClockBase) -> Self {
+        Self {
+            tables,
+            clock,
+            sessions: BTreeMap::new(),
+            log: LogState::default(),
+            damaged: Vec::new(),
+            batch: tables.db.batch(),
+        }
+    }
+
+    fn run(&mut self, shards: u16, kv: &Spaces) -> Result<Read, fjall::Error> {
         self.read_sessions()?;
         self.read_subscriptions()?;
         self.read_received()?;
@@ -122,6 +153,7 @@ impl Recovery<'_> {
             wills: self.read_wills()?,
             delayed: self.read_delayed()?,
         };
+        self.read_kv(kv)?;
         self.settle(shards)?;
         Ok(read)
     }
@@ -379,6 +411,17 @@ impl Recovery<'_> {
         Ok(messages)
     }
 
+    fn read_kv(&mut self, kv: &Spaces) -> Result<(), fjall::Error> {
+        for item in self.tables.kv.iter() {
+            let (key, value) = item.into_inner()?;
+            match crate::kv::read(&key, &value) {
+                Ok((plugin, name, entry)) => kv.restore(plugin, name, entry),
+                Err(error) => self.damage("kv", &key, error),
+            }
+        }
+        Ok(())
+    }
+
     /// Everything is queued: from here on each shard of the new life owes nothing of the old one.
     fn settle(&mut self, shards: u16) -> Result<(), fjall::Error> {
         self.log.owed.clear();
@@ -408,110 +451,4 @@ fn note_entry(restored: &mut Restored, number: u64, size: u32) {
     let size = usize::try_from(size).unwrap_or(usize::MAX);
     let (first, _, count, bytes) = restored.queue.unwrap_or((number, number, 0, 0));
     restored.queue = Some((first, number, count + 1, bytes + size));
-}
-
-/// A session a message is owed to.
-struct Hit {
-    session: u64,
-    options: SubscribeOptions,
-    ids: Vec<u32>,
-    group: Option<(ByteString, ByteString)>,
-}
-
-#[derive(Clone, Copy)]
-struct Subscription {
-    session: u64,
-    options: SubscribeOptions,
-    id: Option<u32>,
-}
-
-/// Durable subscriptions of the old life, by shard.
-struct Index {
-    plain: Vec<Trie<Subscription>>,
-    shared: BTreeMap<(u16, ByteString, ByteString), Subscription>,
-    names: BTreeMap<u64, ByteString>,
-}
-
-impl Index {
-    fn new(sessions: &BTreeMap<u64, Restored>, shards: u16) -> Self {
-        let mut index = Self {
-            plain: (0..shards).map(|_| Trie::new()).collect(),
-            shared: BTreeMap::new(),
-            names: BTreeMap::new(),
-        };
-        for (place, (session, restored)) in (0u32..).zip(sessions) {
-            let shard = shard_of(&restored.state.client_id, shards).0;
-            index
-                .names
-                .insert(*session, restored.state.client_id.clone());
-            for (text, options, id) in &restored.subscriptions {
-                if options.qos == QoS::AtMostOnce {
-                    continue;
-                }
-                let subscription = Subscription {
-                    session: *session,
-                    options: *options,
-                    id: *id,
-                };
-                index.add(shard, place, text, subscription);
-            }
-        }
-        index
-    }
-
-    fn add(&mut self, shard: u16, place: u32, text: &ByteString, subscription: Subscription) {
-        match Filter::parse(text) {
-            Ok(Filter::Plain(filter)) => {
-                if let Some(trie) = self.plain.get_mut(usize::from(shard)) {
-                    trie.insert(&filter, place, subscription);
-                }
-            }
-            Ok(Filter::Shared(shared)) => {
-                let filter: &TopicFilter = &shared.filter;
-                let key = (shard, shared.group.clone(), filter.as_byte_string().clone());
-                self.shared.entry(key).or_insert(subscription);
-            }
-            Err(_) => {} // it was checked when it was made
-        }
-    }
-
-    fn find(&self, target: u16, message: &Message, picks: &Picks) -> Vec<Hit> {
-        let mut hits: Vec<Hit> = Vec::new();
-        if let Some(trie) = self.plain.get(usize::from(target)) {
-            trie.for_each_match(&message.topic, &mut Walk::default(), |_, subscription| {
-                let is_own = self.names.get(&subscription.session) == Some(&message.publisher);
-                if subscription.options.no_local && is_own {
-                    return;
-                }
-                let known = hits
-                    .iter_mut()
-                    .find(|hit| hit.session == subscription.session);
-                match known {
-                    Some(hit) => {
-                        let options = &mut hit.options;
-                        options.qos = options.qos.max(subscription.options.qos);
-                        options.retain_as_published |= subscription.options.retain_as_published;
-                        hit.ids.extend(subscription.id);
-                    }
-                    None => hits.push(hit_of(subscription, None)),
-                }
-            });
-        }
-        for (shard, group, filter) in picks.iter().filter(|(shard, _, _)| *shard == target) {
-            let key = (*shard, group.clone(), filter.clone());
-            if let Some(subscription) = self.shared.get(&key) {
-                hits.push(hit_of(subscription, Some((group.clone(), filter.clone()))));
-            }
-        }
-        hits
-    }
-}
-
-fn hit_of(subscription: &Subscription, group: Option<(ByteString, ByteString)>) -> Hit {
-    Hit {
-        session: subscription.session,
-        options: subscription.options,
-        ids: subscription.id.into_iter().collect(),
-        group,
-    }
 }

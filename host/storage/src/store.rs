@@ -52,6 +52,10 @@ impl Store for ShardStore {
         self.inner.health()
     }
 
+    fn kv_changes(&self) -> u64 {
+        self.inner.kv.changes()
+    }
+
     fn new_session(&mut self) -> SessionNumber {
         SessionNumber(self.inner.new_session())
     }

@@ -4,6 +4,7 @@
 //! `commit.rs`) or what it means (that is `format.rs`).
 
 use crate::format::FORMAT;
+use crate::inspect::{self, Damage, DamageKind};
 use crate::wire::{Reader, Writer};
 use crate::{OpenError, StorageConfig};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
@@ -40,6 +41,9 @@ pub(crate) struct Tables {
     pub(crate) retained: Keyspace,
     pub(crate) wills: Keyspace,
     pub(crate) delayed: Keyspace,
+    pub(crate) kv: Keyspace,
+    /// Torn tails that were cut when it was opened.
+    pub(crate) cut: Vec<Damage>,
     /// Oldest first; the last one is being written.
     slices: RwLock<Vec<Slice>>,
 }
@@ -56,12 +60,33 @@ fn slice_key(id: u32) -> Vec<u8> {
     Writer::default().raw(b"slice").u32(id).finish()
 }
 
+/// Cuts what was not written whole, before the engine does it without a word, or refuses to open.
+fn cut_torn_tail(dir: &Path) -> Result<Vec<Damage>, OpenError> {
+    let failed = |error: std::io::Error| OpenError::of(dir, error.into());
+    let Some(_lock) = inspect::lock(dir).map_err(failed)? else {
+        let dir = dir.to_owned();
+        return Err(OpenError::Locked { dir });
+    };
+    let damages = inspect::journals(dir).map_err(failed)?;
+    for damage in &damages {
+        if damage.kind != DamageKind::Torn {
+            let damage = damage.clone();
+            return Err(OpenError::Journal { damage });
+        }
+    }
+    for damage in &damages {
+        inspect::cut(damage).map_err(failed)?;
+    }
+    Ok(damages)
+}
+
 impl Tables {
     /// Opens the database, or makes it.
     pub(crate) fn open(config: &StorageConfig) -> Result<Self, OpenError> {
         let dir = &config.dir;
         let failed = |error| OpenError::of(dir, error);
         std::fs::create_dir_all(dir).map_err(|error| failed(error.into()))?;
+        let cut = cut_torn_tail(dir)?;
         let db = Database::builder(dir)
             .worker_threads(WORKERS)
             .cache_size(config.cache_bytes)
@@ -77,6 +102,8 @@ impl Tables {
             retained: table("retained").map_err(failed)?,
             wills: table("wills").map_err(failed)?,
             delayed: table("delayed").map_err(failed)?,
+            kv: table("kv").map_err(failed)?,
+            cut,
             slices: RwLock::default(),
             db,
         };
@@ -110,6 +137,27 @@ impl Tables {
                 damaged: damaged.to_string(),
             }),
         }
+    }
+
+    /// The version of the format.
+    pub(crate) fn format(&self) -> Result<Option<u32>, fjall::Error> {
+        let value = self.meta.get(FORMAT_KEY)?;
+        Ok(value.and_then(|value| Reader::new(&value).u32().ok()))
+    }
+
+    /// Every table but the slices of the log.
+    pub(crate) fn all(&self) -> [&Keyspace; 9] {
+        [
+            &self.meta,
+            &self.sessions,
+            &self.subscriptions,
+            &self.queue,
+            &self.received,
+            &self.retained,
+            &self.wills,
+            &self.delayed,
+            &self.kv,
+        ]
     }
 
     fn find_slices(&self, dir: &Path) -> Result<(), OpenError> {

@@ -62,6 +62,8 @@ pub(crate) enum Op {
         version: u64,
         value: Option<Value>,
     },
+    /// Keys of plugins were changed before this; every commit takes all that were.
+    PluginKv,
 }
 
 /// What one shard recorded in one turn.
@@ -142,6 +144,7 @@ impl Turn {
                 self.put(Table::Delayed, delayed_key(id), value.finish());
             }
             Record::DelayedGone { id } => self.remove(Table::Delayed, delayed_key(id)),
+            Record::PluginKv => self.push(Op::PluginKv, 0),
             other => self.add_state(other),
         }
     }

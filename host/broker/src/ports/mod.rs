@@ -7,6 +7,7 @@ pub mod chains;
 pub mod control;
 pub mod events;
 pub mod hooks;
+pub mod kv;
 pub mod store;
 
 pub use chains::{ChainOutcome, ChainRun, Chains, Publisher, StepFailure, StepOutcome, Transform};
@@ -16,4 +17,5 @@ pub use hooks::{
     AclRule, Attempt, AuthRequest, AuthStep, Authenticate, Authorize, AuthorizeAction, Decision,
     Grant, Query, Transport, Verdict,
 };
+pub use kv::{KvSpace, PluginKv};
 pub use store::{Past, Position, Record, Store};

@@ -120,6 +120,9 @@ pub enum Record<'a> {
     },
     /// It was published, expired or was taken back.
     DelayedGone { id: DelayedId },
+    /// Plugins changed keys of theirs before this ([`super::PluginKv`]): what they hold by now is committed
+    /// with it.
+    PluginKv,
 }
 
 /// Asks for entries of a session's queue.
@@ -181,6 +184,10 @@ pub trait Store {
     fn flush(&mut self);
     /// How it is.
     fn health(&self) -> Health;
+    /// Changes that plugins made to their keys so far, on any thread; 0 if none of them outlives the process.
+    fn kv_changes(&self) -> u64 {
+        0
+    }
     /// A number for a new session.
     fn new_session(&mut self) -> SessionNumber;
     /// Asks for a page of a queue; answered by [`Self::poll_fetched`] now or later.

@@ -122,8 +122,12 @@ impl Shard {
         };
         let (qos, packet_id) = (publish.qos, publish.packet_id);
         let before = self.position;
+        let kv_before = self.ports.store.kv_changes();
         let answer = self.take_publish(now, id, key, publish);
         let Some(packet_id) = packet_id else { return };
+        if self.ports.store.kv_changes() != kv_before {
+            self.append(Record::PluginKv);
+        }
         let Some(reason) = answer.reason else {
             if let Some(connection) = self.connection_mut(id) {
                 connection.endpoint.withhold(packet_id, qos);
@@ -236,8 +240,12 @@ impl Shard {
 
     /// Chains, retain, route: from an authorized message to what its publisher is told.
     pub(super) fn ingest(&mut self, now: Instant, origin: Origin, message: Arc<Message>) -> Answer {
+        let kv_before = self.ports.store.kv_changes();
         let run = self.run_chains(origin, &message);
         let is_told = origin.connection.is_some();
+        if is_told && message.qos > QoS::AtMostOnce && self.is_kv_unstored(kv_before) {
+            return Answer::code(ReasonCode::QuotaExceeded);
+        }
         let has_emissions = !run.emissions.is_empty();
         let answer = match run.outcome {
             ChainOutcome::Untouched => self.take(now, &message, is_told),
@@ -328,6 +336,14 @@ impl Shard {
         let is_kept = message.retain || self.is_kept(message);
         self.counters.refused_unstored += u64::from(is_kept);
         is_kept
+    }
+
+    /// Whether plugins changed keys since and the store cannot keep that: the publisher sends again.
+    fn is_kv_unstored(&mut self, before: u64) -> bool {
+        let store = &self.ports.store;
+        let is_unstored = store.kv_changes() != before && store.health() == Health::Refusing;
+        self.counters.refused_unstored += u64::from(is_unstored);
+        is_unstored
     }
 
     fn handle_disconnect(&mut self, now: Instant, id: ConnectionId, disconnect: &Disconnect) {

@@ -3,6 +3,7 @@
 mod authentication;
 mod delayed;
 mod lifetime;
+mod plugin_kv;
 mod restored;
 mod simulation;
 mod topics;

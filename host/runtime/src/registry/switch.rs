@@ -63,10 +63,26 @@ impl Inner {
                 ),
             }
         }
+        self.forget_keys();
+    }
+
+    /// Keys of plugins that are gone: the broker ended before that was stored.
+    fn forget_keys(&self) {
+        let installed = self.installed();
+        for plugin in self.kv.plugins() {
+            if !installed.contains_key(&*plugin) {
+                self.kv.delete_all(&plugin);
+            }
+        }
+    }
+
+    fn new_shared(&self, name: &str) -> Arc<Shared> {
+        let publish = self.publish.clone();
+        Arc::new(Shared::new(name, &self.config, publish, &*self.kv))
     }
 
     fn restore_one(&self, name: &str, record: Record) -> Result<(), String> {
-        let shared = Arc::new(Shared::new(name, &self.config, self.publish.clone()));
+        let shared = self.new_shared(name);
         let active = record.active;
         let failed = Installed {
             shared: shared.clone(),
@@ -121,10 +137,7 @@ impl Inner {
     ) -> Result<(), ControlError> {
         let (shared, generation) = match installed.get(name) {
             Some(old) => (old.shared.clone(), old.generation + 1),
-            None => (
-                Arc::new(Shared::new(name, &self.config, self.publish.clone())),
-                1,
-            ),
+            None => (self.new_shared(name), 1),
         };
         let Change {
             record,

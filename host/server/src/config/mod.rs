@@ -204,6 +204,10 @@ pub(crate) struct Limits {
     pub(crate) connect_timeout_ms: u64,
     /// Memory of one plugin instance, bytes.
     pub(crate) plugin_memory_bytes: usize,
+    /// Bytes of the keys and values of one plugin.
+    pub(crate) plugin_kv_bytes: usize,
+    /// Keys of one plugin.
+    pub(crate) plugin_kv_keys: usize,
     /// Time one `transform` or `authorize` call may take.
     pub(crate) plugin_deadline_ms: u64,
     /// Time one `authenticate` call may take, waiting included.
@@ -242,6 +246,8 @@ impl Default for Limits {
             delayed_max_s: 4_294_967,
             connect_timeout_ms: 10_000,
             plugin_memory_bytes: 64 * 1024 * 1024,
+            plugin_kv_bytes: 16 * 1024 * 1024,
+            plugin_kv_keys: 100_000,
             plugin_deadline_ms: 50,
             auth_timeout_ms: 5_000,
             sys_interval_s: 10,
