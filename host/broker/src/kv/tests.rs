@@ -1,3 +1,5 @@
+//! Quotas, versions, times, pages and what is to be written, on both sides of each bound.
+
 use super::part::OVERHEAD_BYTES;
 use super::*;
 use crate::ports::kv::{Expect, KEY_BYTES, KvError, SCAN_BYTES, SCAN_ENTRIES, VALUE_BYTES};
