@@ -111,41 +111,44 @@ impl Retained {
         }
     }
 
-    /// At most `limit` messages that match `filter`, in the order of their topics, behind topic `after`.
-    /// Fewer than `limit` means there are no more.
+    /// At most `limit` messages, at least one and beyond that at most `bytes` of them, that match `filter`, in
+    /// the order of their topics, behind topic `after`; whether there are no more.
     #[must_use]
     pub fn page(
         &self,
         now: Instant,
         filter: &TopicFilter,
         after: Option<&TopicName>,
-        limit: usize,
-    ) -> Vec<Arc<Message>> {
+        (limit, bytes): (usize, usize),
+    ) -> (Vec<Arc<Message>>, bool) {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         if !filter.has_wildcard() {
             let found = TopicName::new(filter.as_byte_string().clone()).ok();
             let message = found
                 .filter(|_| after.is_none())
                 .and_then(|topic| table.messages.get(&topic));
-            return message
-                .filter(|message| !is_expired(message, now))
-                .cloned()
-                .into_iter()
-                .collect();
+            let message = message.filter(|message| !is_expired(message, now));
+            return (message.cloned().into_iter().collect(), true);
         }
         let prefix = literal_prefix(filter);
         let start = match after {
             Some(topic) => Bound::Excluded(topic.clone()),
             None => TopicName::new(prefix).map_or(Bound::Unbounded, Bound::Included),
         };
-        table
+        let matching = table
             .messages
             .range((start, Bound::Unbounded))
             .take_while(|(topic, _)| topic.starts_with(prefix))
-            .filter(|(topic, message)| filter.matches(topic) && !is_expired(message, now))
-            .take(limit)
-            .map(|(_, message)| message.clone())
-            .collect()
+            .filter(|(topic, message)| filter.matches(topic) && !is_expired(message, now));
+        let (mut page, mut used) = (Vec::new(), 0);
+        for (_, message) in matching {
+            used += cost(message);
+            if page.len() >= limit || !page.is_empty() && used > bytes {
+                return (page, false);
+            }
+            page.push(message.clone());
+        }
+        (page, true)
     }
 
     /// Removes expired messages among the next `limit`; the sweep goes round. Which, with the version of the
@@ -237,9 +240,9 @@ mod tests {
         let mut found = Vec::new();
         let mut after = None;
         loop {
-            let part = retained.page(now, &filter, after.as_ref(), page);
+            let (part, is_last) = retained.page(now, &filter, after.as_ref(), (page, usize::MAX));
             found.extend(part.iter().map(|message| message.topic.to_string()));
-            if part.len() < page {
+            if is_last {
                 return found;
             }
             after = part.last().map(|message| message.topic.clone());
@@ -275,6 +278,21 @@ mod tests {
     }
 
     #[test]
+    fn a_page_is_bounded_in_bytes_but_never_empty() {
+        let now = Instant::now();
+        let retained = Retained::new(10, 1 << 20);
+        for topic in ["a", "b", "c"] {
+            retained.set(&message(topic, "x", None)).unwrap();
+        }
+        let each = 2 + OVERHEAD_BYTES;
+        let all = TopicFilter::new("#").unwrap();
+        for (bytes, count) in [(0, 1), (2 * each - 1, 1), (2 * each, 2), (3 * each, 3)] {
+            let (page, is_last) = retained.page(now, &all, None, (9, bytes));
+            assert_eq!((page.len(), is_last), (count, count == 3), "{bytes}");
+        }
+    }
+
+    #[test]
     fn an_empty_payload_clears_and_is_not_kept() {
         let retained = Retained::new(10, 1 << 20);
         retained.set(&message("a", "x", None)).unwrap();
@@ -297,7 +315,7 @@ mod tests {
         let error = retained.set(&message("a", "yy", None));
         assert_eq!(error, Err(RetainedError::Bytes(2 * (OVERHEAD_BYTES + 2))));
         assert_eq!(retained.refused(), 2);
-        let kept = retained.page(now, &TopicFilter::new("a").unwrap(), None, 1);
+        let (kept, _) = retained.page(now, &TopicFilter::new("a").unwrap(), None, (1, 1));
         assert_eq!(&kept[0].payload[..], b"y");
     }
 

@@ -21,6 +21,11 @@ macro_rules! counters {
     };
 }
 
+/// A length as a counter takes it.
+pub(super) fn bytes(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
 counters! {
     /// Connections now accepted.
     connections gauge "connections",
@@ -36,6 +41,16 @@ counters! {
     received counter "messages_received_total",
     /// Messages written to clients.
     sent counter "messages_sent_total",
+    /// Bytes taken from connections, behind CONNECT.
+    bytes_received counter "bytes_received_total",
+    /// Bytes written to connections.
+    bytes_sent counter "bytes_sent_total",
+    /// Bytes of payload in publishes taken from clients.
+    payload_received counter "payload_bytes_received_total",
+    /// Bytes of payload in messages written to clients.
+    payload_sent counter "payload_bytes_sent_total",
+    /// Sessions that ended because their client stayed away.
+    sessions_expired counter "sessions_expired_total",
     /// Messages mailed to other shards.
     mailed counter "messages_mailed_total",
     /// Publishes and subscriptions denied.

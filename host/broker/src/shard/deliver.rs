@@ -1,6 +1,7 @@
 //! From the outbox of a client to its connection, as the client takes it.
 
 use super::client::Feed;
+use super::counters::bytes;
 use super::outbox::Waiting;
 use super::{ConnectionId, Shard};
 use bytes::BytesMut;
@@ -11,13 +12,21 @@ use witmq_proto::packet::QoS;
 
 /// Bytes per call of [`Shard::transmit`]: one batch for one connection.
 const TRANSMIT_BYTES: usize = 64 * 1024;
-/// Retained messages fetched at a time for a new subscription.
+/// Retained messages fetched at a time for a new subscription, and their bytes. Never more than an empty outbox
+/// takes: what is retained is paced by its receiver, not dropped.
 const FEED_PAGE: usize = 64;
+const FEED_BYTES: usize = 256 * 1024;
 
 impl Shard {
     /// Appends what the connection may be told now to `out`: acknowledgements first, then messages, a
     /// batch of about 64 KiB. Afterwards [`Self::has_more`] tells whether to call again.
     pub fn transmit(&mut self, now: Instant, id: ConnectionId, out: &mut BytesMut) {
+        let before = out.len();
+        self.transmit_batch(now, id, out);
+        self.counters.bytes_sent += bytes(out.len().saturating_sub(before));
+    }
+
+    fn transmit_batch(&mut self, now: Instant, id: ConnectionId, out: &mut BytesMut) {
         let stored = self.ports.store.stored();
         let Some(connection) = self.connection_mut(id) else {
             return;
@@ -63,7 +72,10 @@ impl Shard {
                 break;
             };
             match cause {
-                None => self.counters.sent += 1,
+                None => {
+                    self.counters.sent += 1;
+                    self.counters.payload_sent += bytes(delivery.message.payload.len());
+                }
                 Some(cause) => {
                     self.done(key, delivery.number, delivery.kept);
                     self.dropped(key, cause);
@@ -110,11 +122,12 @@ impl Shard {
         let Some(feed) = client.feeds.front_mut() else {
             return false;
         };
-        let page = self
-            .shared
-            .retained
-            .page(now, &feed.filter, feed.after.as_ref(), FEED_PAGE);
-        let is_last = page.len() < FEED_PAGE;
+        let limit = FEED_PAGE.min(self.limits.outbox_messages).max(1);
+        let bytes = FEED_BYTES.min(self.limits.outbox_bytes);
+        let (page, is_last) =
+            self.shared
+                .retained
+                .page(now, &feed.filter, feed.after.as_ref(), (limit, bytes));
         let (subscription, client_id) = (feed.subscription, client.id.clone());
         feed.after = page
             .last()

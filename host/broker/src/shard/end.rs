@@ -136,6 +136,7 @@ impl Shard {
 
     pub(super) fn session_due(&mut self, now: Instant, key: u32, absence: u64) {
         if self.is_absent(key, absence) {
+            self.counters.sessions_expired += 1;
             self.end_session(now, key);
         }
     }

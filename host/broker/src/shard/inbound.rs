@@ -1,6 +1,7 @@
 //! What clients send: the first half of the way of a PUBLISH, and the dispatch of other packets.
 
 use super::authorize::Question;
+use super::counters::bytes;
 use super::promise::Promise;
 use super::{ConnectionId, Flow, Shard};
 use crate::ports::chains::ChainRun;
@@ -41,6 +42,13 @@ impl Answer {
 impl Shard {
     /// Takes whole packets off `input` and does what they ask.
     pub fn receive(&mut self, now: Instant, id: ConnectionId, input: &mut BytesMut) -> Flow {
+        let before = input.len();
+        let flow = self.receive_packets(now, id, input);
+        self.counters.bytes_received += bytes(before.saturating_sub(input.len()));
+        flow
+    }
+
+    fn receive_packets(&mut self, now: Instant, id: ConnectionId, input: &mut BytesMut) -> Flow {
         loop {
             let is_congested = self.is_congested();
             let Some(connection) = self.connection_mut(id) else {
@@ -117,6 +125,7 @@ impl Shard {
 
     fn handle_publish(&mut self, now: Instant, id: ConnectionId, publish: Publish) {
         self.counters.received += 1;
+        self.counters.payload_received += bytes(publish.payload.len());
         let Some(key) = self.connection(id).and_then(|connection| connection.client) else {
             return;
         };

@@ -22,6 +22,7 @@ mod report;
 mod restore;
 mod route;
 mod subscribe;
+mod sys;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -233,7 +234,8 @@ pub struct Shard {
     next_log_number: u64,
     /// Pages asked of the store.
     questions: u64,
-    sys_due: Instant,
+    /// What `$SYS` remembers; of the first shard.
+    sys: sys::Sys,
     /// Shards whose mail is congested, one bit each.
     congested: u64,
     /// Connections paused by that.
@@ -288,7 +290,7 @@ impl Shard {
             ending: HashMap::default(),
             next_log_number: 0,
             questions: 0,
-            sys_due: clock.instant,
+            sys: sys::Sys::new(clock.instant),
             congested: 0,
             stalled: Vec::new(),
             hits: Vec::new(),

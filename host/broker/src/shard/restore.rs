@@ -31,7 +31,10 @@ impl Shard {
         for (key, end) in ends {
             let absence = self.client(key).map_or(0, |client| client.absence);
             match end {
-                Some(at) if at <= now => self.end_session(now, key),
+                Some(at) if at <= now => {
+                    self.counters.sessions_expired += 1;
+                    self.end_session(now, key);
+                }
                 Some(at) => {
                     let client = key;
                     self.timers.set(at, Timer::SessionEnd { client, absence });

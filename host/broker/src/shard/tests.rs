@@ -5,7 +5,9 @@ mod delayed;
 mod lifetime;
 mod plugin_kv;
 mod restored;
+mod retained;
 mod simulation;
+mod sys;
 mod topics;
 
 use crate::limits::Limits;
