@@ -2,6 +2,7 @@
 //!
 //! Owns: [`Limits`]. Must not: enforce them; whoever hits one counts it in [`crate::shard::Counters`].
 
+use crate::router::groups::Strategies;
 use std::time::Duration;
 use witmq_proto::endpoint::Settings;
 
@@ -52,6 +53,10 @@ pub struct Limits {
     pub hops: u8,
     /// Cached `authorize` verdicts of one client (default 64).
     pub verdicts: usize,
+    /// How shared groups choose their members (default: in turn).
+    pub strategies: Strategies,
+    /// Publishers, each in each group, whose member one shard remembers for `sticky` (default 65,536).
+    pub sticky_publishers: usize,
     /// Topics of the interest cache of one shard (default 65,536).
     pub interest_topics: usize,
     /// How long authentication may take (default 10 s).
@@ -81,6 +86,8 @@ impl Default for Limits {
             delayed_max_s: 4_294_967,
             hops: 8,
             verdicts: 64,
+            strategies: Strategies::default(),
+            sticky_publishers: 65_536,
             interest_topics: 65_536,
             authentication: Duration::from_secs(10),
             authentication_rounds: 16,

@@ -35,7 +35,7 @@ impl Shared {
     #[must_use]
     pub fn new(shards: u16, limits: &Limits, started: Instant) -> Self {
         Self {
-            interest: Interest::new(shards),
+            interest: Interest::new(shards, limits.strategies.clone()),
             retained: Retained::new(limits.retained_messages, limits.retained_bytes),
             delayed: Room::default(),
             rewrites: Rewrites::default(),

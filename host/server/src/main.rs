@@ -3,6 +3,7 @@
 //! Owns: arguments, environment, configuration, signals. `wire.rs` is the only place that knows all parts.
 #![forbid(unsafe_code)]
 
+mod bounds;
 mod cli;
 mod config;
 mod delayed;

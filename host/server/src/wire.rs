@@ -1,13 +1,13 @@
 //! The only place that knows all parts: builds them from the configuration and joins them by their ports.
 
-use crate::config::{AUTH_FILE, Config, Limits, ListenerKind, Overflow};
+use crate::config::{AUTH_FILE, Config, ListenerKind};
 use crate::delayed::Delayed;
 use crate::logging::LogEvents;
 use crate::status::Status;
 use crate::store::{Opened, Part, Parts};
 use crate::users::Users;
 use crate::watch::Targets;
-use crate::{pages, secret};
+use crate::{bounds, pages, secret};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -111,7 +111,7 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
     let publisher: Arc<OnceLock<Publish>> = Arc::default();
     let late = publisher.clone();
     let sink = Arc::new(move |message| late.get().is_some_and(|publish| publish(message)));
-    let limits = Arc::new(broker_limits(&config.limits, shards));
+    let limits = Arc::new(bounds::broker_limits(config, shards));
     let shared = Arc::new(shared(config, shards, &limits, started)?);
     let clock = clock(started);
     let opened = Opened::open(config, shards, clock, &shared)?;
@@ -306,36 +306,6 @@ fn runtime_config(config: &Config, shards: u16) -> Result<RuntimeConfig> {
         publish,
         ..RuntimeConfig::default()
     })
-}
-
-fn broker_limits(limits: &Limits, shards: u16) -> witmq_broker::Limits {
-    let mut broker = witmq_broker::Limits {
-        sessions: (limits.max_sessions / usize::from(shards)).max(1),
-        session_expiry: limits.session_expiry_s,
-        session_expiry_v3: limits.session_expiry_s,
-        subscriptions: limits.max_subscriptions,
-        outbox_messages: limits.queue_messages,
-        outbox_bytes: limits.queue_bytes,
-        overflow: match limits.overflow {
-            Overflow::DropNewest => witmq_broker::Overflow::DropNewest,
-            Overflow::DropOldest => witmq_broker::Overflow::DropOldest,
-            Overflow::Disconnect => witmq_broker::Overflow::Disconnect,
-        },
-        retained_messages: limits.retained_messages,
-        retained_bytes: limits.retained_bytes,
-        delayed_messages: limits.delayed_messages,
-        delayed_bytes: limits.delayed_bytes,
-        delayed_max_s: limits.delayed_max_s,
-        sys_interval: Duration::from_secs(limits.sys_interval_s),
-        // The hook has its own deadline; this one also covers the queue before it.
-        authentication: Duration::from_millis(limits.auth_timeout_ms).saturating_mul(2),
-        ..witmq_broker::Limits::default()
-    };
-    broker.settings.maximum_packet_size = limits.max_packet_bytes;
-    broker.settings.receive_maximum = limits.receive_maximum;
-    broker.settings.topic_alias_maximum = limits.topic_alias_maximum;
-    broker.settings.maximum_keep_alive = limits.max_keep_alive_s;
-    broker
 }
 
 fn listeners(config: &Config) -> Result<(Vec<ListenerConfig>, Vec<Certificate>)> {

@@ -4,11 +4,12 @@
 //! interest changed; [`InterestCache`], one per shard, answers the rest.
 
 use super::ShardId;
+use super::groups::{Member, Strategies, Strategy};
 use super::trie::{Trie, Walk};
 use bytestring::ByteString;
 use foldhash::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use witmq_proto::TopicFilter;
 use witmq_proto::topic::SharedFilter;
 
@@ -25,18 +26,31 @@ pub struct GroupKey {
 }
 
 /// A group that wants a topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct GroupMatch {
     /// Which.
     pub key: Arc<GroupKey>,
-    /// Where its members are: shard, how many online, how many at all.
-    pub members: Vec<(ShardId, u32, u32)>,
-    /// How many members have sessions that outlive a connection, and want QoS 1 or 2.
-    pub durable: u32,
+    /// Small and dense; free for another group once this one has no member.
+    pub number: usize,
+    /// How it chooses.
+    pub strategy: Strategy,
+    /// Its members in the order they joined; the same list for everybody who looks.
+    pub members: Arc<[Member]>,
+    /// Some of them must not lose QoS 1 and 2.
+    pub is_durable: bool,
+}
+
+/// A group as the table keeps it.
+#[derive(Debug)]
+struct Group {
+    key: Arc<GroupKey>,
+    members: Vec<Member>,
+    /// Made when somebody looks, thrown away when the members change.
+    seen: OnceLock<Arc<[Member]>>,
 }
 
 /// Who wants a topic.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Matches {
     /// Shards with ordinary subscriptions, one bit each.
     pub shards: u64,
@@ -59,7 +73,7 @@ struct Table {
     plain: Trie<Count>,
     /// The key is the place in `groups`.
     shared: Trie<()>,
-    groups: slab::Slab<GroupMatch>,
+    groups: slab::Slab<Group>,
     places: HashMap<GroupKey, usize>,
 }
 
@@ -67,19 +81,21 @@ struct Table {
 #[derive(Debug)]
 pub struct Interest {
     version: AtomicU64,
+    strategies: Strategies,
     table: RwLock<Table>,
 }
 
 impl Interest {
-    /// For a node of `shards` shards.
+    /// For a node of `shards` shards whose groups choose by `strategies`.
     ///
     /// # Panics
     /// More shards than [`SHARDS`].
     #[must_use]
-    pub fn new(shards: u16) -> Self {
+    pub fn new(shards: u16, strategies: Strategies) -> Self {
         assert!(shards <= SHARDS, "a node has at most {SHARDS} shards");
         Self {
             version: AtomicU64::new(0),
+            strategies,
             table: RwLock::default(),
         }
     }
@@ -139,66 +155,52 @@ impl Interest {
         }
     }
 
-    /// A shard has one more member of a group.
-    pub fn join(&self, shard: ShardId, shared: &SharedFilter, is_online: bool, is_durable: bool) {
-        let change = [i64::from(is_online), 1, i64::from(is_durable)];
-        self.change_members(shard, shared, change);
-    }
-
-    /// A shard has one less.
-    pub fn leave(&self, shard: ShardId, shared: &SharedFilter, is_online: bool, is_durable: bool) {
-        let change = [-i64::from(is_online), -1, -i64::from(is_durable)];
-        self.change_members(shard, shared, change);
-    }
-
-    /// A member came online or went away.
-    pub fn set_online(&self, shard: ShardId, shared: &SharedFilter, is_online: bool) {
-        self.change_members(shard, shared, [if is_online { 1 } else { -1 }, 0, 0]);
-    }
-
-    /// `change`: members online, members at all, durable ones.
-    fn change_members(&self, shard: ShardId, shared: &SharedFilter, change: [i64; 3]) {
-        let [online, all, durable] = change;
+    /// A group has one more member, or one that changed.
+    pub fn join(&self, shared: &SharedFilter, member: Member) {
         let mut table = self.write();
-        let key = GroupKey {
-            group: shared.group.clone(),
-            filter: shared.filter.clone(),
-        };
+        let key = group_key(shared);
         let place = match table.places.get(&key) {
             Some(place) => *place,
             None => {
-                let group = GroupMatch {
+                let place = table.groups.insert(Group {
                     key: Arc::new(key.clone()),
                     members: Vec::new(),
-                    durable: 0,
-                };
-                let place = table.groups.insert(group);
-                table
-                    .shared
-                    .insert(&shared.filter, u32::try_from(place).unwrap_or(u32::MAX), ());
-                table.places.insert(key.clone(), place);
+                    seen: OnceLock::new(),
+                });
+                let number = u32::try_from(place).unwrap_or(u32::MAX);
+                table.shared.insert(&shared.filter, number, ());
+                table.places.insert(key, place);
                 place
             }
         };
         let Some(group) = table.groups.get_mut(place) else {
             return;
         };
-        group.durable = moved(group.durable, durable);
-        if !group.members.iter().any(|(known, _, _)| *known == shard) {
-            group.members.push((shard, 0, 0));
+        let mut known = group.members.iter_mut();
+        match known.find(|known| known.client_id == member.client_id) {
+            Some(known) => *known = member,
+            None => group.members.push(member),
         }
-        for (known, online_here, all_here) in &mut group.members {
-            if *known == shard {
-                *online_here = moved(*online_here, online);
-                *all_here = moved(*all_here, all);
-            }
-        }
-        group.members.retain(|(_, _, all)| *all > 0);
+        group.seen = OnceLock::new();
+        self.changed();
+    }
+
+    /// A member left its group.
+    pub fn leave(&self, shared: &SharedFilter, client_id: &str) {
+        let mut table = self.write();
+        let key = group_key(shared);
+        let Some(place) = table.places.get(&key).copied() else {
+            return;
+        };
+        let Some(group) = table.groups.get_mut(place) else {
+            return;
+        };
+        group.members.retain(|known| known.client_id != client_id);
+        group.seen = OnceLock::new();
         if group.members.is_empty() {
+            let number = u32::try_from(place).unwrap_or(u32::MAX);
             table.groups.remove(place);
-            table
-                .shared
-                .remove(&shared.filter, u32::try_from(place).unwrap_or(u32::MAX));
+            table.shared.remove(&shared.filter, number);
             table.places.remove(&key);
         }
         self.changed();
@@ -238,9 +240,26 @@ impl Interest {
             let group = usize::try_from(place)
                 .ok()
                 .and_then(|place| table.groups.get(place));
-            matches.groups.extend(group.cloned());
+            let seen = |group: &Group| {
+                let members = group.seen.get_or_init(|| Arc::from(&group.members[..]));
+                GroupMatch {
+                    key: group.key.clone(),
+                    number: usize::try_from(place).unwrap_or(0),
+                    strategy: self.strategies.of(&group.key.group),
+                    members: members.clone(),
+                    is_durable: members.iter().any(|member| member.is_durable),
+                }
+            };
+            matches.groups.extend(group.map(seen));
         });
         matches
+    }
+}
+
+fn group_key(shared: &SharedFilter) -> GroupKey {
+    GroupKey {
+        group: shared.group.clone(),
+        filter: shared.filter.clone(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Who wants a topic: pure data structures, no sessions, no messages.
 //!
 //! Owns: [`trie::Trie`] (subscriptions of one shard), [`interest::Interest`] (which shards want a topic,
-//! node-wide), [`groups::SharedGroups`] (members of shared groups on one shard).
+//! node-wide), [`groups::Picker`] (which member of a shared group).
 
 pub mod groups;
 pub mod interest;

@@ -6,6 +6,7 @@ use crate::acl::Acl;
 use crate::ports::hooks::Attempt;
 use crate::ports::store::SessionNumber;
 use crate::ports::{AuthorizeAction, Position};
+use crate::router::groups::Presence;
 use crate::router::interest::GroupKey;
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -100,6 +101,8 @@ pub(super) struct Client {
     pub(super) identity: Identity,
     pub(super) plain: HashMap<ByteString, TopicFilter>,
     pub(super) shared: Vec<Membership>,
+    /// What other shards see of a member of shared groups; `None`: it never was one.
+    pub(super) presence: Option<Arc<Presence>>,
     pub(super) outbox: Outbox,
     pub(super) feeds: VecDeque<Feed>,
     pub(super) will: Option<Box<Will>>,
@@ -128,6 +131,7 @@ impl Client {
             identity: Identity::default(),
             plain: HashMap::default(),
             shared: Vec::new(),
+            presence: None,
             outbox: Outbox::default(),
             feeds: VecDeque::new(),
             will: None,

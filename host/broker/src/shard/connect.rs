@@ -382,9 +382,6 @@ impl Shard {
         client.identity = identity;
         client.sent.below = session.next_number();
         let username = client.identity.username.clone();
-        for index in 0..client.shared.len() {
-            self.set_member_online(key, index, true);
-        }
         self.record_session(now, key);
         self.set_will(now, key, pending.will);
         self.auto_subscribe(key);
@@ -426,6 +423,7 @@ impl Shard {
         self.ports.events.emit(event);
         self.actions.push_back(Action::Resume(id));
         self.wake(id);
+        self.note_presence(key);
         self.want_page(now, key);
     }
 

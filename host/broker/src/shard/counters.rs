@@ -67,7 +67,7 @@ counters! {
     dropped_lost counter "messages_dropped_lost_total",
     /// Publishes refused because the store could not keep them.
     refused_unstored counter "messages_refused_unstored_total",
-    /// QoS 0 for a client that is away.
+    /// QoS 0 for a client that is away; a message of a shared group none of whose members can take it.
     dropped_offline counter "messages_dropped_offline_total",
     /// Retained messages refused because the store is full.
     retained_refused counter "retained_refused_total",
@@ -75,6 +75,10 @@ counters! {
     subscriptions_refused counter "subscriptions_refused_total",
     /// Subscriptions by configuration that could not be made: a name, or a bound.
     auto_subscriptions_refused counter "auto_subscriptions_refused_total",
+    /// Publishers whose member of a sticky shared group was forgotten because there were too many.
+    sticky_forgotten counter "shared_sticky_forgotten_total",
+    /// Messages of shared groups passed on because the chosen member had left or filled up meanwhile.
+    passed_on counter "shared_passed_on_total",
     /// Publishes a chain refused, consumed or withheld.
     chained_away counter "messages_ended_by_chains_total",
     /// Publishes taken to be published later.

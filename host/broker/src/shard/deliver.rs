@@ -82,6 +82,7 @@ impl Shard {
                 }
             }
         }
+        self.note_presence(key);
         self.want_page(now, key);
     }
 

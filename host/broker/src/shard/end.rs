@@ -75,7 +75,7 @@ impl Shard {
         client.session = session;
         client.connection = None;
         client.absence = absence;
-        let (expiry, members) = (client.expiry, client.shared.len());
+        let expiry = client.expiry;
         client
             .feeds
             .retain(|feed| feed.subscription.options.qos > QoS::AtMostOnce);
@@ -86,13 +86,12 @@ impl Shard {
             reason,
             text: text.to_owned(),
         });
-        for index in 0..members {
-            self.set_member_online(key, index, false);
-        }
+        self.note_presence(key);
         if expiry == 0 {
             return self.end_session(now, key); // [MQTT-3.1.2-8]: the will goes with it
         }
         self.leave_to_store(key);
+        self.note_presence(key);
         self.record_session(now, key);
         match delay {
             None => {}
@@ -193,14 +192,8 @@ impl Shard {
         for filter in plain.values() {
             self.remove_plain(key, filter);
         }
-        let is_kept = self.client(key).is_some_and(|client| client.kept.is_some());
         for part in &shared {
-            self.remove_shared(
-                key,
-                &shared_filter(&part.key),
-                false,
-                part.is_durable(is_kept),
-            );
+            self.remove_shared(key, &shared_filter(&part.key));
         }
         let Ok(index) = usize::try_from(key) else {
             return;

@@ -95,6 +95,7 @@ impl Shard {
             Event::Delivered { number, kept, .. } => {
                 if let Some(key) = self.connection(id).and_then(|connection| connection.client) {
                     self.done(key, number, kept);
+                    self.note_presence(key);
                     self.want_page(now, key);
                 }
                 if self.has_more(id) {

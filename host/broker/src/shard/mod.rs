@@ -14,6 +14,7 @@ mod counters;
 mod delayed;
 mod deliver;
 mod end;
+mod group;
 mod inbound;
 mod outbox;
 mod promise;
@@ -35,8 +36,8 @@ use crate::ports::hooks::{AuthRequest, AuthStep};
 use crate::ports::store::{Health, SessionNumber};
 use crate::ports::{Authorize, Chains, Events, Position, Store, Transform, Transport};
 use crate::router::ShardId;
-use crate::router::groups::SharedGroups;
-use crate::router::interest::{GroupKey, InterestCache};
+use crate::router::groups::{Pick, Picker};
+use crate::router::interest::InterestCache;
 use crate::router::trie::{Trie, Walk};
 use crate::shared::Shared;
 use bytestring::ByteString;
@@ -188,8 +189,8 @@ pub enum Mail {
     Publish {
         /// The message.
         message: Arc<Message>,
-        /// Shared groups whose turn fell on the receiving shard.
-        groups: Vec<Arc<GroupKey>>,
+        /// Members of shared groups, clients of the receiving shard, that it goes to.
+        picks: Vec<Pick>,
         /// Whether ordinary subscriptions match too.
         plain: bool,
         /// Where the message is kept for those of them that must not lose it.
@@ -215,7 +216,7 @@ pub struct Shard {
     names: HashMap<ByteString, u32>,
     trie: Trie<Subscription>,
     walk: Walk,
-    groups: SharedGroups,
+    picker: Picker,
     interest: InterestCache,
     timers: Timers,
     /// To be published later.
@@ -265,6 +266,7 @@ impl Shard {
         let mut timers = Timers::default();
         timers.set(clock.instant + REPORT_INTERVAL, Timer::Report);
         let interest = InterestCache::new(limits.interest_topics);
+        let picker = Picker::new(limits.sticky_publishers);
         Self {
             id,
             shards,
@@ -278,7 +280,7 @@ impl Shard {
             names: HashMap::default(),
             trie: Trie::new(),
             walk: Walk::default(),
-            groups: SharedGroups::default(),
+            picker,
             interest,
             timers,
             delayed: crate::delayed::Queue::default(),
@@ -339,15 +341,15 @@ impl Shard {
         match mail {
             Mail::Publish {
                 message,
-                groups,
+                picks,
                 plain,
                 kept,
             } => {
                 if plain {
                     self.deliver_local(now, &message, kept);
                 }
-                for key in groups {
-                    self.deliver_group(now, &key, &message, kept);
+                for pick in picks {
+                    self.deliver_group(now, &pick, &message, kept);
                 }
                 self.applied(kept);
             }
@@ -410,6 +412,7 @@ impl Shard {
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         Counters {
             sessions: count(self.clients.len()),
+            sticky_forgotten: self.picker.forgotten(),
             ..self.counters
         }
     }

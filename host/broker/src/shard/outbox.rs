@@ -75,6 +75,11 @@ impl Outbox {
         self.len() < messages && (self.len() == 0 || used + cost(delivery) <= bytes)
     }
 
+    /// Whether nothing more fits, however small.
+    pub(super) fn is_full(&self, messages: usize, bytes: usize) -> bool {
+        self.len() >= messages || self.bytes + self.spilled.bytes >= bytes
+    }
+
     /// Adds a delivery. A kept one stays in the store if the client is away, others are there already, or
     /// the window is full.
     pub(super) fn push(&mut self, waiting: Waiting, is_online: bool) {

@@ -11,7 +11,7 @@ use crate::limits::Overflow;
 use crate::ports::store::{Entry, Fetch, Fetched, SessionNumber, SessionState};
 use crate::ports::{BrokerEvent, Position, Record};
 use crate::router::ShardId;
-use crate::router::interest::GroupKey;
+use crate::router::groups::Pick;
 use std::sync::Arc;
 use std::time::Instant;
 use witmq_proto::packet::QoS;
@@ -62,6 +62,7 @@ impl Shard {
         let connection = client.connection;
         let waiting = Waiting { delivery, position };
         client.outbox.push(waiting, connection.is_some());
+        self.note_presence(key);
         let Some(id) = connection else { return };
         if position > stored {
             self.gated.push_back((position, id));
@@ -111,12 +112,11 @@ impl Shard {
     }
 
     /// Writes a message to the log, for the shards in `targets` and whoever refers to it in this turn.
-    pub(super) fn log(
-        &mut self,
-        message: &Arc<Message>,
-        targets: u64,
-        groups: &[(ShardId, Arc<GroupKey>)],
-    ) -> LogPlace {
+    pub(super) fn log(&mut self, message: &Arc<Message>, targets: u64, picks: &[Pick]) -> LogPlace {
+        let groups: Vec<_> = picks
+            .iter()
+            .map(|pick| (pick.shard, pick.key.clone()))
+            .collect();
         let place = LogPlace {
             shard: self.id.0,
             number: self.next_log_number,
@@ -126,7 +126,7 @@ impl Shard {
             place,
             message,
             targets,
-            groups,
+            groups: &groups,
         });
         place
     }
@@ -360,13 +360,13 @@ impl Shard {
         &mut self,
         to: ShardId,
         message: &Arc<Message>,
-        groups: Vec<Arc<GroupKey>>,
+        picks: Vec<Pick>,
         plain: bool,
         kept: Option<LogPlace>,
     ) {
         let mail = super::Mail::Publish {
             message: message.clone(),
-            groups,
+            picks,
             plain,
             kept,
         };

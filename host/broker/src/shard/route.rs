@@ -1,15 +1,15 @@
-//! The second half of the way of a PUBLISH: retain, find who gets it, hand it out or mail it.
+//! The second half of the way of a PUBLISH: retain, find who gets it, hand it out or mail it. What a member of a
+//! shared group gets is in `group.rs`.
 
 use super::Shard;
-use super::client::{Membership, Subscription};
+use super::client::Subscription;
 use crate::ports::Record;
 use crate::retained::RetainedError;
 use crate::router::ShardId;
-use crate::router::interest::{GroupKey, GroupMatch};
 use std::sync::Arc;
 use std::time::Instant;
 use witmq_proto::packet::QoS;
-use witmq_proto::{Delivery, LogPlace, Message, TopicFilter};
+use witmq_proto::{Delivery, LogPlace, Message};
 
 /// One client that matched, all its overlapping subscriptions merged.
 #[derive(Debug)]
@@ -68,37 +68,33 @@ impl Shard {
             .interest
             .lookup(&message.topic, &mut self.interest);
         message.qos > QoS::AtMostOnce
-            && (matches.durable != 0 || matches.groups.iter().any(|group| group.durable > 0))
+            && (matches.durable != 0 || matches.groups.iter().any(|group| group.is_durable))
     }
 
     /// Delivers here, mails other shards; whether anybody wanted it.
     pub(super) fn route(&mut self, now: Instant, message: &Arc<Message>) -> bool {
-        self.epoch += 1;
-        let turn = self.epoch;
         let matches = self
             .shared
             .interest
             .lookup(&message.topic, &mut self.interest);
         let (shards, durable) = (matches.shards, matches.durable);
         let mut targets = durable;
-        let picks: Vec<(ShardId, Arc<GroupKey>)> = matches
-            .groups
-            .iter()
-            .filter_map(|group| {
-                let (shard, key) = pick(group, turn)?;
-                if group.durable > 0 {
-                    targets |= bit(shard);
-                }
-                Some((shard, key))
-            })
-            .collect();
-        let mut is_wanted = shards != 0;
+        let mut picks = Vec::new();
+        for group in &matches.groups {
+            let Some(pick) = self.picker.pick(group, message) else {
+                self.counters.dropped_offline += 1;
+                continue;
+            };
+            if pick.is_durable {
+                targets |= bit(pick.shard);
+            }
+            picks.push(pick);
+        }
+        let is_wanted = shards != 0 || !matches.groups.is_empty();
         let here = self.id;
         let mut remote = shards & !bit(here);
-        for (shard, _) in &picks {
-            if *shard != here {
-                remote |= bit(*shard);
-            }
+        for pick in &picks {
+            remote |= bit(pick.shard) & !bit(here);
         }
         // Written once, before anybody refers to it; shards elsewhere owe it from then on.
         let kept = (message.qos > QoS::AtMostOnce && targets != 0)
@@ -107,19 +103,15 @@ impl Shard {
             .map(ShardId)
             .filter(|shard| remote & bit(*shard) != 0)
         {
-            let groups = picks.iter().filter(|(shard, _)| *shard == to);
-            let groups = groups.map(|(_, key)| key.clone()).collect();
+            let there = picks.iter().filter(|pick| pick.shard == to).cloned();
             let kept = kept.filter(|_| targets & bit(to) != 0);
-            self.mail(to, message, groups, shards & bit(to) != 0, kept);
+            self.mail(to, message, there.collect(), shards & bit(to) != 0, kept);
         }
         if shards & bit(here) != 0 {
             self.deliver_local(now, message, kept);
         }
-        for (shard, key) in picks {
-            is_wanted = true;
-            if shard == here {
-                self.deliver_group(now, &key, message, kept);
-            }
+        for pick in picks.iter().filter(|pick| pick.shard == here) {
+            self.deliver_group(now, pick, message, kept);
         }
         is_wanted
     }
@@ -169,123 +161,8 @@ impl Shard {
         }
         self.hits = hits;
     }
-
-    /// Hands the message to one member of a shared group: one that is online and has room, else one
-    /// whose session keeps it, else one that is online [MQTT-4.8.2-4].
-    pub(super) fn deliver_group(
-        &mut self,
-        now: Instant,
-        key: &GroupKey,
-        message: &Arc<Message>,
-        kept: Option<LogPlace>,
-    ) {
-        let clients = &self.clients;
-        let limits = &self.limits;
-        let find = |member: u32| {
-            usize::try_from(member)
-                .ok()
-                .and_then(|index| clients.get(index))
-        };
-        let has_room = |member: u32| {
-            find(member).is_some_and(|client| client.outbox.len() < limits.outbox_messages)
-        };
-        let is_online =
-            |member: u32| find(member).is_some_and(|client| client.connection.is_some());
-        let keeps = |member: u32| {
-            message.qos > QoS::AtMostOnce && find(member).is_some_and(|c| c.expiry > 0)
-        };
-        let chosen = self
-            .groups
-            .next(key, |member| is_online(member) && has_room(member))
-            .or_else(|| {
-                self.groups
-                    .next(key, |member| keeps(member) && has_room(member))
-            })
-            .or_else(|| self.groups.next(key, is_online));
-        let Some(member) = chosen else {
-            self.counters.dropped_offline += 1;
-            return;
-        };
-        let Some(part) = self
-            .client(member)
-            .and_then(|client| client.shared.iter().find(|part| *part.key == *key))
-        else {
-            return;
-        };
-        let delivery = group_delivery(part, message, kept);
-        self.push(now, member, delivery);
-    }
-
-    /// A message that a member of a shared group can no longer take goes to another member.
-    pub(super) fn redeliver(&mut self, now: Instant, delivery: &Delivery) {
-        let Some(name) = &delivery.group else { return };
-        let Ok(filter) = TopicFilter::new(name.1.clone()) else {
-            return;
-        };
-        let key = GroupKey {
-            group: name.0.clone(),
-            filter,
-        };
-        self.epoch += 1;
-        let turn = self.epoch;
-        let matches = self
-            .shared
-            .interest
-            .lookup(&delivery.message.topic, &mut self.interest);
-        let group = matches.groups.iter().find(|group| *group.key == key);
-        let is_durable = group.is_some_and(|group| group.durable > 0);
-        let Some((shard, key)) = group.and_then(|group| pick(group, turn)) else {
-            return;
-        };
-        let message = &delivery.message;
-        if shard == self.id {
-            return self.deliver_group(now, &key, message, None);
-        }
-        let kept = (is_durable && message.qos > QoS::AtMostOnce)
-            .then(|| self.log(message, bit(shard), &[(shard, key.clone())]));
-        self.mail(shard, message, vec![key], false, kept);
-    }
 }
 
-fn group_delivery(part: &Membership, message: &Arc<Message>, kept: Option<LogPlace>) -> Delivery {
-    let options = &part.subscription.options;
-    Delivery {
-        message: message.clone(),
-        qos: message.qos.min(options.qos),
-        retain: message.retain && options.retain_as_published,
-        subscription_ids: part.subscription.id.into_iter().collect(),
-        group: Some(part.name.clone()),
-        number: 0,
-        kept,
-    }
-}
-
-/// The shard whose turn it is in a group, weighted by members online (by all members if none is).
-fn pick(group: &GroupMatch, turn: u64) -> Option<(ShardId, Arc<GroupKey>)> {
-    let online: u64 = group
-        .members
-        .iter()
-        .map(|(_, online, _)| u64::from(*online))
-        .sum();
-    let weight = |online_here: u32, all_here: u32| {
-        u64::from(if online > 0 { online_here } else { all_here })
-    };
-    let total: u64 = group
-        .members
-        .iter()
-        .map(|(_, online, all)| weight(*online, *all))
-        .sum();
-    let mut place = turn.checked_rem(total)?;
-    for (shard, online, all) in &group.members {
-        let weight = weight(*online, *all);
-        if place < weight {
-            return Some((*shard, group.key.clone()));
-        }
-        place -= weight;
-    }
-    None
-}
-
-fn bit(shard: ShardId) -> u64 {
+pub(super) fn bit(shard: ShardId) -> u64 {
     1 << (shard.0 & 63)
 }

@@ -5,6 +5,7 @@ use super::promise::Promise;
 use super::{ConnectionId, Shard};
 use crate::ports::Record;
 use crate::ports::store::Health;
+use crate::router::groups::Member;
 use crate::router::interest::GroupKey;
 use bytestring::ByteString;
 use std::sync::Arc;
@@ -194,39 +195,42 @@ impl Shard {
         shared: &SharedFilter,
         subscription: Subscription,
     ) {
+        let here = self.id;
         let Some(client) = self.client_mut(key) else {
             return;
         };
-        let (is_online, is_kept) = (client.connection.is_some(), client.kept.is_some());
-        if let Some(part) = client
+        let is_kept = client.kept.is_some();
+        let presence = client.presence.get_or_insert_default().clone();
+        let client_id = client.id.clone();
+        let known = client
             .shared
             .iter_mut()
-            .find(|part| is_key(&part.key, shared))
-        {
-            let was_durable = part.is_durable(is_kept);
-            part.subscription = subscription;
-            let is_durable = part.is_durable(is_kept);
-            if was_durable != is_durable {
-                let interest = &self.shared.interest;
-                interest.leave(self.id, shared, is_online, was_durable);
-                interest.join(self.id, shared, is_online, is_durable);
+            .find(|part| is_key(&part.key, shared));
+        let (was_durable, is_durable) = match known {
+            Some(part) => {
+                let was_durable = part.is_durable(is_kept);
+                part.subscription = subscription;
+                (Some(was_durable), part.is_durable(is_kept))
             }
-            return;
-        }
-        let part = Membership {
-            key: Arc::new(GroupKey {
-                group: shared.group.clone(),
-                filter: shared.filter.clone(),
-            }),
-            name: Arc::new((shared.group.clone(), shared.filter.as_byte_string().clone())),
-            subscription,
+            None => {
+                let part = Membership {
+                    key: Arc::new(GroupKey {
+                        group: shared.group.clone(),
+                        filter: shared.filter.clone(),
+                    }),
+                    name: Arc::new((shared.group.clone(), shared.filter.as_byte_string().clone())),
+                    subscription,
+                };
+                let is_durable = part.is_durable(is_kept);
+                client.shared.push(part);
+                (None, is_durable)
+            }
         };
-        let is_durable = part.is_durable(is_kept);
-        client.shared.push(part);
-        self.groups.insert(shared, key);
-        self.shared
-            .interest
-            .join(self.id, shared, is_online, is_durable);
+        if was_durable != Some(is_durable) {
+            self.note_presence(key);
+            let member = Member::new(client_id, here, presence, is_durable);
+            self.shared.interest.join(shared, member);
+        }
     }
 
     pub(super) fn handle_unsubscribe(&mut self, id: ConnectionId, unsubscribe: &Unsubscribe) {
@@ -273,16 +277,13 @@ impl Shard {
                 is_known
             }
             Filter::Shared(shared) => {
-                let (is_online, is_kept) = (client.connection.is_some(), client.kept.is_some());
-                let place = client
-                    .shared
-                    .iter()
-                    .position(|part| is_key(&part.key, shared));
-                let part = place.map(|place| client.shared.remove(place));
-                if let Some(part) = &part {
-                    self.remove_shared(key, shared, is_online, part.is_durable(is_kept));
+                let before = client.shared.len();
+                client.shared.retain(|part| !is_key(&part.key, shared));
+                let is_known = client.shared.len() < before;
+                if is_known {
+                    self.remove_shared(key, shared);
                 }
-                part.is_some()
+                is_known
             }
         };
         if !is_removed {
@@ -306,28 +307,29 @@ impl Shard {
         self.counters.subscriptions -= 1;
     }
 
-    pub(super) fn remove_shared(
-        &mut self,
-        key: u32,
-        shared: &SharedFilter,
-        is_online: bool,
-        is_durable: bool,
-    ) {
-        self.groups.remove(shared, key);
-        self.shared
-            .interest
-            .leave(self.id, shared, is_online, is_durable);
+    pub(super) fn remove_shared(&mut self, key: u32, shared: &SharedFilter) {
+        if let Some(client) = self.client(key) {
+            self.shared.interest.leave(shared, &client.id);
+        }
         self.counters.subscriptions -= 1;
     }
 
-    /// Tells all shards that a member of a group came or went.
-    pub(super) fn set_member_online(&self, key: u32, index: usize, is_online: bool) {
-        let Some(part) = self.client(key).and_then(|client| client.shared.get(index)) else {
+    /// Tells all shards how ready a member of shared groups is; nothing to do for other clients.
+    pub(super) fn note_presence(&self, key: u32) {
+        let Some(client) = self.client(key) else {
             return;
         };
-        self.shared
-            .interest
-            .set_online(self.id, &shared_filter(&part.key), is_online);
+        let Some(presence) = &client.presence else {
+            return;
+        };
+        let (messages, bytes) = (self.limits.outbox_messages, self.limits.outbox_bytes);
+        let connection = client.connection.and_then(|id| self.connection(id));
+        let inflight = connection.map_or(0, |connection| connection.endpoint.inflight());
+        presence.set(
+            connection.is_some(),
+            client.outbox.is_full(messages, bytes),
+            client.outbox.len() + inflight,
+        );
     }
 }
 

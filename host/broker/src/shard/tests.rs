@@ -6,6 +6,7 @@ mod lifetime;
 mod plugin_kv;
 mod restored;
 mod retained;
+mod shared_groups;
 mod simulation;
 mod sys;
 mod topics;

@@ -4,10 +4,12 @@
 //! error with a suggestion. Must not: start anything, write the file (it is the operator's).
 
 mod error;
+mod mqtt;
 mod read;
 mod topics;
 
 pub(crate) use error::ConfigError;
+pub(crate) use mqtt::{Shared, Strategy};
 pub(crate) use read::read;
 pub(crate) use topics::{AutoSubscription, Rewrite};
 
@@ -37,6 +39,7 @@ pub(crate) struct Config {
     pub(crate) rewrites: Vec<Rewrite>,
     /// Subscriptions made for every client.
     pub(crate) auto_subscribe: Vec<AutoSubscription>,
+    pub(crate) shared: Shared,
     pub(crate) storage: Storage,
     /// Settings of installed plugins, by name.
     pub(crate) plugins: BTreeMap<String, Plugin>,
@@ -55,6 +58,7 @@ impl Default for Config {
             limits: Limits::default(),
             rewrites: Vec::new(),
             auto_subscribe: Vec::new(),
+            shared: Shared::default(),
             storage: Storage::default(),
             plugins: BTreeMap::new(),
             log: Log::default(),

@@ -218,6 +218,7 @@ mod tests {
             "[limits]",
             "[[rewrite]]",
             "[[auto_subscribe]]",
+            "[shared]",
             "[storage]",
             "[log]",
         ] {
