@@ -9,6 +9,7 @@
 )]
 
 pub mod client;
+pub mod load;
 pub mod raw;
 
 use anyhow::{Context as _, Result, bail};
@@ -161,8 +162,18 @@ impl Broker {
 
     /// Ends it without a warning, as a crash would, and starts it again on the same folder.
     pub fn kill_9_and_start_again(&mut self) {
+        self.kill_9();
+        self.start_again();
+    }
+
+    /// Ends it without a warning, as a crash would.
+    pub fn kill_9(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Starts one that ended on the same folder.
+    pub fn start_again(&mut self) {
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
         *self = Self::start(folder);
     }
