@@ -294,7 +294,9 @@ impl Start {
         tokio::task::spawn_local(core.clone().take_mail(mail));
         tokio::task::spawn_local(core.clone().keep_time());
         tokio::task::spawn_local(core.clone().follow_store(news));
-        core.obey(); // what it did while it was made
+        // What ran out while the node was down, before anybody is let in.
+        core.shard.borrow_mut().handle_timeout(Instant::now());
+        core.obey();
         for door in doors {
             tokio::task::spawn_local(answer(way_in.clone(), door));
         }

@@ -106,14 +106,14 @@ pub(crate) struct Broker {
 /// Starts everything: plugins and chains first, listeners last, so that nobody connects to half a broker.
 pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
     let shards = shard_count(config);
-    let started = Instant::now();
+    let clock = clock();
+    let started = clock.instant;
     // Plugins publish through the node, which starts after them.
     let publisher: Arc<OnceLock<Publish>> = Arc::default();
     let late = publisher.clone();
     let sink = Arc::new(move |message| late.get().is_some_and(|publish| publish(message)));
     let limits = Arc::new(bounds::broker_limits(config, shards));
     let shared = Arc::new(shared(config, shards, &limits, started)?);
-    let clock = clock(started);
     let opened = Opened::open(config, shards, clock, &shared)?;
     let runtime = Runtime::start(runtime_config(config, shards)?, sink, opened.kv.clone())?;
     bind_authenticator(&runtime, config, access)?;
@@ -230,12 +230,14 @@ fn make_shard(
     })
 }
 
-fn clock(started: Instant) -> ClockBase {
+/// Both clocks at the same moment: what ran out while the node was down is counted from their distance.
+fn clock() -> ClockBase {
+    let instant = Instant::now();
     let unix = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     ClockBase {
-        instant: started,
+        instant,
         unix_ms: u64::try_from(unix.as_millis()).unwrap_or(0),
     }
 }

@@ -1,7 +1,7 @@
 //! What a shard begins with: sessions, subscriptions and wills of an earlier life of the node.
 //!
-//! Owns: the order of it: sessions and their routes first, so that nothing published afterwards is missed;
-//! then wills; then what ran out in the meantime.
+//! Owns: the order of it: sessions and their routes first; what ran out in the meantime becomes due, and happens
+//! with [`Shard::handle_timeout`], when every shard has its sessions and routes again.
 
 use super::client::{Client, Subscription};
 use super::outbox::Outbox;
@@ -14,12 +14,14 @@ use witmq_proto::session::Session;
 use witmq_proto::topic::Filter;
 
 impl Shard {
-    /// Takes over what the store kept. Before anything else is called.
+    /// Takes over what the store kept. Before anything else is called. Publishes nothing: other shards may not
+    /// have their subscriptions yet.
     pub fn restore(&mut self, now: Instant, past: Past) {
         self.next_log_number = past.next_log_number;
         let mut ends = Vec::new();
         for restored in past.sessions {
-            ends.push(self.restore_session(now, restored));
+            let (key, end) = self.restore_session(now, restored);
+            ends.extend(end.map(|at| (key, at)));
         }
         for (client_id, will, due) in past.wills {
             self.restore_will(now, client_id, will, due);
@@ -28,19 +30,9 @@ impl Shard {
         self.delayed
             .restore(&self.shared.delayed, past.delayed, next);
         self.arm_delayed(now, Duration::ZERO); // what is due goes out when every shard has its routes again
-        for (key, end) in ends {
-            let absence = self.client(key).map_or(0, |client| client.absence);
-            match end {
-                Some(at) if at <= now => {
-                    self.counters.sessions_expired += 1;
-                    self.end_session(now, key);
-                }
-                Some(at) => {
-                    let client = key;
-                    self.timers.set(at, Timer::SessionEnd { client, absence });
-                }
-                None => {}
-            }
+        for (client, at) in ends {
+            let absence = self.client(client).map_or(0, |client| client.absence);
+            self.timers.set(at, Timer::SessionEnd { client, absence });
         }
     }
 
@@ -104,21 +96,35 @@ impl Shard {
         let due = due.unwrap_or_else(|| unix + u64::from(will.delay) * 1000);
         let known = self.names.get(&client_id).copied();
         let key = known.unwrap_or_else(|| self.insert_client(Client::new(client_id)));
+        self.absences += 1;
+        let absences = self.absences;
         let Some(client) = self.client_mut(key) else {
             return;
         };
         client.will = Some(Box::new(will));
         client.is_will_kept = true;
         client.is_will_allowed = true;
-        let absence = client.absence;
-        if known.is_none() {
-            self.end_session(now, key); // it was as long as its connection
-        } else if due <= unix {
-            self.publish_will(now, key);
+        if known.is_some() {
+            let absence = client.absence;
+            let at = now + Duration::from_millis(due.saturating_sub(unix));
+            self.timers.set(
+                at,
+                Timer::Will {
+                    client: key,
+                    absence,
+                },
+            );
         } else {
-            let at = now + Duration::from_millis(due - unix);
-            let client = key;
-            self.timers.set(at, Timer::Will { client, absence });
+            // Its session was as long as its connection, and ends with it.
+            client.absence = absences;
+            let absence = client.absence;
+            self.timers.set(
+                now,
+                Timer::SessionEnd {
+                    client: key,
+                    absence,
+                },
+            );
         }
     }
 }
