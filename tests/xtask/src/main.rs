@@ -59,6 +59,24 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
+    /// Kill the broker at random moments under load, and check that nothing acknowledged is lost
+    Crash {
+        /// How often
+        #[arg(long, default_value_t = 120)]
+        kills: u64,
+        /// Makes the choices of an earlier run again
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// Simulate shards, sessions and storage on a virtual clock and network, one run for each seed
+    Simulate {
+        /// How many
+        #[arg(long, default_value_t = 100_000)]
+        seeds: u64,
+        /// The first one
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+    },
     /// Judge a broker by every statement of MQTT 3.1.1 and 5.0; without --target, the one built here
     Conformance {
         /// Passed to the runner as they are: --target HOST:PORT, --format text|json|junit, --out FILE …
@@ -90,6 +108,8 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Lint => plan::lint(&mut run),
         Verb::Fuzz { target, seconds } => plan::fuzz(&mut run, &target, seconds),
         Verb::Bench { words } => plan::bench(&mut run, &words),
+        Verb::Crash { kills, seed } => plan::crash(&mut run, kills, seed),
+        Verb::Simulate { seeds, from } => plan::simulate(&mut run, seeds, from),
         Verb::Conformance { words } => plan::conformance(&mut run, &words),
         Verb::Doc => plan::doc(&mut run),
     }

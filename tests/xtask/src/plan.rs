@@ -103,6 +103,27 @@ pub(crate) fn conformance(run: &mut Run<'_>, words: &[String]) -> Result<()> {
     run.step("conformance", &environment(run, call))
 }
 
+/// The crash suite in its long form.
+pub(crate) fn crash(run: &mut Run<'_>, kills: u64, seed: Option<u64>) -> Result<()> {
+    build(run)?;
+    let mut call = Call::cargo("test --release --package witmq-e2e --test crash")
+        .words(["--", "--nocapture", "--test-threads=1"])
+        .set("WITMQ_TEST_CRASHES", kills.to_string());
+    if let Some(seed) = seed {
+        call = call.set("WITMQ_TEST_SEED", seed.to_string());
+    }
+    run.step("crash suite", &environment(run, call))
+}
+
+/// Many seeds of the simulation. Optimised, yet with the assertions of the dev profile.
+pub(crate) fn simulate(run: &mut Run<'_>, seeds: u64, from: u64) -> Result<()> {
+    let call = Call::cargo("test --package witmq-broker --lib simulation -- --nocapture")
+        .set("CARGO_PROFILE_TEST_OPT_LEVEL", "2")
+        .set("WITMQ_TEST_FROM", from.to_string())
+        .set("WITMQ_TEST_SEEDS", seeds.to_string());
+    run.step("simulation", &call)
+}
+
 /// One fuzz target for a while.
 pub(crate) fn fuzz(run: &mut Run<'_>, target: &str, seconds: u32) -> Result<()> {
     if !run.tree().root().join("tests/fuzz/Cargo.toml").is_file() {

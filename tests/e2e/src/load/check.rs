@@ -50,9 +50,7 @@ pub(super) fn wait_for_everything(board: &Board, published: &BTreeMap<u64, u64>)
         let mut seen = BTreeSet::new();
         let mut arrived = || {
             let lists = board.received.lock().unwrap();
-            let given = audience
-                .iter()
-                .filter_map(|member| lists.get(member.name));
+            let given = audience.iter().filter_map(|member| lists.get(member.name));
             seen.extend(given.flatten().copied());
             seen.len() as u64 >= all
         };
@@ -73,12 +71,7 @@ pub(super) fn report(board: &Board, published: &BTreeMap<u64, u64>) -> Report {
                 let all = (0..published[&publisher]).filter(|number| number % TOPICS == topic);
                 let expected: Vec<u64> = all.collect();
                 let is_exact = audience[0].qos == 2 && publisher % 2 == 1;
-                again += one_topic(
-                    &lists,
-                    &audience,
-                    (publisher, topic),
-                    (&expected, is_exact),
-                );
+                again += one_topic(&lists, &audience, (publisher, topic), (&expected, is_exact));
             }
         }
     }

@@ -25,6 +25,8 @@ use subscriber::Subscriber;
 pub const PUBLISHERS: u64 = 4;
 /// Topics of each publisher; messages of the last one are retained.
 pub const TOPICS: u64 = 3;
+/// Messages that may be begun beyond those waited for: the load goes on after the wait, but not without end.
+const SLACK: u64 = 2000;
 const TICK: Duration = Duration::from_millis(5);
 
 /// A persistent session of the load.
@@ -66,6 +68,9 @@ struct Board {
     is_over: AtomicBool,
     is_stopping: AtomicBool,
     acknowledged: AtomicU64,
+    begun: AtomicU64,
+    /// So many messages may be begun.
+    quota: AtomicU64,
     takeovers: AtomicU64,
     /// By publisher: numbers published so far, all acknowledged at the end.
     published: Mutex<BTreeMap<u64, u64>>,
@@ -85,7 +90,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Subscribes everybody, then begins to publish.
+    /// Subscribes everybody; publishers begin with the first [`Self::wait_for_acknowledgements`].
     #[must_use]
     pub fn start(broker: SocketAddr) -> Self {
         for member in MEMBERS {
@@ -116,10 +121,11 @@ impl Load {
         }
     }
 
-    /// Waits until so many more messages are acknowledged.
+    /// Waits until so many more messages are acknowledged; some more follow.
     pub fn wait_for_acknowledgements(&self, more: u64) {
         let acknowledged = || self.board.acknowledged.load(Ordering::Relaxed);
         let until = acknowledged() + more;
+        self.board.quota.store(until + SLACK, Ordering::Relaxed);
         wait_until("acknowledgements", || acknowledged() >= until);
     }
 

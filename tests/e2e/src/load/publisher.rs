@@ -67,7 +67,7 @@ impl Publisher {
             if is_stopping && self.pending.is_empty() {
                 return Ok(());
             }
-            if !is_stopping && self.pending.len() < WINDOW {
+            if !is_stopping && self.pending.len() < WINDOW && may_begin(board) {
                 self.publish_next(raw)?;
                 if self.pending.len() < WINDOW {
                     continue;
@@ -101,4 +101,11 @@ impl Publisher {
         self.pending.push_back(pending);
         sent
     }
+}
+
+fn may_begin(board: &Board) -> bool {
+    let quota = board.quota.load(Ordering::Relaxed);
+    let next = |begun| (begun < quota).then_some(begun + 1);
+    let order = Ordering::Relaxed;
+    board.begun.fetch_update(order, order, next).is_ok()
 }

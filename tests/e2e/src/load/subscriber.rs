@@ -9,6 +9,8 @@ use std::sync::atomic::Ordering;
 
 /// Messages between two takeovers of a session that churns.
 const TAKEOVER_MESSAGES: u64 = 500;
+/// Messages of a topic whose identifier is remembered: more than can be in flight.
+const REMEMBERED: usize = 1000;
 
 /// Why a connection is served no longer.
 enum End {
@@ -23,8 +25,8 @@ pub(super) struct Subscriber {
     open: BTreeMap<u16, Entry>,
     /// Identifiers whose PUBCOMP may not have arrived.
     completed: BTreeSet<u16>,
-    /// The identifier under which a message that no publisher repeats came first.
-    first: BTreeMap<Entry, u16>,
+    /// By publisher and topic, the identifier under which a message that no publisher repeats came first.
+    first: BTreeMap<(u64, u64), BTreeMap<u64, u16>>,
     taken: u64,
 }
 
@@ -98,7 +100,11 @@ impl Subscriber {
         let entry = (numbers[0], numbers[1], numbers[2]);
         // What is sent again has its identifier again; only a QoS 2 publisher never repeats a message.
         let is_unique = !entry.0.is_multiple_of(2);
-        let first = *self.first.entry(entry).or_insert(id);
+        let known = self.first.entry((entry.0, entry.1)).or_default();
+        let first = *known.entry(entry.2).or_insert(id);
+        if known.len() > REMEMBERED {
+            known.pop_first();
+        }
         if is_unique && qos > 0 && first != id {
             self.blame(board, &format!("{entry:?} came as {first} and as {id}"));
         }

@@ -68,7 +68,11 @@ impl Mortal {
         let came = witness.wait_for(&self.name);
         let after = came.saturating_duration_since(self.left) + ROUNDING;
         let due = Duration::from_secs(u64::from(SHORT));
-        assert!(after >= due, "the will of {} came after {after:?}", self.name);
+        assert!(
+            after >= due,
+            "the will of {} came after {after:?}",
+            self.name
+        );
     }
 }
 
