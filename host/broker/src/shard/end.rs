@@ -135,7 +135,8 @@ impl Shard {
 
     pub(super) fn session_due(&mut self, now: Instant, key: u32, absence: u64) {
         if self.is_absent(key, absence) {
-            self.counters.sessions_expired += 1;
+            let is_kept = self.client(key).is_some_and(|client| client.kept.is_some());
+            self.counters.sessions_expired += u64::from(is_kept);
             self.end_session(now, key);
         }
     }

@@ -143,7 +143,7 @@ impl Round {
     }
 
     /// The broker is back.
-    pub(crate) fn check(&mut self, broker: SocketAddr, witness: &Witness) {
+    pub(crate) fn check(&self, broker: SocketAddr, witness: &Witness) {
         for mortal in &self.mortals {
             mortal.check_will(witness);
             let how = V5::default();
