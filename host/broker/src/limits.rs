@@ -45,7 +45,7 @@ pub struct Limits {
     pub retained_bytes: usize,
     /// Delayed messages of the node (default 1,000,000).
     pub delayed_messages: usize,
-    /// Bytes of delayed messages of the node (default 256 MiB).
+    /// Bytes of delayed messages of the node (default 1 GiB).
     pub delayed_bytes: usize,
     /// Longest delay of a message, seconds (default 4,294,967: almost 50 days).
     pub delayed_max_s: u32,
@@ -82,7 +82,7 @@ impl Default for Limits {
             retained_messages: 1_000_000,
             retained_bytes: 1024 * 1024 * 1024,
             delayed_messages: 1_000_000,
-            delayed_bytes: 256 * 1024 * 1024,
+            delayed_bytes: 1024 * 1024 * 1024,
             delayed_max_s: 4_294_967,
             hops: 8,
             verdicts: 64,

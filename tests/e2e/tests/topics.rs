@@ -9,6 +9,7 @@
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Instant;
 use witmq_e2e::raw::{Incoming, Raw};
 use witmq_e2e::{Broker, PATIENCE};
 
@@ -217,4 +218,41 @@ fn rewrite_and_auto_subscribe_do_what_the_configuration_says() {
     std::fs::write(&path, text).unwrap();
     let said = broker.fails(&["serve", "--check", "-c", path.to_str().unwrap()], 1);
     assert!(said.contains("bad.toml:3:8: `old/{a`"), "{said}");
+}
+
+/// `WITMQ_TEST_DELAYED=1000000` is the long form.
+#[test]
+fn many_wait_in_bounded_memory_and_through_a_restart() {
+    const WINDOW: u64 = 500;
+    let count = std::env::var("WITMQ_TEST_DELAYED").map_or(20_000, |text| text.parse().unwrap());
+    let mut broker = Broker::serve_open("");
+    let before = broker.resident_kib();
+    let start = Instant::now();
+    let (mut raw, _) = Raw::connect(broker.address("tcp"), "publisher", true, None).unwrap();
+    let mut acknowledged = 0;
+    for number in 0..count {
+        let topic = format!("$delayed/{}/a", 86_400 + number % 1000);
+        let id = u16::try_from(number % 60_000 + 1).unwrap();
+        raw.publish(&topic, &[0; 16], (1, false, false), id)
+            .unwrap();
+        while number + 1 - acknowledged >= WINDOW || number + 1 == count && acknowledged < count {
+            let next = raw.next(PATIENCE).unwrap();
+            assert!(matches!(next, Some(Incoming::Puback(_))), "{next:?}");
+            acknowledged += 1;
+        }
+    }
+    let rate = count as f64 / start.elapsed().as_secs_f64();
+    let used = broker.resident_kib().saturating_sub(before);
+    let start = Instant::now();
+    broker.kill_9_and_start_again();
+    println!(
+        "{count} delayed messages: {rate:.0}/s, {} MiB; started again in {:.1} s, {} MiB in all",
+        used / 1024,
+        start.elapsed().as_secs_f64(),
+        broker.resident_kib() / 1024
+    );
+    let text = broker.ok(&["delayed", "ls", "--count", "1", "--json"], "");
+    let list: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(list["messages"], count);
+    assert!(used < 64 * 1024 + count, "{used} KiB for {count} messages");
 }

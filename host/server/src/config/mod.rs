@@ -246,7 +246,7 @@ impl Default for Limits {
             retained_messages: 1_000_000,
             retained_bytes: 1024 * 1024 * 1024,
             delayed_messages: 1_000_000,
-            delayed_bytes: 256 * 1024 * 1024,
+            delayed_bytes: 1024 * 1024 * 1024,
             delayed_max_s: 4_294_967,
             connect_timeout_ms: 10_000,
             plugin_memory_bytes: 64 * 1024 * 1024,
