@@ -10,6 +10,8 @@
 
 pub mod cases;
 pub mod manifest;
+pub mod own;
+pub mod pairs;
 pub mod peer;
 pub mod report;
 pub mod run;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use witmq_conformance::stream::{Target, Transport};
-use witmq_conformance::{manifest, report, run};
+use witmq_conformance::{manifest, own, report, run};
 
 /// How the report looks.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -35,7 +35,7 @@ struct Arguments {
     /// Path of the WebSocket
     #[arg(long, default_value = "/mqtt")]
     ws_path: String,
-    /// Start the broker built in this repository and judge it over all three
+    /// Start the broker built in this repository and judge it over all transports
     #[arg(long, conflicts_with_all = ["target", "tls", "ws"])]
     start: bool,
     /// User name of every connection
@@ -44,6 +44,12 @@ struct Arguments {
     /// Its password
     #[arg(long)]
     password: Option<String>,
+    /// A user who may log in with SCRAM-SHA-256; without one its cases are skipped
+    #[arg(long, requires = "scram_password")]
+    scram_username: Option<String>,
+    /// Its password
+    #[arg(long)]
+    scram_password: Option<String>,
     /// Only cases whose name contains this
     #[arg(long, default_value = "")]
     filter: String,
@@ -61,11 +67,13 @@ fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     let statements = manifest::read()?;
     let login = arguments.username.zip(arguments.password);
+    let scram = arguments.scram_username.zip(arguments.scram_password);
     let target = |address, transport| Target {
         address,
         transport,
         patience: Duration::from_secs(arguments.patience),
         login: login.clone(),
+        scram: scram.clone(),
     };
     let mut targets = Vec::new();
     targets.extend(arguments.target.map(|at| target(at, Transport::Tcp)));
@@ -80,24 +88,22 @@ fn main() -> anyhow::Result<ExitCode> {
             .ws
             .map(|at| target(at, Transport::Ws(arguments.ws_path.clone()))),
     );
-    let broker = arguments
-        .start
-        .then(|| witmq_e2e::Broker::dev(&["--no-demo"]));
+    let broker = arguments.start.then(own::broker);
     if let Some(broker) = &broker {
-        let ws = Transport::Ws(arguments.ws_path.clone());
-        targets.push(target(broker.address("tcp"), Transport::Tcp));
-        targets.push(target(broker.address("tls"), Transport::Tls(broker.ca())));
-        targets.push(target(broker.address("ws"), ws));
+        targets.extend(own::targets(
+            broker,
+            Duration::from_secs(arguments.patience),
+        ));
     }
     anyhow::ensure!(
         !targets.is_empty(),
         "give at least one of --target, --tls and --ws, or --start"
     );
     let outcomes = run::run(&targets, &arguments.filter, |outcome| {
-        let mark = if outcome.failure.is_some() {
-            "FAILED"
-        } else {
-            "ok"
+        let mark = match (&outcome.failure, outcome.is_skipped) {
+            (Some(_), _) => "FAILED",
+            (None, true) => "skip",
+            (None, false) => "ok",
         };
         eprintln!(
             "{mark:6} {} {} level {}",

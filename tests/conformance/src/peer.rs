@@ -34,10 +34,16 @@ pub fn unique(stem: &str) -> String {
     format!("{stem}{}x{number}", std::process::id())
 }
 
+/// The Protocol Name that goes with a Protocol Level.
+#[must_use]
+pub fn protocol(level: u8) -> &'static str {
+    if level == 3 { "MQIsdp" } else { "MQTT" }
+}
+
 /// A CONNECT.
 #[derive(Clone, Debug)]
 pub struct Hello {
-    /// 4 or 5.
+    /// 3, 4 or 5.
     pub level: u8,
     /// Client identifier.
     pub id: String,
@@ -123,7 +129,7 @@ impl Hello {
             flags |= 0xC0;
         }
         let mut body = Body::new()
-            .text("MQTT")
+            .text(protocol(self.level))
             .u8(self.level)
             .u8(flags)
             .u16(self.keep_alive)
@@ -175,7 +181,7 @@ impl Hello {
 pub struct Peer {
     stream: Stream,
     input: Vec<u8>,
-    /// 4 or 5.
+    /// 3, 4 or 5.
     pub level: u8,
     patience: Duration,
 }
@@ -304,6 +310,25 @@ impl Peer {
                     "closed with {code:#04x} where one of {codes:02x?} was expected"
                 ));
             }
+        }
+    }
+
+    /// The connection must be closed as WitMQ promises: in MQTT 5 after a DISCONNECT with this very code, before
+    /// it without a word.
+    ///
+    /// # Errors
+    /// It stays open, or another word.
+    pub fn expect_told(&mut self, code: u8) -> Verdict {
+        if self.level >= 5 {
+            let told = self.expect(kind::DISCONNECT)?;
+            check(
+                told.byte(0) == code,
+                &format!("DISCONNECT with {:#04x} for {code:#04x}", told.byte(0)),
+            )?;
+        }
+        match self.packet()? {
+            None => Ok(()),
+            Some(got) => Err(format!("{} came before the end", name(got.kind))),
         }
     }
 

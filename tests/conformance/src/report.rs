@@ -24,7 +24,11 @@ pub enum Finding {
 /// The name of a version.
 #[must_use]
 pub fn version(level: u8) -> &'static str {
-    if level >= 5 { "5.0" } else { "3.1.1" }
+    match level {
+        ..=3 => "3.1",
+        4 => "3.1.1",
+        _ => "5.0",
+    }
 }
 
 /// The finding of a statement.
@@ -36,7 +40,9 @@ pub fn finding(statement: &Statement, outcomes: &[Outcome]) -> Finding {
         Status::Tested(cases) => cases,
     };
     let of = |outcome: &&Outcome| {
-        outcome.level == statement.level && cases.iter().any(|case| case == outcome.case)
+        outcome.level == statement.level
+            && !outcome.is_skipped
+            && cases.iter().any(|case| case == outcome.case)
     };
     let mut ran = outcomes.iter().filter(of).peekable();
     if ran.peek().is_none() {
@@ -91,7 +97,12 @@ pub fn text(statements: &[Statement], outcomes: &[Outcome]) -> String {
         .iter()
         .filter(|outcome| outcome.failure.is_some())
         .count();
-    let _is_written = writeln!(text, "{} cases run, {failed} failed", outcomes.len());
+    let skipped = outcomes.iter().filter(|outcome| outcome.is_skipped).count();
+    let _is_written = writeln!(
+        text,
+        "{} cases run, {failed} failed, {skipped} skipped",
+        outcomes.len() - skipped
+    );
     for ((level, found), count) in totals(statements, outcomes) {
         let _is_written = writeln!(
             text,
@@ -125,6 +136,7 @@ pub fn json(statements: &[Statement], outcomes: &[Outcome]) -> String {
                 "version": version(outcome.level),
                 "transport": outcome.transport,
                 "failure": outcome.failure,
+                "skipped": outcome.is_skipped,
                 "seconds": outcome.took.as_secs_f64(),
             })
         })
@@ -142,8 +154,9 @@ pub fn junit(outcomes: &[Outcome]) -> String {
         .iter()
         .filter(|outcome| outcome.failure.is_some())
         .count();
+    let skipped = outcomes.iter().filter(|outcome| outcome.is_skipped).count();
     let mut text = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"mqtt-conformance\" tests=\"{}\" failures=\"{failed}\">\n",
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"mqtt-conformance\" tests=\"{}\" failures=\"{failed}\" skipped=\"{skipped}\">\n",
         outcomes.len()
     );
     for outcome in outcomes {
@@ -156,6 +169,7 @@ pub fn junit(outcomes: &[Outcome]) -> String {
             outcome.took.as_secs_f64()
         );
         match &outcome.failure {
+            None if outcome.is_skipped => text.push_str("><skipped/></testcase>\n"),
             None => text.push_str("/>\n"),
             Some(failure) => {
                 let _is_written =

@@ -1,6 +1,6 @@
 //! Runs cases against a target, some at a time, each on a thread of its own.
 
-use crate::cases::{self, Case};
+use crate::cases::{self, Case, Needs};
 use crate::stream::{Target, Transport};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -15,12 +15,14 @@ const THREADS: usize = 8;
 pub struct Outcome {
     /// Its name.
     pub case: &'static str,
-    /// tcp, tls or ws.
+    /// tcp, tls, ws or wss.
     pub transport: &'static str,
-    /// 4 or 5.
+    /// 3, 4 or 5.
     pub level: u8,
     /// What was wrong; `None` if nothing was.
     pub failure: Option<String>,
+    /// Not run: the target lacks what the case needs.
+    pub is_skipped: bool,
     /// How long it took.
     pub took: Duration,
 }
@@ -30,7 +32,8 @@ pub fn run(targets: &[Target], filter: &str, progress: impl Fn(&Outcome) + Sync)
     let mut work: Vec<(&Target, Case, u8)> = Vec::new();
     for target in targets {
         for case in cases::all() {
-            let fits = !case.only_ws || matches!(target.transport, Transport::Ws(_));
+            let is_ws = matches!(target.transport, Transport::Ws(_) | Transport::Wss(..));
+            let fits = case.needs != Needs::WebSocket || is_ws;
             if fits && case.name.contains(filter) {
                 work.extend(case.levels.iter().map(|level| (target, case, *level)));
             }
@@ -62,8 +65,14 @@ pub fn run(targets: &[Target], filter: &str, progress: impl Fn(&Outcome) + Sync)
 
 fn run_one(target: &Target, case: Case, level: u8) -> Outcome {
     let start = Instant::now();
+    let is_skipped = case.needs == Needs::Scram && target.scram.is_none();
     // An answer nobody thought of may break a case; it must not end the run.
-    let verdict = catch_unwind(AssertUnwindSafe(|| (case.run)(target, level)));
+    let verdict = catch_unwind(AssertUnwindSafe(|| {
+        if is_skipped {
+            return Ok(());
+        }
+        (case.run)(target, level)
+    }));
     let failure = match verdict {
         Ok(verdict) => verdict.err(),
         Err(_) => Some("the case itself broke on an answer".to_owned()),
@@ -73,6 +82,7 @@ fn run_one(target: &Target, case: Case, level: u8) -> Outcome {
         transport: target.name(),
         level,
         failure,
+        is_skipped,
         took: start.elapsed(),
     }
 }

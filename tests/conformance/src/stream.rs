@@ -1,10 +1,10 @@
-//! Where the broker is, and bytes to and from it over TCP, TLS or WebSocket.
+//! Where the broker is, and bytes to and from it over TCP, TLS, WebSocket or both.
 
 use anyhow::{Context as _, Result};
 use rustls_pki_types::pem::PemObject as _;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -19,6 +19,8 @@ pub enum Transport {
     Tls(PathBuf),
     /// WebSocket; the path.
     Ws(String),
+    /// WebSocket in TLS; the path, and the certificate authority to trust.
+    Wss(String, PathBuf),
 }
 
 /// A broker.
@@ -32,16 +34,19 @@ pub struct Target {
     pub patience: Duration,
     /// User name and password for every connection that does not test them.
     pub login: Option<(String, String)>,
+    /// Name and password of a user who may log in with SCRAM-SHA-256.
+    pub scram: Option<(String, String)>,
 }
 
 impl Target {
-    /// tcp, tls or ws.
+    /// tcp, tls, ws or wss.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self.transport {
             Transport::Tcp => "tcp",
             Transport::Tls(_) => "tls",
             Transport::Ws(_) => "ws",
+            Transport::Wss(..) => "wss",
         }
     }
 
@@ -63,43 +68,82 @@ impl Target {
         let handle = socket.try_clone()?;
         let carrier = match &self.transport {
             Transport::Tcp => Carrier::Tcp(socket),
-            Transport::Tls(ca) => {
-                let mut roots = rustls::RootCertStore::empty();
-                for certificate in rustls_pki_types::CertificateDer::pem_file_iter(ca)? {
-                    roots.add(certificate?)?;
-                }
-                let provider = Arc::new(rustls::crypto::ring::default_provider());
-                let config = rustls::ClientConfig::builder_with_provider(provider)
-                    .with_safe_default_protocol_versions()?
-                    .with_root_certificates(roots)
-                    .with_no_client_auth();
-                let tls = rustls::ClientConnection::new(Arc::new(config), "localhost".try_into()?)?;
-                Carrier::Tls(Box::new(rustls::StreamOwned::new(tls, socket)))
-            }
-            Transport::Ws(path) => {
-                let mut request = format!("ws://{}{path}", self.address).into_client_request()?;
-                request
-                    .headers_mut()
-                    .insert("Sec-WebSocket-Protocol", "mqtt".parse()?);
-                let (socket, response) = tungstenite::client(request, socket)
-                    .map_err(|error| anyhow::anyhow!("no WebSocket: {error}"))?;
-                let echoed = response.headers().get("Sec-WebSocket-Protocol");
-                anyhow::ensure!(
-                    echoed.is_some_and(|name| name == "mqtt"),
-                    "the subprotocol is not echoed [MQTT-6.0.0-4]"
-                );
-                Carrier::Ws(Box::new(socket), Vec::new())
-            }
+            Transport::Tls(ca) => Carrier::Tls(Box::new(secure(socket, ca)?)),
+            Transport::Ws(path) => self.upgrade(Box::new(socket), path)?,
+            Transport::Wss(path, ca) => self.upgrade(Box::new(secure(socket, ca)?), path)?,
         };
         Ok(Stream { handle, carrier })
     }
+
+    fn upgrade(&self, socket: Box<dyn Duplex>, path: &str) -> Result<Carrier> {
+        let (socket, echoed) = self.offer(socket, path, "mqtt")?;
+        anyhow::ensure!(
+            echoed == "mqtt",
+            "the subprotocol is not echoed [MQTT-6.0.0-4]"
+        );
+        Ok(Carrier::Ws(Box::new(socket), Vec::new()))
+    }
+
+    /// The handshake with these subprotocols; the one the broker takes.
+    fn offer(
+        &self,
+        socket: Box<dyn Duplex>,
+        path: &str,
+        subprotocols: &str,
+    ) -> Result<(WebSocket<Box<dyn Duplex>>, String)> {
+        let mut request = format!("ws://{}{path}", self.address).into_client_request()?;
+        request
+            .headers_mut()
+            .insert("Sec-WebSocket-Protocol", subprotocols.parse()?);
+        let (socket, response) = tungstenite::client(request, socket)
+            .map_err(|error| anyhow::anyhow!("no WebSocket: {error}"))?;
+        let echoed = response.headers().get("Sec-WebSocket-Protocol");
+        let echoed = echoed.map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned());
+        Ok((socket, echoed.unwrap_or_default()))
+    }
+
+    /// What a WebSocket target answers to these subprotocols; `None` if this is none.
+    ///
+    /// # Errors
+    /// Nobody there, or the handshake fails.
+    pub fn subprotocol(&self, offered: &str) -> Result<Option<String>> {
+        let socket = self.socket()?;
+        let (path, socket): (_, Box<dyn Duplex>) = match &self.transport {
+            Transport::Ws(path) => (path, Box::new(socket)),
+            Transport::Wss(path, ca) => (path, Box::new(secure(socket, ca)?)),
+            Transport::Tcp | Transport::Tls(_) => return Ok(None),
+        };
+        self.offer(socket, path, offered)
+            .map(|(_, echoed)| Some(echoed))
+    }
+}
+
+/// Bytes both ways, with or without TLS.
+trait Duplex: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Duplex for T {}
+
+type Tls = rustls::StreamOwned<rustls::ClientConnection, TcpStream>;
+
+fn secure(socket: TcpStream, ca: &Path) -> Result<Tls> {
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in rustls_pki_types::CertificateDer::pem_file_iter(ca)? {
+        roots.add(certificate?)?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let tls = rustls::ClientConnection::new(Arc::new(config), "localhost".try_into()?)?;
+    Ok(rustls::StreamOwned::new(tls, socket))
 }
 
 enum Carrier {
     Tcp(TcpStream),
-    Tls(Box<rustls::StreamOwned<rustls::ClientConnection, TcpStream>>),
+    Tls(Box<Tls>),
     /// And what is left of a frame.
-    Ws(Box<WebSocket<TcpStream>>, Vec<u8>),
+    Ws(Box<WebSocket<Box<dyn Duplex>>>, Vec<u8>),
 }
 
 /// An open connection.
@@ -168,7 +212,7 @@ impl Stream {
 }
 
 fn read_frame(
-    socket: &mut WebSocket<TcpStream>,
+    socket: &mut WebSocket<Box<dyn Duplex>>,
     rest: &mut Vec<u8>,
     part: &mut [u8],
 ) -> io::Result<usize> {

@@ -11,6 +11,7 @@
 pub mod client;
 pub mod load;
 pub mod raw;
+pub mod scram;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;

@@ -1,35 +1,35 @@
 //! Sections 3.1 and 3.2: CONNECT, CONNACK, PINGREQ, DISCONNECT.
 
-use super::{BOTH, Case, V4, V5, case};
-use crate::peer::{Hello, Peer, Verdict, check, kind, unique};
+use super::{Case, EVERY, NUMBERED, V4, V5, case};
+use crate::peer::{Hello, Peer, Verdict, check, kind, protocol, unique};
 use crate::stream::Target;
 use crate::wire::{Body, prop_text, prop_u8, prop_u16, prop_u32};
 
 pub(super) const CASES: &[Case] = &[
-    case("first_packet_is_connect", BOTH, first_packet_is_connect),
-    case("second_connect_closes", BOTH, second_connect_closes),
-    case("wrong_protocol_name", BOTH, wrong_protocol_name),
-    case("unknown_level", BOTH, unknown_level),
-    case("reserved_connect_flag", BOTH, reserved_connect_flag),
-    case("will_flags_agree", BOTH, will_flags_agree),
-    case("login_flags_agree", BOTH, login_flags_agree),
+    case("first_packet_is_connect", EVERY, first_packet_is_connect),
+    case("second_connect_closes", EVERY, second_connect_closes),
+    case("wrong_protocol_name", EVERY, wrong_protocol_name),
+    case("unknown_level", EVERY, unknown_level),
+    case("reserved_connect_flag", EVERY, reserved_connect_flag),
+    case("will_flags_agree", EVERY, will_flags_agree),
+    case("login_flags_agree", EVERY, login_flags_agree),
     case("password_without_user_name", V4, password_without_user_name),
-    case("truncated_connect", BOTH, truncated_connect),
-    case("keep_alive", BOTH, keep_alive),
-    case("client_ids", BOTH, client_ids),
-    case("empty_client_id", BOTH, empty_client_id),
+    case("truncated_connect", EVERY, truncated_connect),
+    case("keep_alive", EVERY, keep_alive),
+    case("client_ids", EVERY, client_ids),
+    case("empty_client_id", NUMBERED, empty_client_id),
     case("empty_client_id_unclean", V4, empty_client_id_unclean),
-    case("client_id_not_utf8", BOTH, client_id_not_utf8),
-    case("takeover", BOTH, takeover),
-    case("connack_comes_first", BOTH, connack_comes_first),
+    case("client_id_not_utf8", EVERY, client_id_not_utf8),
+    case("takeover", EVERY, takeover),
+    case("connack_comes_first", EVERY, connack_comes_first),
     case(
         "after_refusal_nothing_is_done",
-        BOTH,
+        EVERY,
         after_refusal_nothing_is_done,
     ),
-    case("ping", BOTH, ping),
-    case("disconnect_closes", BOTH, disconnect_closes),
-    case("disconnect_flags", BOTH, disconnect_flags),
+    case("ping", EVERY, ping),
+    case("disconnect_closes", EVERY, disconnect_closes),
+    case("disconnect_flags", EVERY, disconnect_flags),
     case("raised_session_expiry", V5, raised_session_expiry),
     case("small_packets_only", V5, small_packets_only),
 ];
@@ -115,7 +115,11 @@ fn unknown_level(target: &Target, _: u8) -> Verdict {
 
 fn reserved_connect_flag(target: &Target, level: u8) -> Verdict {
     let id = Body::new().text(unique("r"));
-    refused(target, level, &connect_bytes("MQTT", level, 3, &id))
+    refused(
+        target,
+        level,
+        &connect_bytes(protocol(level), level, 3, &id),
+    )
 }
 
 fn will_flags_agree(target: &Target, level: u8) -> Verdict {
@@ -127,7 +131,11 @@ fn will_flags_agree(target: &Target, level: u8) -> Verdict {
         (2 | 4 | 24, &full), // will QoS 3
         (2 | 4, &id),        // will without its fields
     ] {
-        refused(target, level, &connect_bytes("MQTT", level, flags, payload))?;
+        refused(
+            target,
+            level,
+            &connect_bytes(protocol(level), level, flags, payload),
+        )?;
     }
     Ok(())
 }
@@ -143,7 +151,7 @@ fn login_flags_agree(target: &Target, level: u8) -> Verdict {
         refused(
             target,
             level,
-            &connect_bytes("MQTT", level, flags, &payload),
+            &connect_bytes(protocol(level), level, flags, &payload),
         )?;
     }
     Ok(())
@@ -154,7 +162,7 @@ fn password_without_user_name(target: &Target, level: u8) -> Verdict {
     refused(
         target,
         level,
-        &connect_bytes("MQTT", level, 2 | 0x40, &payload),
+        &connect_bytes(protocol(level), level, 2 | 0x40, &payload),
     )
 }
 
@@ -224,7 +232,11 @@ fn empty_client_id_unclean(target: &Target, level: u8) -> Verdict {
 fn client_id_not_utf8(target: &Target, level: u8) -> Verdict {
     for bad in [&[0xFFu8, 0xFE][..], &[0xED, 0xA0, 0x80], &[b'a', 0]] {
         let id = Body::new().text(bad);
-        refused(target, level, &connect_bytes("MQTT", level, 2, &id))?;
+        refused(
+            target,
+            level,
+            &connect_bytes(protocol(level), level, 2, &id),
+        )?;
     }
     Ok(())
 }
@@ -266,7 +278,7 @@ fn after_refusal_nothing_is_done(target: &Target, level: u8) -> Verdict {
     let mut watcher = Peer::join(target, level)?;
     watcher.subscribe(&topic, 0)?;
     let mut peer = Peer::open(target, level)?;
-    let mut bytes = connect_bytes("MQTT", level, 3, &Body::new().text(unique("x")));
+    let mut bytes = connect_bytes(protocol(level), level, 3, &Body::new().text(unique("x")));
     bytes.extend(
         Body::new()
             .text(&topic)

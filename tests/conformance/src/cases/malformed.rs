@@ -1,19 +1,19 @@
 //! Sections 1.5, 2.1 and 4.13: what is no MQTT.
 
-use super::{BOTH, Case, V5, case};
+use super::{Case, EVERY, NUMBERED, V5, case};
 use crate::peer::{Hello, Peer, Verdict, kind, unique};
 use crate::stream::Target;
 use crate::wire::Body;
 
 pub(super) const CASES: &[Case] = &[
-    case("texts_are_utf8", BOTH, texts_are_utf8),
+    case("texts_are_utf8", EVERY, texts_are_utf8),
     case("length_is_minimal", V5, length_is_minimal),
-    case("length_is_bounded", BOTH, length_is_bounded),
-    case("reserved_flags", BOTH, reserved_flags),
-    case("packets_of_servers", BOTH, packets_of_servers),
-    case("truncated_packets", BOTH, truncated_packets),
-    case("trailing_bytes", BOTH, trailing_bytes),
-    case("others_are_not_disturbed", BOTH, others_are_not_disturbed),
+    case("length_is_bounded", EVERY, length_is_bounded),
+    case("reserved_flags", NUMBERED, reserved_flags),
+    case("packets_of_servers", EVERY, packets_of_servers),
+    case("truncated_packets", EVERY, truncated_packets),
+    case("trailing_bytes", EVERY, trailing_bytes),
+    case("others_are_not_disturbed", EVERY, others_are_not_disturbed),
 ];
 
 fn closes(target: &Target, level: u8, packet: &[u8], codes: &[u8]) -> Verdict {

@@ -4,6 +4,7 @@ mod auth;
 mod connect;
 mod flow;
 mod malformed;
+mod properties;
 mod publish;
 mod qos;
 mod retained;
@@ -11,6 +12,7 @@ mod session;
 mod shared;
 mod subscribe;
 mod topics;
+mod versions;
 mod websocket;
 mod will;
 
@@ -24,13 +26,27 @@ pub struct Case {
     pub name: &'static str,
     /// MQTT levels it is run with.
     pub levels: &'static [u8],
-    /// Only over WebSocket.
-    pub only_ws: bool,
+    /// Without this it cannot be run.
+    pub needs: Needs,
     /// What it does.
     pub run: fn(&Target, u8) -> Verdict,
 }
 
-const BOTH: &[u8] = &[4, 5];
+/// What a case asks of the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing that not every broker has.
+    Nothing,
+    /// WebSocket.
+    WebSocket,
+    /// A user with SCRAM-SHA-256.
+    Scram,
+}
+
+/// Also MQTT 3.1, which has no numbered statements: it is held to those it shares with 3.1.1.
+const EVERY: &[u8] = &[3, 4, 5];
+const V3: &[u8] = &[3];
+const NUMBERED: &[u8] = &[4, 5];
 const V4: &[u8] = &[4];
 const V5: &[u8] = &[5];
 
@@ -38,7 +54,7 @@ const fn case(name: &'static str, levels: &'static [u8], run: fn(&Target, u8) ->
     Case {
         name,
         levels,
-        only_ws: false,
+        needs: Needs::Nothing,
         run,
     }
 }
@@ -59,6 +75,8 @@ pub fn all() -> Vec<Case> {
         shared::CASES,
         auth::CASES,
         malformed::CASES,
+        properties::CASES,
+        versions::CASES,
         websocket::CASES,
     ]
     .concat()

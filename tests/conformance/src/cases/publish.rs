@@ -1,17 +1,17 @@
 //! Section 3.3: what becomes of a PUBLISH.
 
-use super::{BOTH, Case, V5, case};
+use super::{Case, EVERY, V5, case};
 use crate::peer::{Hello, Peer, Verdict, check, kind, unique};
 use crate::stream::Target;
 use crate::wire::{Body, prop_text, prop_u8, prop_u16, prop_u32, user, varint};
 
 pub(super) const CASES: &[Case] = &[
-    case("qos_of_three", BOTH, qos_of_three),
-    case("dup_with_qos_0", BOTH, dup_with_qos_0),
-    case("dup_is_not_forwarded", BOTH, dup_is_not_forwarded),
-    case("packet_id_of_zero", BOTH, packet_id_of_zero),
-    case("topic_name_rules", BOTH, topic_name_rules),
-    case("delivered_topic_matches", BOTH, delivered_topic_matches),
+    case("qos_of_three", EVERY, qos_of_three),
+    case("dup_with_qos_0", EVERY, dup_with_qos_0),
+    case("dup_is_not_forwarded", EVERY, dup_is_not_forwarded),
+    case("packet_id_of_zero", EVERY, packet_id_of_zero),
+    case("topic_name_rules", EVERY, topic_name_rules),
+    case("delivered_topic_matches", EVERY, delivered_topic_matches),
     case("properties_are_forwarded", V5, properties_are_forwarded),
     case("property_texts", V5, property_texts),
     case("message_expiry", V5, message_expiry),
@@ -204,9 +204,18 @@ fn topic_alias(target: &Target, level: u8) -> Verdict {
     for alias in [1, maximum] {
         peer.publish_with(&topic, b"set", 0, 0, &prop_u16(0x23, alias))?;
         peer.message_of(b"set")?;
-        peer.publish_with("", b"used", 0, 0, &prop_u16(0x23, alias))?;
+        let props = [prop_u16(0x23, alias), user("k", "v")].concat();
+        peer.publish_with("", b"used", 0, 0, &props)?;
         let message = peer.message_of(b"used")?;
         check(message.topic == topic, "the alias stands for another topic")?;
+        check(
+            message.prop(0x23).is_empty(),
+            "the Topic Alias of the publisher was forwarded",
+        )?;
+        check(
+            message.prop(0x26) == [b"k=v"],
+            "another property went with the alias",
+        )?;
     }
     // Not carried to the next connection.
     let mut other = Peer::join(target, level)?;

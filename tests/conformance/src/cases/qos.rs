@@ -1,34 +1,53 @@
 //! Sections 4.3, 4.4 and 4.6: delivery, re-delivery, order.
 
-use super::{BOTH, Case, V5, case};
+use super::{Case, EVERY, V5, case};
 use crate::peer::{Hello, Peer, Verdict, check, kind, unique};
 use crate::stream::Target;
-use crate::wire::{Body, prop_u32};
+use crate::wire::{Body, prop_u16, prop_u32};
 
 pub(super) const CASES: &[Case] = &[
-    case("qos_0_delivery", BOTH, qos_0_delivery),
-    case("qos_1_from_client", BOTH, qos_1_from_client),
-    case("qos_2_from_client", BOTH, qos_2_from_client),
-    case("qos_2_duplicate", BOTH, qos_2_duplicate),
-    case("qos_1_to_client", BOTH, qos_1_to_client),
-    case("qos_2_to_client", BOTH, qos_2_to_client),
+    case("qos_0_delivery", EVERY, qos_0_delivery),
+    case("qos_1_from_client", EVERY, qos_1_from_client),
+    case("qos_2_from_client", EVERY, qos_2_from_client),
+    case("qos_2_duplicate", EVERY, qos_2_duplicate),
+    case(
+        "qos_2_first_sight_with_dup",
+        EVERY,
+        qos_2_first_sight_with_dup,
+    ),
+    case("qos_1_to_client", EVERY, qos_1_to_client),
+    case("qos_2_to_client", EVERY, qos_2_to_client),
     case(
         "unacknowledged_is_sent_again",
-        BOTH,
+        EVERY,
         unacknowledged_is_sent_again,
     ),
-    case("pubrel_is_sent_again", BOTH, pubrel_is_sent_again),
+    case("pubrel_is_sent_again", EVERY, pubrel_is_sent_again),
     case("refused_delivery_is_over", V5, refused_delivery_is_over),
     case(
         "nothing_is_sent_again_meanwhile",
-        BOTH,
+        EVERY,
         nothing_is_sent_again_meanwhile,
     ),
-    case("unknown_pubrel", BOTH, unknown_pubrel),
-    case("order_is_kept", BOTH, order_is_kept),
-    case("acknowledgements_in_order", BOTH, acknowledgements_in_order),
+    case("unknown_pubrel", EVERY, unknown_pubrel),
+    case("order_is_kept", EVERY, order_is_kept),
+    case(
+        "acknowledgements_in_order",
+        EVERY,
+        acknowledgements_in_order,
+    ),
     case("qos_2_goes_on_after_expiry", V5, qos_2_goes_on_after_expiry),
-    case("identifiers_are_unused", BOTH, identifiers_are_unused),
+    case("identifiers_are_unused", EVERY, identifiers_are_unused),
+    case(
+        "identifiers_stay_reserved",
+        EVERY,
+        identifiers_stay_reserved,
+    ),
+    case(
+        "refusal_frees_its_identifier",
+        V5,
+        refusal_frees_its_identifier,
+    ),
 ];
 
 fn qos_0_delivery(target: &Target, level: u8) -> Verdict {
@@ -89,11 +108,11 @@ fn qos_2_duplicate(target: &Target, level: u8) -> Verdict {
     peer.publish(&topic, b"once", 4, 3)?;
     peer.expect(kind::PUBREC)?;
     peer.publish(&topic, b"once", 4 | 8, 3)?;
-    peer.expect(kind::PUBREC)?;
+    received(&mut peer)?;
     peer.cut();
     let mut peer = hello.connect(target)?;
     peer.publish(&topic, b"once", 4 | 8, 3)?;
-    peer.expect(kind::PUBREC)?;
+    received(&mut peer)?;
     peer.acknowledge(0x62, 3)?;
     peer.expect(kind::PUBCOMP)?;
     peer.publish(&topic, b"new", 4, 3)?;
@@ -102,6 +121,87 @@ fn qos_2_duplicate(target: &Target, level: u8) -> Verdict {
     peer.expect(kind::PUBCOMP)?;
     watcher.message_of(b"once")?;
     watcher.message_of(b"new").map(drop)
+}
+
+/// A PUBREC of success: an identifier in use is no error for who sends it again.
+fn received(peer: &mut Peer) -> Verdict {
+    let pubrec = peer.expect(kind::PUBREC)?;
+    let code = pubrec.byte(2);
+    check(
+        [0, 0x10].contains(&code),
+        &format!("PUBREC with {code:#04x}"),
+    )
+}
+
+/// The first PUBLISH was lost on the way: DUP alone makes no duplicate.
+fn qos_2_first_sight_with_dup(target: &Target, level: u8) -> Verdict {
+    let topic = unique("q2f/");
+    let mut watcher = Peer::join(target, level)?;
+    watcher.subscribe(&topic, 2)?;
+    let mut peer = Peer::join(target, level)?;
+    peer.publish(&topic, b"first", 4 | 8, 5)?;
+    received(&mut peer)?;
+    peer.acknowledge(0x62, 5)?;
+    peer.expect(kind::PUBCOMP)?;
+    let message = watcher.message_of(b"first")?;
+    check(!message.dup, "DUP of the publisher was forwarded")
+}
+
+/// What is resumed keeps its identifiers, and what is new takes others.
+fn identifiers_stay_reserved(target: &Target, level: u8) -> Verdict {
+    let topic = unique("res/");
+    let hello = Hello::new(level, &unique("res")).lasting(60);
+    let mut peer = hello.connect(target)?;
+    peer.subscribe(&topic, 2)?;
+    let mut publisher = Peer::join(target, level)?;
+    let mut open = std::collections::BTreeSet::new();
+    for number in 0..4u8 {
+        publisher.deliver(&topic, &[number], 1 + number % 2)?;
+        let message = peer.message_of(&[number])?;
+        open.insert(message.id);
+        if number == 3 {
+            peer.acknowledge(0x50, message.id)?;
+            peer.expect(kind::PUBREL)?;
+        }
+    }
+    peer.cut();
+    let mut peer = hello.connect(target)?;
+    for number in 0..3u8 {
+        let again = peer.message_of(&[number])?;
+        check(
+            open.contains(&again.id),
+            "sent again with another identifier",
+        )?;
+    }
+    let pubrel = peer.expect(kind::PUBREL)?;
+    check(open.contains(&pubrel.id()), "PUBREL has another identifier")?;
+    for number in 10..30u8 {
+        publisher.publish_acknowledged(&topic, &[number], 0)?;
+        let message = peer.message_of(&[number])?;
+        check(open.insert(message.id), "an identifier in use")?;
+    }
+    Ok(())
+}
+
+/// A PUBREC or PUBACK that refuses makes room for the next message.
+fn refusal_frees_its_identifier(target: &Target, level: u8) -> Verdict {
+    for (qos, first) in [(1u8, 0x40u8), (2, 0x50)] {
+        let topic = unique("free/");
+        let hello = Hello::new(level, &unique("free")).with(&prop_u16(0x21, 1));
+        let mut peer = hello.connect(target)?;
+        peer.subscribe(&topic, qos)?;
+        let mut publisher = Peer::join(target, level)?;
+        for number in 0..3u8 {
+            publisher.deliver(&topic, &[number], qos)?;
+        }
+        for number in 0..3u8 {
+            let message = peer.message_of(&[number])?;
+            peer.expect_quiet()?; // Receive Maximum is 1
+            peer.send(&Body::new().u16(message.id).u8(0x83).packet(first))?;
+        }
+        peer.expect_quiet()?;
+    }
+    Ok(())
 }
 
 fn qos_1_to_client(target: &Target, level: u8) -> Verdict {

@@ -1,19 +1,23 @@
 //! Section 4.1 and what CONNECT says of sessions.
 
-use super::{BOTH, Case, V5, case};
+use super::{Case, EVERY, NUMBERED, V5, case};
 use crate::peer::{Hello, Peer, Verdict, check, unique};
 use crate::stream::Target;
 
 pub(super) const CASES: &[Case] = &[
-    case("session_is_resumed", BOTH, session_is_resumed),
-    case("session_is_new", BOTH, session_is_new),
-    case("clean_start_discards", BOTH, clean_start_discards),
+    case("session_is_resumed", EVERY, session_is_resumed),
+    case("session_is_new", NUMBERED, session_is_new),
+    case("clean_start_discards", EVERY, clean_start_discards),
     case("session_expires", V5, session_expires),
     case("session_of_zero_ends", V5, session_of_zero_ends),
-    case("offline_messages_are_kept", BOTH, offline_messages_are_kept),
+    case(
+        "offline_messages_are_kept",
+        EVERY,
+        offline_messages_are_kept,
+    ),
     case(
         "state_stays_while_connected",
-        BOTH,
+        EVERY,
         state_stays_while_connected,
     ),
 ];
@@ -31,7 +35,8 @@ fn session_is_resumed(target: &Target, level: u8) -> Verdict {
     peer.subscribe(&topic, 1)?;
     peer.leave()?;
     let (mut peer, connack) = hello.connect_with_connack(target)?;
-    check(connack.byte(0) == 1, "Session Present is 0")?;
+    // MQTT 3.1 had no Session Present.
+    check(level == 3 || connack.byte(0) == 1, "Session Present is 0")?;
     peer.publish(&topic, b"still", 0, 0)?;
     peer.message_of(b"still")?;
     Ok(())

@@ -1,29 +1,35 @@
 //! Sections 3.8 to 3.11: SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK.
 
-use super::{BOTH, Case, V4, V5, case};
+use super::{Case, EVERY, NUMBERED, V4, V5, case};
 use crate::peer::{Hello, Peer, Verdict, check, kind, unique};
 use crate::stream::Target;
 use crate::wire::{Body, Message, varint};
 
 pub(super) const CASES: &[Case] = &[
-    case("suback", BOTH, suback),
-    case("many_filters", BOTH, many_filters),
-    case("no_filter", BOTH, no_filter),
-    case("subscribe_flags", BOTH, subscribe_flags),
-    case("subscription_options", BOTH, subscription_options),
-    case("filter_not_utf8", BOTH, filter_not_utf8),
-    case("subscription_is_replaced", BOTH, subscription_is_replaced),
-    case("granted_qos_is_obeyed", BOTH, granted_qos_is_obeyed),
-    case("overlapping_subscriptions", BOTH, overlapping_subscriptions),
+    case("suback", EVERY, suback),
+    case("many_filters", EVERY, many_filters),
+    case("bad_filter_fails_alone", NUMBERED, bad_filter_fails_alone),
+    case("suback_means_live", EVERY, suback_means_live),
+    case("no_filter", EVERY, no_filter),
+    case("subscribe_flags", NUMBERED, subscribe_flags),
+    case("subscription_options", EVERY, subscription_options),
+    case("filter_not_utf8", EVERY, filter_not_utf8),
+    case("subscription_is_replaced", EVERY, subscription_is_replaced),
+    case("granted_qos_is_obeyed", EVERY, granted_qos_is_obeyed),
+    case(
+        "overlapping_subscriptions",
+        EVERY,
+        overlapping_subscriptions,
+    ),
     case("overlapping_v4", V4, overlapping_v4),
     case("subscription_ids", V5, subscription_ids),
     case("subscription_id_of_zero", V5, subscription_id_of_zero),
     case("no_local", V5, no_local),
-    case("unsubscribe", BOTH, unsubscribe),
-    case("unsubscribe_many", BOTH, unsubscribe_many),
-    case("unsubscribe_nothing", BOTH, unsubscribe_nothing),
-    case("unsubscribe_flags", BOTH, unsubscribe_flags),
-    case("unsubscribe_completes", BOTH, unsubscribe_completes),
+    case("unsubscribe", EVERY, unsubscribe),
+    case("unsubscribe_many", EVERY, unsubscribe_many),
+    case("unsubscribe_nothing", EVERY, unsubscribe_nothing),
+    case("unsubscribe_flags", NUMBERED, unsubscribe_flags),
+    case("unsubscribe_completes", EVERY, unsubscribe_completes),
 ];
 
 fn subscribe_packet(level: u8, id: u16, filters: &[(&str, u8)]) -> Vec<u8> {
@@ -72,6 +78,36 @@ fn many_filters(target: &Target, level: u8) -> Verdict {
     for name in &names {
         peer.publish(name, name.as_bytes(), 0, 0)?;
         peer.message_of(name.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// 0x8F (0x80 before MQTT 5) for that filter; its neighbours and the connection stay.
+fn bad_filter_fails_alone(target: &Target, level: u8) -> Verdict {
+    let root = unique("alone");
+    let (one, two) = (format!("{root}/1"), format!("{root}/2"));
+    let mut peer = Peer::join(target, level)?;
+    let filters = [(one.as_str(), 0), ("a/#/b", 0), (two.as_str(), 1)];
+    peer.send(&subscribe_packet(level, 3, &filters))?;
+    let codes = peer.expect(kind::SUBACK)?.codes(level);
+    let bad = if level >= 5 { 0x8F } else { 0x80 };
+    check(codes == [0, bad, 1], &format!("codes {codes:02x?}"))?;
+    for topic in [&one, &two] {
+        peer.publish(topic, b"x", 0, 0)?;
+        peer.message_of(b"x")?;
+    }
+    Ok(())
+}
+
+/// From SUBACK on nothing is missed, wherever in the broker the two clients are.
+fn suback_means_live(target: &Target, level: u8) -> Verdict {
+    for _ in 0..20 {
+        let topic = unique("now/");
+        let mut peer = Peer::join(target, level)?;
+        let mut publisher = Peer::join(target, level)?;
+        peer.subscribe(&topic, 1)?;
+        publisher.publish(&topic, b"x", 0, 0)?;
+        peer.message_of(b"x")?;
     }
     Ok(())
 }

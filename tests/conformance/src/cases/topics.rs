@@ -1,17 +1,17 @@
 //! Section 4.7: topic names and filters.
 
-use super::{BOTH, Case, case};
+use super::{Case, EVERY, case};
 use crate::peer::{Peer, Verdict, check, kind, unique};
 use crate::stream::Target;
 use crate::wire::Body;
 
 pub(super) const CASES: &[Case] = &[
-    case("wildcard_places", BOTH, wildcard_places),
-    case("wildcards_match", BOTH, wildcards_match),
-    case("dollar_topics", BOTH, dollar_topics),
-    case("empty_filter", BOTH, empty_filter),
-    case("no_normalization", BOTH, no_normalization),
-    case("long_topics", BOTH, long_topics),
+    case("wildcard_places", EVERY, wildcard_places),
+    case("wildcards_match", EVERY, wildcards_match),
+    case("dollar_topics", EVERY, dollar_topics),
+    case("empty_filter", EVERY, empty_filter),
+    case("no_normalization", EVERY, no_normalization),
+    case("long_topics", EVERY, long_topics),
 ];
 
 /// A wildcard in a wrong place fails the filter or the connection.

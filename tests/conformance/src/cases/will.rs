@@ -1,21 +1,23 @@
 //! Wills: sections 3.1.2.5 and 3.1.3.2.
 
-use super::{BOTH, Case, V5, case};
-use crate::peer::{Hello, Peer, Verdict, check, unique};
+use super::{Case, EVERY, V5, case};
+use crate::peer::{Hello, Peer, Verdict, check, protocol, unique};
 use crate::stream::Target;
 use crate::wire::{Body, prop_text, prop_u8, prop_u32, user};
 
 pub(super) const CASES: &[Case] = &[
-    case("will_is_published", BOTH, will_is_published),
-    case("will_is_published_once", BOTH, will_is_published_once),
-    case("will_is_forgotten", BOTH, will_is_forgotten),
+    case("will_is_published", EVERY, will_is_published),
+    case("will_is_published_once", EVERY, will_is_published_once),
+    case("will_is_forgotten", EVERY, will_is_forgotten),
     case("will_kept_by_0x04", V5, will_kept_by_0x04),
-    case("will_retain", BOTH, will_retain),
+    case("will_retain", EVERY, will_retain),
     case("will_delay", V5, will_delay),
     case("will_delay_is_cancelled", V5, will_delay_is_cancelled),
-    case("will_of_a_takeover", BOTH, will_of_a_takeover),
+    case("will_of_a_takeover", EVERY, will_of_a_takeover),
+    case("delayed_will_of_a_takeover", V5, delayed_will_of_a_takeover),
+    case("will_delay_without_expiry", V5, will_delay_without_expiry),
     case("will_properties", V5, will_properties),
-    case("will_topic_not_utf8", BOTH, will_topic_not_utf8),
+    case("will_topic_not_utf8", EVERY, will_topic_not_utf8),
 ];
 
 fn watch(target: &Target, level: u8, topic: &str) -> Verdict<Peer> {
@@ -127,14 +129,62 @@ fn will_delay_is_cancelled(target: &Target, level: u8) -> Verdict {
 }
 
 fn will_of_a_takeover(target: &Target, level: u8) -> Verdict {
-    let topic = unique("tw/");
+    for is_clean in [true, false] {
+        let topic = unique("tw/");
+        let mut watcher = watch(target, level, &topic)?;
+        let id = unique("t");
+        let mut older = Hello::new(level, &id)
+            .lasting(60)
+            .will(&topic, b"last", 0, false, &[])
+            .connect(target)?;
+        let mut newer = Hello::new(level, &id).lasting(60);
+        newer.clean = is_clean;
+        let _newer = newer.connect(target)?;
+        older.expect_closed(&[0x8E])?;
+        watcher.message_of(b"last")?;
+    }
+    Ok(())
+}
+
+/// A delay lets the new connection cancel the will, unless the session ended before it or with it.
+fn delayed_will_of_a_takeover(target: &Target, level: u8) -> Verdict {
+    for (expiry, is_clean, expected) in [
+        (60, false, false),
+        (60, true, true),
+        (0, false, true),
+        (0, true, true),
+    ] {
+        let topic = unique("dt/");
+        let mut watcher = watch(target, level, &topic)?;
+        let id = unique("t");
+        let mut older = Hello::new(level, &id)
+            .lasting(expiry)
+            .will(&topic, b"last", 0, false, &prop_u32(0x18, 600))
+            .connect(target)?;
+        let mut newer = Hello::new(level, &id).lasting(60);
+        newer.clean = is_clean;
+        let _newer = newer.connect(target)?;
+        older.expect_closed(&[0x8E])?;
+        if expected {
+            watcher.message_of(b"last").map_err(|error| {
+                format!("session expiry {expiry}, clean start {is_clean}: {error}")
+            })?;
+        }
+        watcher.publish(&topic, b"marker", 0, 0)?;
+        watcher.message_of(b"marker")?;
+    }
+    Ok(())
+}
+
+/// A session that ends with its connection takes the delay with it.
+fn will_delay_without_expiry(target: &Target, level: u8) -> Verdict {
+    let topic = unique("dz/");
     let mut watcher = watch(target, level, &topic)?;
-    let id = unique("t");
-    let mut older = Hello::new(level, &id)
-        .will(&topic, b"last", 0, false, &[])
-        .connect(target)?;
-    let _newer = Hello::new(level, &id).connect(target)?;
-    older.expect_closed(&[0x8E])?;
+    let hello = Hello::new(level, &unique("d"));
+    hello
+        .will(&topic, b"last", 0, false, &prop_u32(0x18, 600))
+        .connect(target)?
+        .cut();
     watcher.message_of(b"last").map(drop)
 }
 
@@ -169,7 +219,7 @@ fn will_properties(target: &Target, level: u8) -> Verdict {
 
 fn will_topic_not_utf8(target: &Target, level: u8) -> Verdict {
     let body = Body::new()
-        .text("MQTT")
+        .text(protocol(level))
         .u8(level)
         .u8(6)
         .u16(0)
