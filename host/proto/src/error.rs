@@ -89,10 +89,16 @@ pub enum DecodeError {
     /// Enhanced authentication data without a method.
     #[error("authentication data without a method (section 3.1.2.11.10)")]
     DataWithoutMethod,
+    /// A will whose payload is not what its Payload Format Indicator says.
+    #[error("the payload of the will is not UTF-8, its indicator says so (section 3.1.3.2.3)")]
+    WillPayload,
     /// SUBSCRIBE or UNSUBSCRIBE without a filter.
     #[error("{0} without a topic filter [MQTT-3.8.3-2] [MQTT-3.10.3-2]")]
     NoFilters(&'static str),
-    /// Reserved bits or values of the subscription options.
+    /// A value of the subscription options that does not exist: a protocol error, says section 3.8.3.1.
+    #[error("subscription options: {0} (section 3.8.3.1)")]
+    OptionValue(&'static str),
+    /// Reserved bits of the subscription options.
     #[error("subscription options: {0}")]
     Options(&'static str),
     /// No Local on a shared subscription.
@@ -125,11 +131,13 @@ impl DecodeError {
             Self::Topic(_) => ReasonCode::TopicNameInvalid,
             Self::UnsupportedVersion(_) | Self::ProtocolName => ReasonCode::UnsupportedVersion,
             Self::TooMany { .. } => ReasonCode::QuotaExceeded,
+            Self::WillPayload => ReasonCode::PayloadFormatInvalid,
             Self::NotConnect(_)
             | Self::DuplicateProperty(_)
             | Self::PropertyValue { .. }
             | Self::DataWithoutMethod
             | Self::NoFilters(_)
+            | Self::OptionValue(_)
             | Self::NoLocalShared => ReasonCode::ProtocolError,
             Self::UnknownType(_)
             | Self::Flags(_)

@@ -33,6 +33,7 @@ pub(crate) fn broker_limits(config: &Config, shards: u16) -> witmq_broker::Limit
     };
     broker.settings.maximum_packet_size = limits.max_packet_bytes;
     broker.settings.receive_maximum = limits.receive_maximum;
+    broker.settings.lenient_receive_maximum = limits.lenient_receive_maximum;
     broker.settings.topic_alias_maximum = limits.topic_alias_maximum;
     broker.settings.maximum_keep_alive = limits.max_keep_alive_s;
     broker

@@ -68,7 +68,7 @@ impl Window {
 /// Broker events as log lines, at most [`LINES`] of a kind in a second.
 #[derive(Debug, Default)]
 pub(crate) struct LogEvents {
-    windows: [Window; 6],
+    windows: [Window; 7],
 }
 
 /// Place of an event's window, and its name in the line about hidden ones.
@@ -79,7 +79,8 @@ fn kind(event: &BrokerEvent) -> (usize, &'static str) {
         BrokerEvent::Disconnected { .. } => (2, "disconnected"),
         BrokerEvent::Denied { .. } => (3, "denied"),
         BrokerEvent::Dropped { .. } => (4, "dropped"),
-        _ => (5, "other"),
+        BrokerEvent::Tolerated { .. } => (5, "tolerated"),
+        _ => (6, "other"),
     }
 }
 
@@ -131,6 +132,9 @@ impl Events for LogEvents {
             }
             BrokerEvent::Dropped { client_id, cause } => {
                 tracing::warn!(%client_id, cause, "messages dropped");
+            }
+            BrokerEvent::Tolerated { client_id, rule } => {
+                tracing::warn!(%client_id, "tolerated: {rule}");
             }
             BrokerEvent::SessionEnded { client_id } => tracing::debug!(%client_id, "session ended"),
             other => tracing::debug!(?other, "event"),

@@ -99,22 +99,22 @@ fn common(level: u8) -> Vec<Class> {
         (
             "PUBLISH of identifier 0",
             publish(level, 0x32, "t", Some(0)),
-            PROTOCOL_ERROR,
+            MALFORMED,
         ),
         (
             "SUBSCRIBE of identifier 0",
             subscribe(level, 0x82, 0, b"t", 0),
-            PROTOCOL_ERROR,
+            MALFORMED,
         ),
         (
             "UNSUBSCRIBE of identifier 0",
             unsubscribe(0xA2, 0),
-            PROTOCOL_ERROR,
+            MALFORMED,
         ),
         (
             "SUBSCRIBE to QoS 3",
             subscribe(level, 0x82, 1, b"t", 3),
-            MALFORMED,
+            PROTOCOL_ERROR,
         ),
         (
             "SUBSCRIBE to nothing",

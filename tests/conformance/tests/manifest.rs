@@ -1,5 +1,5 @@
-//! The manifest accounts for every statement, and every case is there for one.
-#![allow(clippy::unwrap_used, reason = "tests")]
+//! The manifest accounts for every statement, every case is there for one or for a trap, and no proof is missing.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeSet;
 use witmq_conformance::cases;
@@ -37,10 +37,11 @@ fn every_statement_has_a_status_and_every_case_a_statement() {
             cited.insert(name.clone());
         }
     }
+    let traps = traps();
     for case in &known {
         assert!(
-            cited.contains(case.name),
-            "no statement cites {}",
+            cited.contains(case.name) || traps.iter().any(|proof| proof == case.name),
+            "neither a statement nor a line of {TRAPS} cites {}",
             case.name
         );
     }
@@ -51,6 +52,48 @@ fn every_statement_has_a_status_and_every_case_a_statement() {
             .count()
     };
     assert_eq!((count(4), count(5)), (COUNT_311, COUNT_5));
+}
+
+const TRAPS: &str = "host/docs/traps.md";
+
+/// Every proof that the page of traps names: what its last column has in backticks.
+fn traps() -> Vec<String> {
+    let text = std::fs::read_to_string(witmq_e2e::root().join(TRAPS)).unwrap();
+    let rows = text.lines().filter(|line| line.starts_with("| "));
+    let last = rows.filter_map(|line| line.trim_end_matches(" |").rsplit(" | ").next());
+    let proofs = last.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    proofs.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_trap_has_its_proof() {
+    let text = std::fs::read_to_string(witmq_e2e::root().join(TRAPS)).unwrap();
+    let without = text.lines().filter(|line| {
+        line.starts_with("| ") && !line.ends_with("` |") && !line.ends_with("proof |")
+    });
+    assert_eq!(
+        without.collect::<Vec<_>>(),
+        [""; 0],
+        "lines without a proof"
+    );
+    let known = cases::all();
+    let proofs = traps();
+    assert!(proofs.len() > 80, "{} proofs were read", proofs.len());
+    for proof in proofs {
+        let Some((file, name)) = proof.split_once("::") else {
+            assert!(
+                known.iter().any(|case| case.name == proof),
+                "{TRAPS}: there is no case {proof}"
+            );
+            continue;
+        };
+        let source = std::fs::read_to_string(witmq_e2e::root().join(file));
+        let source = source.unwrap_or_else(|error| panic!("{TRAPS}: {file}: {error}"));
+        assert!(
+            source.contains(&format!("fn {name}(")),
+            "{TRAPS}: {file} has no test {name}"
+        );
+    }
 }
 
 /// Normative statements of appendix B of either standard.

@@ -62,6 +62,13 @@ pub enum BrokerEvent {
         /// Label.
         cause: &'static str,
     },
+    /// A client breaks a rule that this broker is told not to insist on.
+    Tolerated {
+        /// Client id.
+        client_id: ByteString,
+        /// Which rule.
+        rule: &'static str,
+    },
     /// A session ended for good.
     SessionEnded {
         /// Client id.

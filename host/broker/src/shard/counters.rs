@@ -93,6 +93,8 @@ counters! {
     wills counter "wills_published_total",
     /// Connections ended for breaking the protocol.
     protocol_errors counter "protocol_errors_total",
+    /// Connections that went beyond the receive maximum and were let.
+    receive_maximum_exceeded counter "receive_maximum_exceeded_total",
     /// Connections ended by keep-alive.
     keep_alive_timeouts counter "keep_alive_timeouts_total",
     /// Connections taken over by a newer one of the same client.

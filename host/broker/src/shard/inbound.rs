@@ -133,11 +133,24 @@ impl Shard {
         let (qos, packet_id) = (publish.qos, publish.packet_id);
         let before = self.position;
         let kv_before = self.ports.store.kv_changes();
-        let answer = self.take_publish(now, id, key, publish);
-        let Some(packet_id) = packet_id else { return };
+        let fits_format = publish.properties.fits_format(&publish.payload);
+        let answer = if fits_format {
+            self.take_publish(now, id, key, publish)
+        } else {
+            Answer::code(ReasonCode::PayloadFormatInvalid)
+        };
+        let Some(packet_id) = packet_id else {
+            if !fits_format {
+                self.counters.protocol_errors += 1;
+                let text = "the payload is not what its Payload Format Indicator says";
+                self.end_connection(now, id, ReasonCode::PayloadFormatInvalid, text);
+            }
+            return;
+        };
         if self.ports.store.kv_changes() != kv_before {
             self.append(Record::PluginKv);
         }
+        self.note_excess(id, key);
         let Some(reason) = answer.reason else {
             if let Some(connection) = self.connection_mut(id) {
                 connection.endpoint.withhold(packet_id, qos);
@@ -156,6 +169,22 @@ impl Shard {
             text: answer.text,
         };
         self.promise(id, before, promise);
+    }
+
+    /// A client beyond the receive maximum is let, if so configured, and named once a connection.
+    fn note_excess(&mut self, id: ConnectionId, key: u32) {
+        let connection = self.connection_mut(id);
+        if !connection.is_some_and(|connection| connection.endpoint.has_just_exceeded()) {
+            return;
+        }
+        self.counters.receive_maximum_exceeded += 1;
+        if let Some(client) = self.client(key) {
+            let client_id = client.id.clone();
+            self.ports.events.emit(BrokerEvent::Tolerated {
+                client_id,
+                rule: "more publishes outstanding than the receive maximum [MQTT-3.3.4-9]",
+            });
+        }
     }
 
     fn record_received(&mut self, key: u32, packet_id: PacketId) {

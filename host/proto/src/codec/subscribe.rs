@@ -61,12 +61,12 @@ fn decode_options(byte: u8, version: Version) -> Result<SubscribeOptions, Decode
     if byte & reserved != 0 {
         return Err(DecodeError::Options("reserved bits are set [MQTT-3.8.3-5]"));
     }
-    let qos = QoS::from_bits(byte & 3).ok_or(DecodeError::Options("QoS 3 (section 3.8.3.1)"))?;
+    let qos = QoS::from_bits(byte & 3).ok_or(DecodeError::OptionValue("QoS 3"))?;
     let retain_handling = match byte >> 4 & 3 {
         0 => RetainHandling::Send,
         1 => RetainHandling::SendIfNew,
         2 => RetainHandling::DoNotSend,
-        _ => return Err(DecodeError::Options("retain handling 3 (section 3.8.3.1)")),
+        _ => return Err(DecodeError::OptionValue("Retain Handling 3")),
     };
     Ok(SubscribeOptions {
         qos,

@@ -101,11 +101,16 @@ fn connect(version: Version) -> impl Strategy<Value = Packet> {
     )
         .prop_map(|(topic, payload, qos, retain, delay, properties)| Will {
             topic: TopicName::new(topic).unwrap(),
+            properties: PublishProperties {
+                payload_format: properties
+                    .payload_format
+                    .filter(|_| properties.fits_format(&payload)),
+                ..properties
+            },
             payload,
             qos,
             retain,
             delay,
-            properties,
         });
     let maxima = (
         option::of(1..u16::MAX),
@@ -397,6 +402,8 @@ fn malformed_packets_are_refused_with_their_code() {
         (&[0x80, 6, 0, 1, 0, 0, 0, 0], 0x81),          // flags of SUBSCRIBE [MQTT-3.8.1-1]
         (&[0x82, 3, 0, 1, 0], 0x82),                   // no filter [MQTT-3.8.3-2]
         (&[0x82, 7, 0, 1, 0, 0, 1, b'a', 0x40], 0x81), // reserved bits [MQTT-3.8.3-5]
+        (&[0x82, 7, 0, 1, 0, 0, 1, b'a', 0x30], 0x82), // retain handling 3 (section 3.8.3.1)
+        (&[0x82, 7, 0, 1, 0, 0, 1, b'a', 0x03], 0x82), // QoS 3 (section 3.8.3.1)
         (&[0x60, 2, 0, 1], 0x81),                      // flags of PUBREL [MQTT-3.6.1-1]
         (&[0xC0, 1, 0], 0x81),                         // bytes behind PINGREQ
         (&[0x30, 0x80, 0x00], 0x81),                   // a length longer than needed [MQTT-1.5.5-1]

@@ -1,6 +1,6 @@
 //! What the peer sends: packets judged against the state of the connection.
 
-use super::{Endpoint, Event, Phase, ProtocolError};
+use super::{Endpoint, Event, Excess, Phase, ProtocolError};
 use crate::codec;
 use crate::packet::{Ack, Auth, Disconnect, Packet, PacketId, Publish, QoS};
 use crate::{ReasonCode, session::Session};
@@ -115,10 +115,16 @@ impl Endpoint {
         true
     }
 
-    fn check_receive_maximum(&self) -> Result<(), ProtocolError> {
+    fn check_receive_maximum(&mut self) -> Result<(), ProtocolError> {
         let received = self.session.as_ref().map_or(0, Session::received);
         let outstanding = received + self.unacknowledged;
-        if outstanding < usize::from(self.receive_maximum) || self.lenient_receive_maximum {
+        if outstanding < usize::from(self.receive_maximum) {
+            return Ok(());
+        }
+        if self.lenient_receive_maximum {
+            if self.excess == Excess::None && self.terms.version.is_v5() {
+                self.excess = Excess::New;
+            }
             return Ok(());
         }
         Err(ProtocolError::ReceiveMaximum {

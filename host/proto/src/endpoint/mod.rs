@@ -39,7 +39,8 @@ pub struct Settings {
     /// Longest keep-alive accepted, seconds; an MQTT 5 client that asks for more, or for none, is told
     /// this one; 0 = no bound (default 0).
     pub maximum_keep_alive: u16,
-    /// Do not disconnect a client that exceeds the receive maximum (default false).
+    /// Do not disconnect a client that exceeds the receive maximum, only tell who asks
+    /// ([`Endpoint::has_just_exceeded`]; default false).
     pub lenient_receive_maximum: bool,
 }
 
@@ -181,6 +182,15 @@ impl Terms {
     }
 }
 
+/// Whether a client went beyond the receive maximum and was let.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Excess {
+    #[default]
+    None,
+    New,
+    Told,
+}
+
 /// The server side of one Network Connection.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -190,6 +200,7 @@ pub struct Endpoint {
     limits: codec::Limits,
     receive_maximum: u16,
     lenient_receive_maximum: bool,
+    excess: Excess,
     /// Control packets waiting to be written.
     out: BytesMut,
     /// Position in the session's outbound list up to which this connection has sent it; the rest is
@@ -222,6 +233,7 @@ impl Endpoint {
             limits: settings.codec_limits(),
             receive_maximum: settings.receive_maximum.max(1),
             lenient_receive_maximum: settings.lenient_receive_maximum || !v5,
+            excess: Excess::default(),
             out: BytesMut::new(),
             resent: 0,
             unacknowledged: 0,
@@ -234,6 +246,15 @@ impl Endpoint {
             last_packet: now,
             discarded: Vec::new(),
         }
+    }
+
+    /// Whether an MQTT 5 client has gone beyond the receive maximum where that is tolerated; true once.
+    pub fn has_just_exceeded(&mut self) -> bool {
+        let is_new = self.excess == Excess::New;
+        if is_new {
+            self.excess = Excess::Told;
+        }
+        is_new
     }
 
     /// When [`Self::handle_timeout`] wants to be called (keep-alive).

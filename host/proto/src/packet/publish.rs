@@ -43,3 +43,11 @@ pub struct PublishProperties {
     /// User properties, order kept [MQTT-3.3.2-18].
     pub user: UserProperties,
 }
+
+impl PublishProperties {
+    /// Whether a payload is what the Payload Format Indicator says of it (section 3.3.2.3.2).
+    #[must_use]
+    pub fn fits_format(&self, payload: &[u8]) -> bool {
+        self.payload_format != Some(1) || std::str::from_utf8(payload).is_ok()
+    }
+}

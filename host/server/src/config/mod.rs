@@ -178,6 +178,8 @@ pub(crate) struct Limits {
     pub(crate) max_packet_bytes: u32,
     /// QoS 1 and 2 publishes a client may have unacknowledged.
     pub(crate) receive_maximum: u16,
+    /// Serve a client beyond it, and say so in the log.
+    pub(crate) lenient_receive_maximum: bool,
     /// Topic aliases a client may use.
     pub(crate) topic_alias_maximum: u16,
     /// Longest keep-alive, seconds; 0 is unbounded.
@@ -235,6 +237,7 @@ impl Default for Limits {
             max_connections: 100_000,
             max_packet_bytes: 1024 * 1024,
             receive_maximum: 1024,
+            lenient_receive_maximum: false,
             topic_alias_maximum: 32,
             max_keep_alive_s: 0,
             queue_messages: 1000,

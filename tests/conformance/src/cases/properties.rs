@@ -15,6 +15,7 @@ pub(super) const CASES: &[Case] = &[
     case("unknown_properties", V5, unknown_properties),
     case("property_lengths", V5, property_lengths),
     case("user_properties_repeat", V5, user_properties_repeat),
+    case("payload_format", V5, payload_format),
 ];
 
 /// A packet of a connected client with these properties.
@@ -176,4 +177,29 @@ fn user_properties_repeat(target: &Target, level: u8) -> Verdict {
     peer.send(&unsubscribe(&props))?;
     peer.expect(kind::UNSUBACK)?;
     peer.expect_quiet()
+}
+
+/// A payload that is no text although its Payload Format Indicator says so is refused with 0x99, or let through
+/// as it is: a broker may check.
+fn payload_format(target: &Target, level: u8) -> Verdict {
+    let topic = unique("format/");
+    let mut watcher = Peer::join(target, level)?;
+    watcher.subscribe(&topic, 0)?;
+    let mut peer = Peer::join(target, level)?;
+    peer.publish_with(&topic, "caf\u{e9}".as_bytes(), 2, 1, &prop_u8(0x01, 1))?;
+    check(
+        peer.expect(kind::PUBACK)?.byte(2) < 0x80,
+        "a text was refused",
+    )?;
+    watcher.message_of("caf\u{e9}".as_bytes())?;
+    for (flags, answer) in [(2, kind::PUBACK), (4, kind::PUBREC)] {
+        peer.publish_with(&topic, &[0xFF], flags, 2, &prop_u8(0x01, 1))?;
+        let refused = peer.expect(answer)?.byte(2) >= 0x80;
+        watcher.publish(&topic, b"marker", 0, 0)?;
+        if !refused {
+            watcher.message_of(&[0xFF])?;
+        }
+        watcher.message_of(b"marker")?;
+    }
+    Ok(())
 }
