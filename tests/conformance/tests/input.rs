@@ -31,13 +31,13 @@ fn subscribe(level: u8, first: u8, id: u16, filter: &[u8], options: u8) -> Vec<u
     body.u8(options).packet(first)
 }
 
-/// Classes that every version has.
-fn common(level: u8) -> Vec<Class> {
-    let unsubscribe = |first: u8, id: u16| {
-        let body = Body::new().u16(id).props(level, &[]).text("t");
-        body.packet(first)
-    };
-    let ack = |first: u8| Body::new().u16(1).packet(first);
+fn unsubscribe(level: u8, first: u8, id: u16) -> Vec<u8> {
+    let body = Body::new().u16(id).props(level, &[]).text("t");
+    body.packet(first)
+}
+
+/// Bytes that are no packet, in every version.
+fn bytes(level: u8) -> Vec<Class> {
     vec![
         ("type 0", vec![0, 0], MALFORMED),
         ("truncated topic", vec![0x30, 3, 0, 9, b'a'], MALFORMED),
@@ -52,20 +52,6 @@ fn common(level: u8) -> Vec<Class> {
         ("empty PUBCOMP", vec![0x70, 0], MALFORMED),
         ("truncated filter", vec![0x82, 5, 0, 1, 0, 0, 9], MALFORMED),
         ("PINGREQ with a body", vec![0xC0, 1, 0], MALFORMED),
-        ("QoS 3", publish(level, 0x36, "t", Some(1)), MALFORMED),
-        ("DUP with QoS 0", publish(level, 0x38, "t", None), MALFORMED),
-        ("flags of PUBACK", ack(0x41), MALFORMED),
-        ("flags of PUBREC", ack(0x51), MALFORMED),
-        ("flags of PUBREL", ack(0x63), MALFORMED),
-        ("flags of PUBCOMP", ack(0x71), MALFORMED),
-        (
-            "flags of SUBSCRIBE",
-            subscribe(level, 0x83, 1, b"t", 0),
-            MALFORMED,
-        ),
-        ("flags of UNSUBSCRIBE", unsubscribe(0xA3, 1), MALFORMED),
-        ("flags of PINGREQ", vec![0xC1, 0], MALFORMED),
-        ("flags of DISCONNECT", vec![0xE1, 0], MALFORMED),
         (
             "topic not UTF-8",
             publish(level, 0x30, [0xFF], None),
@@ -91,6 +77,37 @@ fn common(level: u8) -> Vec<Class> {
             vec![0x30, 0xFF, 0xFF, 0xFF, 0xFF, 1],
             MALFORMED,
         ),
+    ]
+}
+
+/// Flags of the fixed header, in every version.
+fn flags(level: u8) -> Vec<Class> {
+    let ack = |first: u8| Body::new().u16(1).packet(first);
+    vec![
+        ("QoS 3", publish(level, 0x36, "t", Some(1)), MALFORMED),
+        ("DUP with QoS 0", publish(level, 0x38, "t", None), MALFORMED),
+        ("flags of PUBACK", ack(0x41), MALFORMED),
+        ("flags of PUBREC", ack(0x51), MALFORMED),
+        ("flags of PUBREL", ack(0x63), MALFORMED),
+        ("flags of PUBCOMP", ack(0x71), MALFORMED),
+        (
+            "flags of SUBSCRIBE",
+            subscribe(level, 0x83, 1, b"t", 0),
+            MALFORMED,
+        ),
+        (
+            "flags of UNSUBSCRIBE",
+            unsubscribe(level, 0xA3, 1),
+            MALFORMED,
+        ),
+        ("flags of PINGREQ", vec![0xC1, 0], MALFORMED),
+        ("flags of DISCONNECT", vec![0xE1, 0], MALFORMED),
+    ]
+}
+
+/// Packets that break a rule, in every version.
+fn rules(level: u8) -> Vec<Class> {
+    vec![
         (
             "wildcard in a topic",
             publish(level, 0x30, "a/#", None),
@@ -108,7 +125,7 @@ fn common(level: u8) -> Vec<Class> {
         ),
         (
             "UNSUBSCRIBE of identifier 0",
-            unsubscribe(0xA2, 0),
+            unsubscribe(level, 0xA2, 0),
             MALFORMED,
         ),
         (
@@ -150,12 +167,12 @@ fn common(level: u8) -> Vec<Class> {
     ]
 }
 
-/// Classes of MQTT 5 alone.
-fn of_5() -> Vec<Class> {
-    let with = |topic: &str, props: &[u8]| Body::new().text(topic).props(5, props).packet(0x30);
-    let id_of_zero = Body::new().u16(1).props(5, &[0x0B, 0]).text("t").u8(0);
-    let no_local = Body::new().u16(1).props(5, &[]).text("$share/g/t").u8(4);
-    let raise = Body::new().u8(0).props(5, &prop_u32(0x11, 9));
+fn publish_with(topic: &str, props: &[u8]) -> Vec<u8> {
+    Body::new().text(topic).props(5, props).packet(0x30)
+}
+
+/// Properties, of MQTT 5 alone.
+fn properties() -> Vec<Class> {
     vec![
         (
             "padded length",
@@ -164,19 +181,27 @@ fn of_5() -> Vec<Class> {
         ),
         (
             "property of CONNECT",
-            with("t", &prop_u32(0x11, 1)),
+            publish_with("t", &prop_u32(0x11, 1)),
             MALFORMED,
         ),
-        ("unknown property", with("t", &prop_u8(0x7F, 1)), MALFORMED),
-        ("property cut short", with("t", &[0x02, 0, 0]), MALFORMED),
+        (
+            "unknown property",
+            publish_with("t", &prop_u8(0x7F, 1)),
+            MALFORMED,
+        ),
+        (
+            "property cut short",
+            publish_with("t", &[0x02, 0, 0]),
+            MALFORMED,
+        ),
         (
             "duplicate property",
-            with("t", &prop_u8(0x01, 0).repeat(2)),
+            publish_with("t", &prop_u8(0x01, 0).repeat(2)),
             PROTOCOL_ERROR,
         ),
         (
             "payload format 2",
-            with("t", &prop_u8(0x01, 2)),
+            publish_with("t", &prop_u8(0x01, 2)),
             PROTOCOL_ERROR,
         ),
         (
@@ -188,9 +213,18 @@ fn of_5() -> Vec<Class> {
                 .packet(0x30),
             PAYLOAD_FORMAT_INVALID,
         ),
+    ]
+}
+
+/// Rules of MQTT 5 alone.
+fn rules_of_5() -> Vec<Class> {
+    let id_of_zero = Body::new().u16(1).props(5, &[0x0B, 0]).text("t").u8(0);
+    let no_local = Body::new().u16(1).props(5, &[]).text("$share/g/t").u8(4);
+    let raise = Body::new().u8(0).props(5, &prop_u32(0x11, 9));
+    vec![
         (
             "subscription identifier",
-            with("t", &[0x0B, 1]),
+            publish_with("t", &[0x0B, 1]),
             PROTOCOL_ERROR,
         ),
         (
@@ -200,25 +234,29 @@ fn of_5() -> Vec<Class> {
         ),
         (
             "wildcard in a response topic",
-            with("t", &prop_text(0x08, "a/+")),
+            publish_with("t", &prop_text(0x08, "a/+")),
             PROTOCOL_ERROR,
         ),
         (
             "alias 0",
-            with("t", &prop_u16(0x23, 0)),
+            publish_with("t", &prop_u16(0x23, 0)),
             TOPIC_ALIAS_INVALID,
         ),
         (
             "alias above the maximum",
-            with("t", &prop_u16(0x23, u16::MAX)),
+            publish_with("t", &prop_u16(0x23, u16::MAX)),
             TOPIC_ALIAS_INVALID,
         ),
         (
             "alias never set",
-            with("", &prop_u16(0x23, 1)),
+            publish_with("", &prop_u16(0x23, 1)),
             PROTOCOL_ERROR,
         ),
-        ("no topic and no alias", with("", &[]), PROTOCOL_ERROR),
+        (
+            "no topic and no alias",
+            publish_with("", &[]),
+            PROTOCOL_ERROR,
+        ),
         (
             "No Local on a shared subscription",
             no_local.packet(0x82),
@@ -250,9 +288,10 @@ fn of_5() -> Vec<Class> {
 }
 
 fn classes(level: u8) -> Vec<Class> {
-    let mut all = common(level);
+    let mut all = [bytes(level), flags(level), rules(level)].concat();
     if level >= 5 {
-        all.extend(of_5());
+        all.extend(properties());
+        all.extend(rules_of_5());
     } else {
         all.push(("AUTH", vec![0xF0, 0], 0));
         all.push(("trailing bytes", vec![0x40, 3, 0, 1, 0], 0));
