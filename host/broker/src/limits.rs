@@ -53,6 +53,9 @@ pub struct Limits {
     pub hops: u8,
     /// Cached `authorize` verdicts of one client (default 64).
     pub verdicts: usize,
+    /// What an MQTT 5 client that asks is told as the basis of its response topics; `{client}` and `{user}` stand
+    /// for its names. Empty: nothing (default).
+    pub response_information: String,
     /// How shared groups choose their members (default: in turn).
     pub strategies: Strategies,
     /// Publishers, each in each group, whose member one shard remembers for `sticky` (default 65,536).
@@ -86,6 +89,7 @@ impl Default for Limits {
             delayed_max_s: 4_294_967,
             hops: 8,
             verdicts: 64,
+            response_information: String::new(),
             strategies: Strategies::default(),
             sticky_publishers: 65_536,
             interest_topics: 65_536,

@@ -89,9 +89,6 @@ pub enum DecodeError {
     /// Enhanced authentication data without a method.
     #[error("authentication data without a method (section 3.1.2.11.10)")]
     DataWithoutMethod,
-    /// A will whose payload is not what its Payload Format Indicator says.
-    #[error("the payload of the will is not UTF-8, its indicator says so (section 3.1.3.2.3)")]
-    WillPayload,
     /// SUBSCRIBE or UNSUBSCRIBE without a filter.
     #[error("{0} without a topic filter [MQTT-3.8.3-2] [MQTT-3.10.3-2]")]
     NoFilters(&'static str),
@@ -131,7 +128,6 @@ impl DecodeError {
             Self::Topic(_) => ReasonCode::TopicNameInvalid,
             Self::UnsupportedVersion(_) | Self::ProtocolName => ReasonCode::UnsupportedVersion,
             Self::TooMany { .. } => ReasonCode::QuotaExceeded,
-            Self::WillPayload => ReasonCode::PayloadFormatInvalid,
             Self::NotConnect(_)
             | Self::DuplicateProperty(_)
             | Self::PropertyValue { .. }

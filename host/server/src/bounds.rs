@@ -1,8 +1,10 @@
 //! From the words of the configuration to the bounds and abilities of the broker.
 
-use crate::config::{Config, Overflow, Shared, Strategy};
+use crate::config::{Config, Mqtt, Overflow, Shared, Strategy};
 use std::time::Duration;
 use witmq_broker::router::groups;
+use witmq_proto::endpoint::Abilities;
+use witmq_proto::packet::QoS;
 
 /// What the configuration allows one node.
 pub(crate) fn broker_limits(config: &Config, shards: u16) -> witmq_broker::Limits {
@@ -24,6 +26,7 @@ pub(crate) fn broker_limits(config: &Config, shards: u16) -> witmq_broker::Limit
         delayed_messages: limits.delayed_messages,
         delayed_bytes: limits.delayed_bytes,
         delayed_max_s: limits.delayed_max_s,
+        response_information: config.mqtt.response_information.clone(),
         strategies: strategies(&config.shared),
         sticky_publishers: config.shared.sticky_publishers,
         sys_interval: Duration::from_secs(limits.sys_interval_s),
@@ -36,7 +39,19 @@ pub(crate) fn broker_limits(config: &Config, shards: u16) -> witmq_broker::Limit
     broker.settings.lenient_receive_maximum = limits.lenient_receive_maximum;
     broker.settings.topic_alias_maximum = limits.topic_alias_maximum;
     broker.settings.maximum_keep_alive = limits.max_keep_alive_s;
+    broker.settings.abilities = abilities(&config.mqtt);
     broker
+}
+
+fn abilities(mqtt: &Mqtt) -> Abilities {
+    Abilities {
+        maximum_qos: QoS::from_bits(mqtt.maximum_qos).unwrap_or(QoS::ExactlyOnce),
+        retain: mqtt.retain_available,
+        wildcards: mqtt.wildcard_subscriptions,
+        subscription_ids: mqtt.subscription_identifiers,
+        shared: mqtt.shared_subscriptions,
+        checks_payload_format: mqtt.payload_format_check,
+    }
 }
 
 fn strategies(shared: &Shared) -> groups::Strategies {

@@ -4,7 +4,7 @@ use super::authorize::Question;
 use super::client::{Client, Connection, Exchange, Identity, Pending};
 use super::topics::placed_before;
 use super::{Action, ConnectionId, Link, Shard, Timer, shard_of};
-use crate::acl::Acl;
+use crate::acl::{Acl, substitute};
 use crate::ports::hooks::{Attempt, AuthRequest, AuthStep, Grant};
 use crate::ports::store::Health;
 use crate::ports::{AuthorizeAction, BrokerEvent, Position};
@@ -51,6 +51,12 @@ impl Shard {
                 return id;
             }
         };
+        let abilities = self.limits.settings.abilities;
+        let will = connect.will.as_ref();
+        if let Err((reason, text)) = will.map_or(Ok(()), |will| abilities.check_will(will)) {
+            self.refuse(id, &connect.client_id, reason, Some(text.to_owned()));
+            return id;
+        }
         if self.clients.len() >= self.limits.sessions
             && !self.names.contains_key(&connect.client_id)
         {
@@ -386,10 +392,17 @@ impl Shard {
         self.set_will(now, key, pending.will);
         self.auto_subscribe(key);
         self.gate(id, before);
+        let limits = self.limits.clone();
         let Some(connection) = self.connection_mut(id) else {
             return;
         };
         connection.client = Some(key);
+        let response_information = response_information(
+            &connection.endpoint,
+            &limits.response_information,
+            &client_id,
+            username.as_deref(),
+        );
         if connection.endpoint.auth_method().is_some() && connection.exchange.is_none() {
             // Kept for re-authentication [MQTT-4.12.1-1].
             connection.exchange = Some(Box::new(Exchange {
@@ -402,6 +415,7 @@ impl Shard {
             assigned_client_id: pending.is_assigned.then(|| client_id.clone()), // [MQTT-3.2.2-16]
             session_expiry: Some(asked).filter(|_| asked < u32::MAX),           // what is in force
             authentication_data: data,
+            response_information,
             ..ConnackProperties::default()
         };
         connection
@@ -499,6 +513,19 @@ impl Shard {
         }
         key
     }
+}
+
+/// What the client asked for [MQTT-3.1.2-28]; nothing if its names make no topic of the template.
+fn response_information(
+    endpoint: &Endpoint,
+    template: &str,
+    client_id: &str,
+    username: Option<&str>,
+) -> Option<ByteString> {
+    if template.is_empty() || !endpoint.wants_response_information() {
+        return None;
+    }
+    substitute(template, client_id, username.unwrap_or_default()).map(ByteString::from)
 }
 
 fn attempt(link: &Link, connect: &Connect) -> Attempt {

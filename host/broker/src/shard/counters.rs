@@ -79,6 +79,8 @@ counters! {
     sticky_forgotten counter "shared_sticky_forgotten_total",
     /// Messages of shared groups passed on because the chosen member had left or filled up meanwhile.
     passed_on counter "shared_passed_on_total",
+    /// QoS 1 and 2 publishes refused because the payload is not UTF-8, as it says.
+    format_refused counter "payload_format_refused_total",
     /// Publishes a chain refused, consumed or withheld.
     chained_away counter "messages_ended_by_chains_total",
     /// Publishes taken to be published later.

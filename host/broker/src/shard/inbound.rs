@@ -133,20 +133,8 @@ impl Shard {
         let (qos, packet_id) = (publish.qos, publish.packet_id);
         let before = self.position;
         let kv_before = self.ports.store.kv_changes();
-        let fits_format = publish.properties.fits_format(&publish.payload);
-        let answer = if fits_format {
-            self.take_publish(now, id, key, publish)
-        } else {
-            Answer::code(ReasonCode::PayloadFormatInvalid)
-        };
-        let Some(packet_id) = packet_id else {
-            if !fits_format {
-                self.counters.protocol_errors += 1;
-                let text = "the payload is not what its Payload Format Indicator says";
-                self.end_connection(now, id, ReasonCode::PayloadFormatInvalid, text);
-            }
-            return;
-        };
+        let answer = self.take_publish(now, id, key, publish);
+        let Some(packet_id) = packet_id else { return };
         if self.ports.store.kv_changes() != kv_before {
             self.append(Record::PluginKv);
         }
@@ -250,6 +238,14 @@ impl Shard {
             }
         };
         let topic = place.topic;
+        let abilities = self.limits.settings.abilities;
+        if !abilities.fits_format(&publish.properties, &publish.payload) {
+            self.counters.format_refused += 1;
+            return Answer {
+                reason: Some(ReasonCode::PayloadFormatInvalid),
+                text: Some(ProtocolError::PayloadFormat.to_string()),
+            };
+        }
         let question = Question {
             action: AuthorizeAction::Publish,
             topic: topic.as_byte_string(),

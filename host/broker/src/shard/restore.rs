@@ -56,7 +56,9 @@ impl Shard {
         client.sent.maybe_below = client.next_number;
         client.outbox = Outbox::restored(from, count, bytes);
         let key = self.insert_client(client);
-        for (text, options, id) in restored.subscriptions {
+        let maximum_qos = self.limits.settings.abilities.maximum_qos;
+        for (text, mut options, id) in restored.subscriptions {
+            options.qos = options.qos.min(maximum_qos);
             let subscription = Subscription { options, id };
             match Filter::parse(&text) {
                 Ok(Filter::Plain(filter)) => self.restore_plain(key, text, filter, subscription),

@@ -43,7 +43,7 @@ impl Hit {
 impl Shard {
     /// Keeps or clears the retained message of the topic, if RETAIN is set.
     pub(super) fn retain(&mut self, message: &Arc<Message>) -> Result<(), RetainedError> {
-        if !message.retain {
+        if !message.retain || !self.limits.settings.abilities.retain {
             return Ok(());
         }
         let version = self.shared.retained.set(message).inspect_err(|_| {

@@ -98,6 +98,12 @@ impl Shard {
         wanted: &SubscribeFilter,
         id: Option<u32>,
     ) -> ReasonCode {
+        let abilities = self.limits.settings.abilities;
+        if let Some(reason) = abilities.refusal(&wanted.filter) {
+            return reason;
+        }
+        let mut options = wanted.options;
+        options.qos = options.qos.min(abilities.maximum_qos); // asked for, and granted less [MQTT-3.2.2-10]
         let subscriptions = self.limits.subscriptions;
         let Some(client) = self.client(key) else {
             return ReasonCode::UnspecifiedError;
@@ -115,10 +121,7 @@ impl Shard {
             self.counters.refused_unstored += 1;
             return ReasonCode::QuotaExceeded;
         }
-        let subscription = Subscription {
-            options: wanted.options,
-            id,
-        };
+        let subscription = Subscription { options, id };
         match filter {
             Filter::Plain(filter) => {
                 self.subscribe_plain(key, &wanted.filter, filter, subscription, is_known)
@@ -132,15 +135,11 @@ impl Shard {
             self.append(Record::Subscribed {
                 session,
                 filter: &wanted.filter,
-                options: wanted.options,
+                options,
                 id,
             });
         }
-        match wanted.options.qos {
-            QoS::AtMostOnce => ReasonCode::Success,
-            QoS::AtLeastOnce => ReasonCode::GrantedQos1,
-            QoS::ExactlyOnce => ReasonCode::GrantedQos2,
-        }
+        ReasonCode::granted(options.qos)
     }
 
     pub(super) fn subscribe_plain(
@@ -169,7 +168,7 @@ impl Shard {
         if let Some(client) = self.client_mut(key) {
             client.plain.insert(text.clone(), filter.clone());
         }
-        if wants_retained {
+        if wants_retained && self.limits.settings.abilities.retain {
             self.feed(
                 key,
                 Feed {

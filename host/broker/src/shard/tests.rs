@@ -1,5 +1,6 @@
 //! Sessions on a virtual clock: what clients see, packet by packet.
 
+mod abilities;
 mod authentication;
 mod delayed;
 mod lifetime;

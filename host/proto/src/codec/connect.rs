@@ -162,9 +162,6 @@ fn decode_will(
     }
     let topic = TopicName::new(reader.text("will topic")?)?; // [MQTT-3.1.3-11]
     let payload = reader.binary("will payload")?;
-    if !properties.fits_format(&payload) {
-        return Err(DecodeError::WillPayload);
-    }
     Ok(Will {
         topic,
         payload,

@@ -101,16 +101,11 @@ fn connect(version: Version) -> impl Strategy<Value = Packet> {
     )
         .prop_map(|(topic, payload, qos, retain, delay, properties)| Will {
             topic: TopicName::new(topic).unwrap(),
-            properties: PublishProperties {
-                payload_format: properties
-                    .payload_format
-                    .filter(|_| properties.fits_format(&payload)),
-                ..properties
-            },
             payload,
             qos,
             retain,
             delay,
+            properties,
         });
     let maxima = (
         option::of(1..u16::MAX),

@@ -59,6 +59,21 @@ pub enum ProtocolError {
     /// [MQTT-3.14.2-2]
     #[error("DISCONNECT raises a session expiry that CONNECT set to 0 [MQTT-3.14.2-2]")]
     SessionExpiryRaised,
+    /// Section 3.2.2.3.4
+    #[error("a QoS above the maximum of {maximum} (section 3.2.2.3.4)")]
+    QosNotSupported {
+        /// What CONNACK said.
+        maximum: u8,
+    },
+    /// Section 3.2.2.3.5
+    #[error("RETAIN, and this server keeps no retained message (section 3.2.2.3.5)")]
+    RetainNotSupported,
+    /// Section 3.3.2.3.2
+    #[error("a payload that is not UTF-8, as its format indicator says (section 3.3.2.3.2)")]
+    PayloadFormat,
+    /// Sections 3.2.2.3.11 to 3.2.2.3.13
+    #[error("SUBSCRIBE asks for what CONNACK excluded: {0}")]
+    NotSupported(ReasonCode),
     /// [MQTT-3.1.2-22]
     #[error("nothing came for one and a half times the keep alive of {seconds} s [MQTT-3.1.2-22]")]
     KeepAlive {
@@ -76,6 +91,10 @@ impl ProtocolError {
             Self::ReceiveMaximum { .. } => ReasonCode::ReceiveMaximumExceeded,
             Self::TopicAlias { .. } => ReasonCode::TopicAliasInvalid,
             Self::KeepAlive { .. } => ReasonCode::KeepAliveTimeout,
+            Self::QosNotSupported { .. } => ReasonCode::QosNotSupported,
+            Self::RetainNotSupported => ReasonCode::RetainNotSupported,
+            Self::PayloadFormat => ReasonCode::PayloadFormatInvalid,
+            Self::NotSupported(reason) => *reason,
             Self::AuthMethodChanged => ReasonCode::BadAuthenticationMethod,
             Self::SecondConnect
             | Self::ServerPacket(_)

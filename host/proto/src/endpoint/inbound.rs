@@ -51,7 +51,12 @@ impl Endpoint {
             Packet::Pubrec(ack) => self.handle_pubrec(&ack),
             Packet::Pubrel(ack) => Ok(self.handle_pubrel(&ack)),
             Packet::Pubcomp(ack) => self.handle_pubcomp(&ack),
-            Packet::Subscribe(subscribe) => Ok(Some(Event::Subscribe(subscribe))),
+            Packet::Subscribe(subscribe) => {
+                if self.terms.version.is_v5() {
+                    self.abilities.check_subscribe(&subscribe)?;
+                }
+                Ok(Some(Event::Subscribe(subscribe)))
+            }
             Packet::Unsubscribe(unsubscribe) => Ok(Some(Event::Unsubscribe(unsubscribe))),
             Packet::Pingreq => {
                 self.queue(&Packet::Pingresp); // [MQTT-3.12.4-1]
@@ -74,6 +79,7 @@ impl Endpoint {
         if !publish.properties.subscription_ids.is_empty() {
             return Err(ProtocolError::SubscriptionId); // [MQTT-3.3.4-6]
         }
+        self.abilities.check_publish(&publish)?;
         if let Some(alias) = publish.topic_alias.take() {
             publish.topic = self.inbound_aliases.resolve(alias, publish.topic)?;
         } else if publish.topic.is_empty() {

@@ -5,11 +5,13 @@
 //! Must not: know subscriptions, other clients, sockets, or read a clock.
 //! Called by the broker's shard: `inbound.rs` is what the peer did, `outbound.rs` what it is told.
 
+mod abilities;
 mod alias;
 mod error;
 mod inbound;
 mod outbound;
 
+pub use abilities::Abilities;
 pub use error::ProtocolError;
 
 use crate::ByteString;
@@ -42,6 +44,8 @@ pub struct Settings {
     /// Do not disconnect a client that exceeds the receive maximum, only tell who asks
     /// ([`Endpoint::has_just_exceeded`]; default false).
     pub lenient_receive_maximum: bool,
+    /// What the server can do (default: everything).
+    pub abilities: Abilities,
 }
 
 impl Default for Settings {
@@ -54,6 +58,7 @@ impl Default for Settings {
             outbound_receive_maximum: 1024,
             maximum_keep_alive: 0,
             lenient_receive_maximum: false,
+            abilities: Abilities::default(),
         }
     }
 }
@@ -151,6 +156,7 @@ struct Terms {
     /// Outbound QoS 1 and 2 quota.
     quota: usize,
     problem_information: bool,
+    response_information: bool,
     session_expiry: u32,
     auth_method: Option<ByteString>,
 }
@@ -176,6 +182,7 @@ impl Terms {
             maximum_packet_size: properties.maximum_packet_size.unwrap_or(u32::MAX),
             quota: usize::from(quota.max(1)),
             problem_information: properties.request_problem_information != Some(false),
+            response_information: properties.request_response_information == Some(true),
             session_expiry: properties.session_expiry.unwrap_or(0),
             auth_method: properties.authentication_method.clone(),
         }
@@ -201,6 +208,7 @@ pub struct Endpoint {
     receive_maximum: u16,
     lenient_receive_maximum: bool,
     excess: Excess,
+    abilities: Abilities,
     /// Control packets waiting to be written.
     out: BytesMut,
     /// Position in the session's outbound list up to which this connection has sent it; the rest is
@@ -234,6 +242,7 @@ impl Endpoint {
             receive_maximum: settings.receive_maximum.max(1),
             lenient_receive_maximum: settings.lenient_receive_maximum || !v5,
             excess: Excess::default(),
+            abilities: settings.abilities,
             out: BytesMut::new(),
             resent: 0,
             unacknowledged: 0,
@@ -291,6 +300,12 @@ impl Endpoint {
     #[must_use]
     pub fn auth_method(&self) -> Option<&ByteString> {
         self.terms.auth_method.as_ref()
+    }
+
+    /// Whether CONNECT asked for Response Information.
+    #[must_use]
+    pub fn wants_response_information(&self) -> bool {
+        self.terms.response_information
     }
 
     /// The session while this connection has it.

@@ -51,7 +51,7 @@ impl Endpoint {
         properties: ConnackProperties,
     ) {
         debug_assert!(matches!(self.phase, Phase::Connecting), "accepted twice");
-        let limits = ConnackProperties {
+        let mut limits = ConnackProperties {
             receive_maximum: Some(self.receive_maximum).filter(|maximum| *maximum < u16::MAX),
             maximum_packet_size: Some(self.limits.maximum_packet_size),
             topic_alias_maximum: Some(self.inbound_aliases.maximum())
@@ -62,8 +62,12 @@ impl Endpoint {
             authentication_data: properties
                 .authentication_data
                 .filter(|_| self.terms.auth_method.is_some()),
+            response_information: properties
+                .response_information
+                .filter(|_| self.terms.response_information), // [MQTT-3.1.2-28]
             ..properties
         };
+        self.abilities.announce(&mut limits);
         self.queue_connack(Connack {
             session_present,
             reason: ReasonCode::Success,
@@ -84,6 +88,9 @@ impl Endpoint {
         if too_long(&connack, self.maximum_packet_size()) {
             connack.properties.reason_string = None; // [MQTT-3.2.2-19]
             connack.properties.user.clear(); // [MQTT-3.2.2-20]
+            if too_long(&connack, self.maximum_packet_size()) {
+                connack.properties.response_information = None; // it may do without
+            }
         }
         self.queue(&Packet::Connack(Box::new(connack)));
     }
@@ -160,25 +167,50 @@ impl Endpoint {
     }
 
     /// SUBACK: one code per filter [MQTT-3.8.4-6].
-    pub fn suback(&mut self, mut suback: Suback) {
-        if !self.terms.problem_information {
-            suback.reason_string = None;
-        }
-        self.queue(&Packet::Suback(Box::new(suback)));
+    pub fn suback(&mut self, suback: Suback) {
+        let bare = Suback {
+            reason_string: None,
+            user: Vec::new(),
+            packet_id: suback.packet_id,
+            reasons: suback.reasons.clone(),
+        };
+        let wrap = |suback| Packet::Suback(Box::new(suback));
+        self.queue_explained(wrap(suback), wrap(bare)); // [MQTT-3.9.2-1] [MQTT-3.9.2-2]
     }
 
     /// UNSUBACK.
-    pub fn unsuback(&mut self, mut unsuback: Unsuback) {
-        if !self.terms.problem_information {
-            unsuback.reason_string = None;
+    pub fn unsuback(&mut self, unsuback: Unsuback) {
+        let bare = Unsuback {
+            reason_string: None,
+            user: Vec::new(),
+            packet_id: unsuback.packet_id,
+            reasons: unsuback.reasons.clone(),
+        };
+        let wrap = |unsuback| Packet::Unsuback(Box::new(unsuback));
+        self.queue_explained(wrap(unsuback), wrap(bare)); // [MQTT-3.11.2-1] [MQTT-3.11.2-2]
+    }
+
+    /// A packet with words for people, or the bare one where they are not wanted [MQTT-3.1.2-29] or do not fit.
+    fn queue_explained(&mut self, packet: Packet, bare: Packet) {
+        let is_wanted = self.terms.problem_information;
+        let version = self.terms.version;
+        if is_wanted && codec::packet_len(&packet, version) <= self.maximum_packet_size() {
+            self.queue(&packet);
+        } else {
+            self.queue(&bare);
         }
-        self.queue(&Packet::Unsuback(Box::new(unsuback)));
     }
 
     /// AUTH: the next round (0x18), or the end of a re-authentication (0x00) [MQTT-4.12.0-2].
     pub fn auth(&mut self, auth: Auth) {
         self.authenticating = auth.reason == ReasonCode::ContinueAuthentication;
-        self.queue(&Packet::Auth(Box::new(auth)));
+        let bare = Auth {
+            reason_string: None,
+            user: Vec::new(),
+            ..auth.clone()
+        };
+        let wrap = |auth| Packet::Auth(Box::new(auth));
+        self.queue_explained(wrap(auth), wrap(bare)); // [MQTT-3.15.2-2] [MQTT-3.15.2-3]
     }
 
     /// Writes a message to `out`. QoS 1 and 2 enter the session's in-flight list. Chooses topic aliases.

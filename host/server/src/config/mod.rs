@@ -9,7 +9,7 @@ mod read;
 mod topics;
 
 pub(crate) use error::ConfigError;
-pub(crate) use mqtt::{Shared, Strategy};
+pub(crate) use mqtt::{Mqtt, Shared, Strategy};
 pub(crate) use read::read;
 pub(crate) use topics::{AutoSubscription, Rewrite};
 
@@ -39,6 +39,7 @@ pub(crate) struct Config {
     pub(crate) rewrites: Vec<Rewrite>,
     /// Subscriptions made for every client.
     pub(crate) auto_subscribe: Vec<AutoSubscription>,
+    pub(crate) mqtt: Mqtt,
     pub(crate) shared: Shared,
     pub(crate) storage: Storage,
     /// Settings of installed plugins, by name.
@@ -58,6 +59,7 @@ impl Default for Config {
             limits: Limits::default(),
             rewrites: Vec::new(),
             auto_subscribe: Vec::new(),
+            mqtt: Mqtt::default(),
             shared: Shared::default(),
             storage: Storage::default(),
             plugins: BTreeMap::new(),
@@ -368,6 +370,7 @@ impl Config {
                 self.http.bind
             )));
         }
+        self.mqtt.check()?;
         if self.shards > 64 {
             return Err(ConfigError::rule("`shards` is at most 64".into()));
         }

@@ -1,7 +1,58 @@
 //! Sections about the protocol itself: what this broker offers its clients, and how groups share messages.
 
+use super::ConfigError;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use witmq_proto::TopicName;
+
+/// What MQTT clients are offered.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Mqtt {
+    /// Highest QoS taken and granted: 0, 1 or 2.
+    pub(crate) maximum_qos: u8,
+    pub(crate) retain_available: bool,
+    pub(crate) wildcard_subscriptions: bool,
+    pub(crate) subscription_identifiers: bool,
+    pub(crate) shared_subscriptions: bool,
+    /// Payloads that say they are UTF-8 are checked.
+    pub(crate) payload_format_check: bool,
+    /// Basis of response topics for clients that ask; empty: none.
+    pub(crate) response_information: String,
+}
+
+impl Default for Mqtt {
+    fn default() -> Self {
+        Self {
+            maximum_qos: 2,
+            retain_available: true,
+            wildcard_subscriptions: true,
+            subscription_identifiers: true,
+            shared_subscriptions: true,
+            payload_format_check: true,
+            response_information: String::new(),
+        }
+    }
+}
+
+impl Mqtt {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if self.maximum_qos > 2 {
+            return Err(ConfigError::rule(format!(
+                "mqtt.maximum_qos = {}: there is QoS 0, 1 and 2",
+                self.maximum_qos
+            )));
+        }
+        let information = &self.response_information;
+        if let (false, Err(error)) = (information.is_empty(), TopicName::new(information.as_str()))
+        {
+            return Err(ConfigError::rule(format!(
+                "mqtt.response_information = {information:?}: {error}; write a topic like \"response/{{client}}\""
+            )));
+        }
+        Ok(())
+    }
+}
 
 /// Shared subscriptions.
 #[derive(Clone, Debug, Deserialize, PartialEq)]

@@ -218,6 +218,7 @@ mod tests {
             "[limits]",
             "[[rewrite]]",
             "[[auto_subscribe]]",
+            "[mqtt]",
             "[shared]",
             "[storage]",
             "[log]",

@@ -2,6 +2,7 @@
 
 mod auth;
 mod connect;
+mod fewer;
 mod flow;
 mod malformed;
 mod properties;
@@ -73,6 +74,7 @@ pub fn all() -> Vec<Case> {
         subscribe::CASES,
         topics::CASES,
         shared::CASES,
+        fewer::CASES,
         auth::CASES,
         malformed::CASES,
         properties::CASES,
