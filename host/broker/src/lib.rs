@@ -9,6 +9,7 @@
 pub mod acl;
 pub mod auto_subscribe;
 pub mod delayed;
+pub mod exclusive;
 pub mod kv;
 pub mod limits;
 pub mod memory;

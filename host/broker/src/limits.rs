@@ -33,6 +33,8 @@ pub struct Limits {
     pub session_expiry_v3: u32,
     /// Subscriptions of one session (default 1000).
     pub subscriptions: usize,
+    /// Exclusive subscriptions of the node (default 100,000).
+    pub exclusive: usize,
     /// Messages waiting for one client (default 1000).
     pub outbox_messages: usize,
     /// Bytes waiting for one client (default 8 MiB).
@@ -79,6 +81,7 @@ impl Default for Limits {
             session_expiry: u32::MAX,
             session_expiry_v3: 7 * 24 * 3600,
             subscriptions: 1000,
+            exclusive: 100_000,
             outbox_messages: 1000,
             outbox_bytes: 8 * 1024 * 1024,
             overflow: Overflow::default(),

@@ -4,6 +4,7 @@
 
 use crate::auto_subscribe::AutoSubscribe;
 use crate::delayed::Room;
+use crate::exclusive::Exclusive;
 use crate::limits::Limits;
 use crate::retained::Retained;
 use crate::rewrite::Rewrites;
@@ -19,6 +20,8 @@ pub struct Shared {
     pub interest: Interest,
     /// Retained messages.
     pub retained: Retained,
+    /// Filters that one client has alone.
+    pub exclusive: Exclusive,
     /// How many delayed messages there are.
     pub delayed: Room,
     /// Topics the operator moves elsewhere. Set before the shards start.
@@ -37,6 +40,7 @@ impl Shared {
         Self {
             interest: Interest::new(shards, limits.strategies.clone()),
             retained: Retained::new(limits.retained_messages, limits.retained_bytes),
+            exclusive: Exclusive::new(limits.exclusive),
             delayed: Room::default(),
             rewrites: Rewrites::default(),
             auto_subscribe: Vec::new(),

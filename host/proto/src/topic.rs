@@ -27,6 +27,11 @@ pub enum TopicError {
     /// `+` not alone in its level.
     #[error("`+` must be a whole level of a filter [MQTT-4.7.1-2]")]
     SingleLevel,
+    /// `$exclusive/` in front of what one client cannot have alone.
+    #[error(
+        "an exclusive subscription is $exclusive/FILTER, the filter without wildcards and no $share/"
+    )]
+    Exclusive,
     /// `$share/` without a valid group or without a filter.
     #[error("a shared subscription is $share/GROUP/FILTER, the group without / + # [MQTT-4.8.2-1]")]
     Shared,
@@ -186,14 +191,27 @@ pub enum Filter {
     Plain(TopicFilter),
     /// A shared subscription.
     Shared(SharedFilter),
+    /// An ordinary subscription that no other client may have at the same time: `$exclusive/FILTER`.
+    Exclusive(TopicFilter),
 }
+
+/// What exclusive filters begin with.
+pub const EXCLUSIVE: &str = "$exclusive/";
 
 impl Filter {
     /// Parses what a SUBSCRIBE or UNSUBSCRIBE names.
     ///
     /// # Errors
-    /// As [`TopicFilter::new`], or a bad share name.
+    /// As [`TopicFilter::new`], a bad share name, or an exclusive filter that overlaps others.
     pub fn parse(text: &ByteString) -> Result<Self, TopicError> {
+        if let Some(rest) = text.strip_prefix(EXCLUSIVE) {
+            let filter = TopicFilter::new(ByteString::from(rest))?;
+            // With wildcards two different filters could match one topic: none of them would be alone.
+            if filter.has_wildcard() || rest.starts_with("$share/") || rest.starts_with(EXCLUSIVE) {
+                return Err(TopicError::Exclusive);
+            }
+            return Ok(Self::Exclusive(filter));
+        }
         let Some(rest) = text.strip_prefix("$share/") else {
             return TopicFilter::new(text.clone()).map(Self::Plain);
         };
@@ -212,7 +230,7 @@ impl Filter {
     #[must_use]
     pub fn topic_filter(&self) -> &TopicFilter {
         match self {
-            Self::Plain(filter) => filter,
+            Self::Plain(filter) | Self::Exclusive(filter) => filter,
             Self::Shared(shared) => &shared.filter,
         }
     }

@@ -75,6 +75,8 @@ counters! {
     subscriptions_refused counter "subscriptions_refused_total",
     /// Subscriptions by configuration that could not be made: a name, or a bound.
     auto_subscriptions_refused counter "auto_subscriptions_refused_total",
+    /// Exclusive subscriptions refused because another client has the filter, or there are too many.
+    exclusive_refused counter "exclusive_refused_total",
     /// Publishers whose member of a sticky shared group was forgotten because there were too many.
     sticky_forgotten counter "shared_sticky_forgotten_total",
     /// Messages of shared groups passed on because the chosen member had left or filled up meanwhile.

@@ -190,8 +190,8 @@ impl Shard {
         debug_assert!(client.connection.is_none(), "a session in use was ended");
         let plain = std::mem::take(&mut client.plain);
         let shared = std::mem::take(&mut client.shared);
-        for filter in plain.values() {
-            self.remove_plain(key, filter);
+        for (text, filter) in &plain {
+            self.remove_plain(key, text, filter);
         }
         for part in &shared {
             self.remove_shared(key, &shared_filter(&part.key));

@@ -5,7 +5,9 @@
 
 use super::client::{Client, Subscription};
 use super::outbox::Outbox;
+use super::subscribe::place;
 use super::{Shard, Timer};
+use crate::ports::Record;
 use crate::ports::store::{Past, Restored};
 use bytestring::ByteString;
 use std::time::{Duration, Instant};
@@ -63,6 +65,17 @@ impl Shard {
             match Filter::parse(&text) {
                 Ok(Filter::Plain(filter)) => self.restore_plain(key, text, filter, subscription),
                 Ok(Filter::Shared(shared)) => self.subscribe_shared(key, &shared, subscription),
+                Ok(Filter::Exclusive(filter)) => {
+                    let claimed = self.shared.exclusive.claim(&filter, &state.client_id);
+                    if claimed.is_err() {
+                        // A client of another shard was faster, or fewer are allowed now.
+                        let (session, filter) = (restored.session, &text);
+                        self.counters.exclusive_refused += 1;
+                        self.append(Record::Unsubscribed { session, filter });
+                        continue;
+                    }
+                    self.restore_plain(key, text, filter, subscription);
+                }
                 Err(_) => continue, // it was checked when it was made
             }
             self.counters.subscriptions += 1;
@@ -84,8 +97,9 @@ impl Shard {
         filter: witmq_proto::TopicFilter,
         subscription: Subscription,
     ) {
-        self.trie.insert(&filter, key, subscription);
-        let is_durable = self.is_durable(key, &filter);
+        let place = place(key, &text);
+        self.trie.insert(&filter, place, subscription);
+        let is_durable = self.is_durable(place, &filter);
         self.shared.interest.subscribe(self.id, &filter, is_durable);
         if let Some(client) = self.client_mut(key) {
             client.plain.insert(text, filter);

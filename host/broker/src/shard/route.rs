@@ -3,6 +3,7 @@
 
 use super::Shard;
 use super::client::Subscription;
+use super::subscribe::subscriber;
 use crate::ports::Record;
 use crate::retained::RetainedError;
 use crate::router::ShardId;
@@ -129,6 +130,7 @@ impl Shard {
         let clients = &mut self.clients;
         self.trie
             .for_each_match(&message.topic, &mut self.walk, |key, subscription| {
+                let key = subscriber(key);
                 let Some(client) = usize::try_from(key)
                     .ok()
                     .and_then(|index| clients.get_mut(index))

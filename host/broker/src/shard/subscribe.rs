@@ -14,7 +14,7 @@ use witmq_proto::packet::{
     QoS, RetainHandling, Suback, Subscribe, SubscribeFilter, SubscribeOptions, Unsuback,
     Unsubscribe,
 };
-use witmq_proto::topic::{Filter, SharedFilter};
+use witmq_proto::topic::{EXCLUSIVE, Filter, SharedFilter};
 use witmq_proto::{ReasonCode, TopicFilter};
 
 impl Shard {
@@ -82,6 +82,7 @@ impl Shard {
         };
         let known = match filter {
             Filter::Plain(filter) => self.trie.get(filter, key),
+            Filter::Exclusive(filter) => self.trie.get(filter, key | ALONE),
             Filter::Shared(shared) => {
                 let part = client.shared.iter().find(|part| is_key(&part.key, shared));
                 part.map(|part| &part.subscription)
@@ -109,7 +110,7 @@ impl Shard {
             return ReasonCode::UnspecifiedError;
         };
         let is_known = match &filter {
-            Filter::Plain(_) => client.plain.contains_key(&wanted.filter),
+            Filter::Plain(_) | Filter::Exclusive(_) => client.plain.contains_key(&wanted.filter),
             Filter::Shared(shared) => client.shared.iter().any(|part| is_key(&part.key, shared)),
         };
         if !is_known && client.subscriptions() >= subscriptions {
@@ -122,8 +123,14 @@ impl Shard {
             return ReasonCode::QuotaExceeded;
         }
         let subscription = Subscription { options, id };
+        if let Filter::Exclusive(filter) = &filter
+            && self.shared.exclusive.claim(filter, &client.id).is_err()
+        {
+            self.counters.exclusive_refused += 1;
+            return ReasonCode::QuotaExceeded;
+        }
         match filter {
-            Filter::Plain(filter) => {
+            Filter::Plain(filter) | Filter::Exclusive(filter) => {
                 self.subscribe_plain(key, &wanted.filter, filter, subscription, is_known)
             }
             Filter::Shared(shared) => self.subscribe_shared(key, &shared, subscription),
@@ -150,9 +157,10 @@ impl Shard {
         subscription: Subscription,
         is_known: bool,
     ) {
-        let was_durable = is_known && self.is_durable(key, &filter);
-        self.trie.insert(&filter, key, subscription); // replaces an older one [MQTT-3.8.4-3]
-        let is_durable = self.is_durable(key, &filter);
+        let place = place(key, text);
+        let was_durable = is_known && self.is_durable(place, &filter);
+        self.trie.insert(&filter, place, subscription); // replaces an older one [MQTT-3.8.4-3]
+        let is_durable = self.is_durable(place, &filter);
         if !is_known {
             self.shared.interest.subscribe(self.id, &filter, is_durable);
         } else if was_durable != is_durable {
@@ -180,10 +188,11 @@ impl Shard {
         }
     }
 
-    /// Whether an ordinary subscription must not lose QoS 1 and 2.
-    pub(super) fn is_durable(&self, key: u32, filter: &TopicFilter) -> bool {
-        let is_kept = self.client(key).is_some_and(|client| client.kept.is_some());
-        let subscription = self.trie.get(filter, key);
+    /// Whether the subscription at a place of the trie must not lose QoS 1 and 2.
+    pub(super) fn is_durable(&self, place: u32, filter: &TopicFilter) -> bool {
+        let client = self.client(subscriber(place));
+        let is_kept = client.is_some_and(|client| client.kept.is_some());
+        let subscription = self.trie.get(filter, place);
         is_kept && subscription.is_some_and(|known| known.options.qos > QoS::AtMostOnce)
     }
 
@@ -267,11 +276,11 @@ impl Shard {
             return ReasonCode::UnspecifiedError;
         };
         let is_removed = match &filter {
-            Filter::Plain(filter) => {
+            Filter::Plain(filter) | Filter::Exclusive(filter) => {
                 let is_known = client.plain.remove(text).is_some();
                 client.feeds.retain(|feed| feed.filter != *filter);
                 if is_known {
-                    self.remove_plain(key, filter);
+                    self.remove_plain(key, text, filter);
                 }
                 is_known
             }
@@ -297,9 +306,13 @@ impl Shard {
         ReasonCode::Success
     }
 
-    pub(super) fn remove_plain(&mut self, key: u32, filter: &TopicFilter) {
-        let is_durable = self.is_durable(key, filter);
-        self.trie.remove(filter, key);
+    pub(super) fn remove_plain(&mut self, key: u32, text: &str, filter: &TopicFilter) {
+        let place = place(key, text);
+        if let (true, Some(client)) = (place != key, self.client(key)) {
+            self.shared.exclusive.release(filter, &client.id);
+        }
+        let is_durable = self.is_durable(place, filter);
+        self.trie.remove(filter, place);
         self.shared
             .interest
             .unsubscribe(self.id, filter, is_durable);
@@ -330,6 +343,23 @@ impl Shard {
             client.outbox.len() + inflight,
         );
     }
+}
+
+/// Set in the trie's key of an exclusive subscription: a client may have FILTER and `$exclusive/FILTER` at once.
+const ALONE: u32 = 1 << 31;
+
+/// The trie's key of a client's subscription; `text`: as it was subscribed.
+pub(super) fn place(key: u32, text: &str) -> u32 {
+    if text.starts_with(EXCLUSIVE) {
+        key | ALONE
+    } else {
+        key
+    }
+}
+
+/// Whose subscription is at a place of the trie.
+pub(super) fn subscriber(place: u32) -> u32 {
+    place & !ALONE
 }
 
 fn is_key(key: &GroupKey, shared: &SharedFilter) -> bool {

@@ -3,6 +3,7 @@
 mod abilities;
 mod authentication;
 mod delayed;
+mod exclusive;
 mod lifetime;
 mod plugin_kv;
 mod restored;

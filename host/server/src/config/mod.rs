@@ -198,6 +198,8 @@ pub(crate) struct Limits {
     pub(crate) max_sessions: usize,
     /// Subscriptions of one session.
     pub(crate) max_subscriptions: usize,
+    /// Exclusive subscriptions of the node.
+    pub(crate) max_exclusive: usize,
     /// Retained messages of the node.
     pub(crate) retained_messages: usize,
     /// Bytes of retained messages.
@@ -248,6 +250,7 @@ impl Default for Limits {
             session_expiry_s: 7 * 24 * 3600,
             max_sessions: 1_000_000,
             max_subscriptions: 10_000,
+            max_exclusive: 100_000,
             retained_messages: 1_000_000,
             retained_bytes: 1024 * 1024 * 1024,
             delayed_messages: 1_000_000,

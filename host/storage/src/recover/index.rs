@@ -68,6 +68,12 @@ impl Index {
                     trie.insert(&filter, place, subscription);
                 }
             }
+            Ok(Filter::Exclusive(filter)) => {
+                if let Some(trie) = self.plain.get_mut(usize::from(shard)) {
+                    // Beside the session's plain subscription to the same filter.
+                    trie.insert(&filter, place | 1 << 31, subscription);
+                }
+            }
             Ok(Filter::Shared(shared)) => {
                 let filter: &TopicFilter = &shared.filter;
                 let key = (shard, shared.group.clone(), filter.as_byte_string().clone());
