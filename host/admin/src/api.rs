@@ -52,6 +52,10 @@ pub(crate) fn routes(token: Token, ports: Ports) -> Router {
             "/api/v1/users/{name}",
             put(put_user).delete(remove_user).layer(text),
         )
+        .route(
+            "/api/v1/drain",
+            get(draining).put(drain).delete(stop_draining),
+        )
         .route("/api/v1/delayed", get(delayed))
         .route("/api/v1/delayed/{id}", delete(cancel_delayed))
         .layer(middleware::from_fn_with_state(token, guard));
@@ -223,6 +227,33 @@ async fn delayed(State(ports): State<Ports>, Query(query): Query<PageQuery>) -> 
 
 async fn cancel_delayed(State(ports): State<Ports>, Path(id): Path<String>) -> Answer {
     blocking(move || ports.delayed.cancel(&id)).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+async fn draining(State(ports): State<Ports>) -> Answer {
+    json(blocking(move || Ok(ports.drain.status())).await?)
+}
+
+/// Disconnects a second, unless said.
+const DRAIN_PER_SECOND: u32 = 100;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DrainBody {
+    server: String,
+    #[serde(default)]
+    permanent: bool,
+    per_second: Option<u32>,
+}
+
+async fn drain(State(ports): State<Ports>, Json(body): Json<DrainBody>) -> Answer {
+    let pace = body.per_second.unwrap_or(DRAIN_PER_SECOND);
+    blocking(move || ports.drain.start(&body.server, body.permanent, pace)).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+async fn stop_draining(State(ports): State<Ports>) -> Answer {
+    blocking(move || ports.drain.stop()).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

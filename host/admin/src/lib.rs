@@ -31,6 +31,8 @@ pub struct Ports {
     pub users: Arc<dyn UserControl>,
     /// Delayed messages.
     pub delayed: Arc<dyn DelayedControl>,
+    /// Clients sent elsewhere.
+    pub drain: Arc<dyn DrainControl>,
     /// Numbers about the node.
     pub node: Arc<dyn NodeStatus>,
     /// Takes a socket that was upgraded to WebSocket at `/mqtt`.
@@ -69,6 +71,22 @@ pub trait DelayedControl: Send + Sync {
     /// # Errors
     /// There is none of that name (any more).
     fn cancel(&self, id: &str) -> Result<(), ControlError>;
+}
+
+/// Sends the node's clients to another server. Blocking calls.
+pub trait DrainControl: Send + Sync {
+    /// `{"server", "permanent", "connections"}`; `server` is null while clients are served.
+    fn status(&self) -> serde_json::Value;
+    /// Refuses who connects from now on, and disconnects who is connected, so many a second.
+    ///
+    /// # Errors
+    /// No server, no pace, or the configuration sends clients elsewhere already.
+    fn start(&self, server: &str, permanent: bool, per_second: u32) -> Result<(), ControlError>;
+    /// Serves clients again.
+    ///
+    /// # Errors
+    /// The configuration sends clients elsewhere.
+    fn stop(&self) -> Result<(), ControlError>;
 }
 
 /// Numbers about the node. Blocking calls.

@@ -14,6 +14,7 @@ pub mod kv;
 pub mod limits;
 pub mod memory;
 pub mod ports;
+pub mod redirect;
 pub mod retained;
 pub mod rewrite;
 pub mod router;

@@ -6,6 +6,7 @@ use crate::auto_subscribe::AutoSubscribe;
 use crate::delayed::Room;
 use crate::exclusive::Exclusive;
 use crate::limits::Limits;
+use crate::redirect::Redirect;
 use crate::retained::Retained;
 use crate::rewrite::Rewrites;
 use crate::router::interest::Interest;
@@ -20,6 +21,8 @@ pub struct Shared {
     pub interest: Interest,
     /// Retained messages.
     pub retained: Retained,
+    /// Whether clients are sent elsewhere.
+    pub redirect: Redirect,
     /// Filters that one client has alone.
     pub exclusive: Exclusive,
     /// How many delayed messages there are.
@@ -40,6 +43,7 @@ impl Shared {
         Self {
             interest: Interest::new(shards, limits.strategies.clone()),
             retained: Retained::new(limits.retained_messages, limits.retained_bytes),
+            redirect: Redirect::default(),
             exclusive: Exclusive::new(limits.exclusive),
             delayed: Room::default(),
             rewrites: Rewrites::default(),

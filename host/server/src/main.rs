@@ -9,6 +9,7 @@ mod config;
 mod delayed;
 mod demo;
 mod dev;
+mod drain;
 mod logging;
 mod pages;
 mod secret;

@@ -2,6 +2,7 @@
 
 use crate::config::{AUTH_FILE, Config, ListenerKind};
 use crate::delayed::Delayed;
+use crate::drain::Drain;
 use crate::logging::LogEvents;
 use crate::status::Status;
 use crate::store::{Opened, Part, Parts};
@@ -186,6 +187,7 @@ fn shared(
     shared.rewrites = Rewrites::new(rules.collect()).context("configuration: rewrite")?;
     let subscriptions = config.auto_subscribe.iter().map(|entry| entry.0.clone());
     shared.auto_subscribe = subscriptions.collect();
+    shared.redirect.set(config.redirect.referral().ok());
     Ok(shared)
 }
 
@@ -259,6 +261,11 @@ fn start_admin(
         plugins: plugins.clone(),
         rules: rules.clone(),
         users: Arc::new(Users::new(plugins.clone())),
+        drain: Arc::new(Drain {
+            node: node.clone(),
+            shared: status.shared.clone(),
+            is_configured: config.redirect.referral().is_ok(),
+        }),
         delayed: Arc::new(Delayed {
             node: node.clone(),
             shared: status.shared.clone(),

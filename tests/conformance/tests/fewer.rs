@@ -18,6 +18,7 @@ fn statements_about_servers_of_fewer_abilities_hold() {
             transport: Transport::Tcp,
             patience: Duration::from_secs(10),
             login: None,
+            scram: None,
         }];
         let outcomes = run::run(&targets, "fewer_", |_| {});
         assert_eq!(outcomes.len(), 5);

@@ -51,6 +51,9 @@ impl Shard {
                 return id;
             }
         };
+        if self.refer(id, &connect.client_id) {
+            return id;
+        }
         let abilities = self.limits.settings.abilities;
         let will = connect.will.as_ref();
         if let Err((reason, text)) = will.map_or(Ok(()), |will| abilities.check_will(will)) {
@@ -149,10 +152,12 @@ impl Shard {
         text: Option<String>,
     ) {
         self.counters.refused += 1;
+        let referral = self.referral(reason);
         let Some(connection) = self.connection_mut(id) else {
             return;
         };
-        connection.endpoint.refuse(reason, text.as_deref(), None);
+        let server = referral.as_ref().map(|referral| &*referral.server);
+        connection.endpoint.refuse(reason, text.as_deref(), server);
         connection.closing = true;
         connection.pending = None;
         connection.exchange = None;
@@ -363,6 +368,9 @@ impl Shard {
         data: Option<Bytes>,
     ) {
         let client_id = pending.attempt.client_id.clone();
+        if self.refer(id, &client_id) {
+            return; // the drain began while it was authenticated
+        }
         if let Some(will) = &mut pending.will
             && let Err(text) = self.settle_will(will, &client_id, &identity)
         {

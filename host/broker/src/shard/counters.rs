@@ -37,6 +37,8 @@ counters! {
     accepted counter "connections_accepted_total",
     /// CONNECTs refused.
     refused counter "connections_refused_total",
+    /// Clients sent to another server: refused, or disconnected.
+    redirected counter "clients_redirected_total",
     /// Publishes taken from clients.
     received counter "messages_received_total",
     /// Messages written to clients.

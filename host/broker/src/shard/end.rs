@@ -36,13 +36,15 @@ impl Shard {
         reason: ReasonCode,
         text: &str,
     ) {
+        let referral = self.referral(reason);
         let Some(connection) = self.connection_mut(id) else {
             return;
         };
         if connection.closing {
             return;
         }
-        connection.endpoint.disconnect(reason, Some(text), None);
+        let server = referral.as_ref().map(|referral| &*referral.server);
+        connection.endpoint.disconnect(reason, Some(text), server);
         connection.closing = true;
         connection.pending = None;
         self.detach(now, id, reason, text);

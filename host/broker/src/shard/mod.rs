@@ -13,6 +13,7 @@ mod connect;
 mod counters;
 mod delayed;
 mod deliver;
+mod drain;
 mod end;
 mod group;
 mod inbound;
@@ -244,6 +245,9 @@ pub struct Shard {
     /// Scratch of `route`: who matched, reused.
     hits: Vec<route::Hit>,
     epoch: u64,
+    /// Clients are being sent elsewhere.
+    draining: Option<drain::Drain>,
+    drains: u64,
     absences: u64,
     assigned: u64,
     counters: Counters,
@@ -297,6 +301,8 @@ impl Shard {
             stalled: Vec::new(),
             hits: Vec::new(),
             epoch: 0,
+            draining: None,
+            drains: 0,
             absences: 0,
             assigned: 0,
             counters: Counters::default(),
@@ -307,6 +313,12 @@ impl Shard {
     #[must_use]
     pub fn id(&self) -> ShardId {
         self.id
+    }
+
+    /// What all shards of the node read.
+    #[must_use]
+    pub fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
     }
 
     /// The next thing to do, until `None`.
@@ -330,6 +342,7 @@ impl Shard {
                 Timer::Will { client, absence } => self.will_due(now, client, absence),
                 Timer::SessionEnd { client, absence } => self.session_due(now, client, absence),
                 Timer::Delayed => self.delayed_due(now),
+                Timer::Drain(number) => self.drain_due(now, number),
                 Timer::Report => self.report(now),
             }
         }

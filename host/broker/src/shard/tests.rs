@@ -6,6 +6,7 @@ mod delayed;
 mod exclusive;
 mod lifetime;
 mod plugin_kv;
+mod redirect;
 mod restored;
 mod retained;
 mod shared_groups;

@@ -20,6 +20,8 @@ pub(super) enum Timer {
     SessionEnd { client: u32, absence: u64 },
     /// The next delayed message.
     Delayed,
+    /// The next client is sent elsewhere.
+    Drain(u64),
     /// `$SYS` and the report of counters.
     Report,
 }

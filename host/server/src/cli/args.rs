@@ -38,6 +38,8 @@ pub(crate) enum Command {
     /// List delayed messages and take them back
     #[command(subcommand)]
     Delayed(DelayedCommand),
+    /// Send clients to another server, or show whether they are
+    Drain(DrainArgs),
     /// Show numbers about a running broker
     Status(AdminArgs),
     /// Print the version
@@ -319,6 +321,24 @@ pub(crate) enum UserCommand {
         #[command(flatten)]
         admin: AdminArgs,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DrainArgs {
+    /// Refuse who connects and disconnect who is connected, with this HOST:PORT as the server to use
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "stop")]
+    pub(crate) to: Option<String>,
+    /// For good (0x9D), not only for now (0x9C)
+    #[arg(long, requires = "to")]
+    pub(crate) permanent: bool,
+    /// Connected clients leave at this pace
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) per_second: u32,
+    /// Serve clients again
+    #[arg(long)]
+    pub(crate) stop: bool,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,6 +6,7 @@
 mod args;
 mod credentials;
 mod delayed;
+mod drain;
 mod exit;
 mod messages;
 mod plugin;
@@ -32,6 +33,7 @@ pub(crate) fn run(command: Command) -> Result<(), CliError> {
         Command::Rule(command) => rule::run(command),
         Command::User(command) => user::run(command),
         Command::Delayed(command) => delayed::run(command),
+        Command::Drain(args) => drain::run(&args),
         Command::Status(args) => {
             let status = remote::Remote::new(&args)?.read("status")?;
             print(&serde_json::to_string_pretty(&status).unwrap_or_default());

@@ -9,7 +9,7 @@ mod read;
 mod topics;
 
 pub(crate) use error::ConfigError;
-pub(crate) use mqtt::{Mqtt, Shared, Strategy};
+pub(crate) use mqtt::{Mqtt, Redirect, Shared, Strategy};
 pub(crate) use read::read;
 pub(crate) use topics::{AutoSubscription, Rewrite};
 
@@ -40,6 +40,7 @@ pub(crate) struct Config {
     /// Subscriptions made for every client.
     pub(crate) auto_subscribe: Vec<AutoSubscription>,
     pub(crate) mqtt: Mqtt,
+    pub(crate) redirect: Redirect,
     pub(crate) shared: Shared,
     pub(crate) storage: Storage,
     /// Settings of installed plugins, by name.
@@ -60,6 +61,7 @@ impl Default for Config {
             rewrites: Vec::new(),
             auto_subscribe: Vec::new(),
             mqtt: Mqtt::default(),
+            redirect: Redirect::default(),
             shared: Shared::default(),
             storage: Storage::default(),
             plugins: BTreeMap::new(),
@@ -374,6 +376,7 @@ impl Config {
             )));
         }
         self.mqtt.check()?;
+        self.redirect.check()?;
         if self.shards > 64 {
             return Err(ConfigError::rule("`shards` is at most 64".into()));
         }

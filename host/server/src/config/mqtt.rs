@@ -3,6 +3,7 @@
 use super::ConfigError;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use witmq_broker::redirect::{Referral, ReferralError};
 use witmq_proto::TopicName;
 
 /// What MQTT clients are offered.
@@ -51,6 +52,38 @@ impl Mqtt {
             )));
         }
         Ok(())
+    }
+}
+
+/// Clients sent to another server.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Redirect {
+    /// `host:port`; empty: clients are served.
+    pub(crate) server: String,
+    /// They should come back later.
+    pub(crate) temporary: bool,
+}
+
+impl Default for Redirect {
+    fn default() -> Self {
+        Self {
+            server: String::new(),
+            temporary: true,
+        }
+    }
+}
+
+impl Redirect {
+    pub(crate) fn referral(&self) -> Result<Referral, ReferralError> {
+        Referral::new(&self.server, !self.temporary)
+    }
+
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        match self.referral() {
+            Ok(_) | Err(ReferralError::Empty) => Ok(()),
+            Err(error) => Err(ConfigError::rule(format!("redirect.server: {error}"))),
+        }
     }
 }
 

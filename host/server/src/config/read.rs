@@ -219,6 +219,7 @@ mod tests {
             "[[rewrite]]",
             "[[auto_subscribe]]",
             "[mqtt]",
+            "[redirect]",
             "[shared]",
             "[storage]",
             "[log]",
