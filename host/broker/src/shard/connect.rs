@@ -54,22 +54,8 @@ impl Shard {
         if self.refer(id, &connect.client_id) {
             return id;
         }
-        let abilities = self.limits.settings.abilities;
-        let will = connect.will.as_ref();
-        if let Err((reason, text)) = will.map_or(Ok(()), |will| abilities.check_will(will)) {
+        if let Err((reason, text)) = self.check_bounds(&connect) {
             self.refuse(id, &connect.client_id, reason, Some(text.to_owned()));
-            return id;
-        }
-        if self.clients.len() >= self.limits.sessions
-            && !self.names.contains_key(&connect.client_id)
-        {
-            let text = "this broker has no room for another session (limits.sessions)".to_owned();
-            self.refuse(
-                id,
-                &connect.client_id,
-                ReasonCode::QuotaExceeded,
-                Some(text),
-            );
             return id;
         }
         let attempt = attempt(&link, &connect);
@@ -91,6 +77,19 @@ impl Shard {
             request: AuthRequest::Begin(attempt),
         });
         id
+    }
+
+    /// What this broker can do, and has room for.
+    fn check_bounds(&self, connect: &Connect) -> Result<(), (ReasonCode, &'static str)> {
+        if let Some(will) = &connect.will {
+            self.limits.settings.abilities.check_will(will)?;
+        }
+        let is_full = self.clients.len() >= self.limits.sessions;
+        if is_full && !self.names.contains_key(&connect.client_id) {
+            let text = "this broker has no room for another session (limits.sessions)";
+            return Err((ReasonCode::QuotaExceeded, text));
+        }
+        Ok(())
     }
 
     /// Checks or assigns the client id; whether it was assigned.
@@ -395,22 +394,21 @@ impl Shard {
         client.expiry = asked;
         client.identity = identity;
         client.sent.below = session.next_number();
-        let username = client.identity.username.clone();
         self.record_session(now, key);
         self.set_will(now, key, pending.will);
         self.auto_subscribe(key);
         self.gate(id, before);
-        let limits = self.limits.clone();
+        let properties = ConnackProperties {
+            assigned_client_id: pending.is_assigned.then_some(client_id), // [MQTT-3.2.2-16]
+            session_expiry: Some(asked).filter(|_| asked < u32::MAX),     // what is in force
+            authentication_data: data,
+            response_information: self.response_information(id, key),
+            ..ConnackProperties::default()
+        };
         let Some(connection) = self.connection_mut(id) else {
             return;
         };
         connection.client = Some(key);
-        let response_information = response_information(
-            &connection.endpoint,
-            &limits.response_information,
-            &client_id,
-            username.as_deref(),
-        );
         if connection.endpoint.auth_method().is_some() && connection.exchange.is_none() {
             // Kept for re-authentication [MQTT-4.12.1-1].
             connection.exchange = Some(Box::new(Exchange {
@@ -419,19 +417,20 @@ impl Shard {
                 rounds: 0,
             }));
         }
-        let properties = ConnackProperties {
-            assigned_client_id: pending.is_assigned.then(|| client_id.clone()), // [MQTT-3.2.2-16]
-            session_expiry: Some(asked).filter(|_| asked < u32::MAX),           // what is in force
-            authentication_data: data,
-            response_information,
-            ..ConnackProperties::default()
-        };
         connection
             .endpoint
             .accept(now, session, session_present, properties);
+        self.begin(now, id, key, session_present);
+    }
+
+    /// The client is in: it is heard, and sent what waits for it.
+    fn begin(&mut self, now: Instant, id: ConnectionId, key: u32, session_present: bool) {
+        let (Some(connection), Some(client)) = (self.connection(id), self.client(key)) else {
+            return;
+        };
         let event = BrokerEvent::Connected {
-            client_id,
-            username,
+            client_id: client.id.clone(),
+            username: client.identity.username.clone(),
             peer: connection.link.peer,
             transport: connection.link.transport,
             version: connection.endpoint.version(),
@@ -447,6 +446,18 @@ impl Shard {
         self.wake(id);
         self.note_presence(key);
         self.want_page(now, key);
+    }
+
+    /// What the client asked for [MQTT-3.1.2-28]; nothing if its names make no topic of the template.
+    fn response_information(&self, id: ConnectionId, key: u32) -> Option<ByteString> {
+        let template = &self.limits.response_information;
+        let endpoint = &self.connection(id)?.endpoint;
+        if template.is_empty() || !endpoint.wants_response_information() {
+            return None;
+        }
+        let client = self.client(key)?;
+        let user = client.identity.username.as_deref().unwrap_or_default();
+        substitute(template, &client.id, user).map(ByteString::from)
     }
 
     /// CONNACK waits for what was recorded since `before`, unless the store takes nothing: a client is not
@@ -521,19 +532,6 @@ impl Shard {
         }
         key
     }
-}
-
-/// What the client asked for [MQTT-3.1.2-28]; nothing if its names make no topic of the template.
-fn response_information(
-    endpoint: &Endpoint,
-    template: &str,
-    client_id: &str,
-    username: Option<&str>,
-) -> Option<ByteString> {
-    if template.is_empty() || !endpoint.wants_response_information() {
-        return None;
-    }
-    substitute(template, client_id, username.unwrap_or_default()).map(ByteString::from)
 }
 
 fn attempt(link: &Link, connect: &Connect) -> Attempt {
