@@ -9,11 +9,14 @@
 )]
 
 pub mod client;
+pub mod faults;
 pub mod load;
+pub mod one_by_one;
 pub mod raw;
 pub mod scram;
 
 use anyhow::{Context as _, Result, bail};
+use faults::Faults;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -78,6 +81,10 @@ pub struct Broker {
     listeners: BTreeMap<String, SocketAddr>,
     /// Lines of its log.
     pub log: Receiver<String>,
+    /// Lines of its log before it listened.
+    pub said: Vec<String>,
+    /// What `serve` is started with.
+    environment: Vec<(String, String)>,
 }
 
 impl Broker {
@@ -128,28 +135,36 @@ impl Broker {
             folder,
             listeners,
             log,
+            said: Vec::new(),
+            environment: Vec::new(),
         }
     }
 
     /// Starts `witmq serve` with extra configuration on free ports.
     #[must_use]
     pub fn serve(extra: &str) -> Self {
-        Self::serve_at(0, extra)
+        Self::serve_at(0, extra, None)
     }
 
     /// The same on a port that stays the same when it is started again; everybody may do everything.
     #[must_use]
     pub fn serve_open(extra: &str) -> Self {
+        Self::serve_with(extra, None)
+    }
+
+    /// The same on a disk that fails when it is told to.
+    #[must_use]
+    pub fn serve_with(extra: &str, disk: Option<&Faults>) -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
-        let broker = Self::serve_at(port, extra);
+        let broker = Self::serve_at(port, extra, disk);
         let open = "{\"anonymous\":\"allow\",\"default\":\"allow\"}";
         let _said = broker.ok(&["plugin", "config", "auth-file", open], "");
         broker
     }
 
-    fn serve_at(port: u16, extra: &str) -> Self {
+    fn serve_at(port: u16, extra: &str, disk: Option<&Faults>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("witmq.toml");
         let data = folder.path().join(".witmq");
@@ -158,7 +173,8 @@ impl Broker {
              bind = \"127.0.0.1:{port}\"\n[http]\nbind = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n"
         );
         std::fs::write(&config, text).unwrap();
-        Self::start(folder)
+        let environment = disk.map(|disk| disk.environment(&data));
+        Self::start(folder, environment.unwrap_or_default())
     }
 
     /// Ends it without a warning, as a crash would, and starts it again on the same folder.
@@ -173,36 +189,43 @@ impl Broker {
         self.child.wait().unwrap();
     }
 
-    /// Starts one that ended on the same folder.
-    pub fn start_again(&mut self) {
-        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
-        *self = Self::start(folder);
+    /// Waits until it ended by itself.
+    pub fn wait_for_end(&mut self) {
+        let end = Instant::now() + PATIENCE;
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < end, "it did not end");
+            std::thread::yield_now();
+        }
     }
 
-    fn start(folder: tempfile::TempDir) -> Self {
-        let config = folder.path().join("witmq.toml");
-        // A file that may not grow is an error of the write then, not the end of the process.
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
-            .arg(binary());
-        for ours in ["WITMQ_BIN", "WITMQ_GUESTS", "WITMQ_PYTHON"] {
-            command.env_remove(ours); // every other WITMQ_ variable is a key of the configuration
-        }
-        let mut child = command
-            .arg("serve")
-            .arg("-c")
-            .arg(&config)
+    /// Starts it again on the same folder, after it ended.
+    pub fn start_again(&mut self) {
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
+        let environment = std::mem::take(&mut self.environment);
+        *self = Self::start(folder, environment);
+    }
+
+    /// Starts it again on the same folder, which it must refuse to do. What it printed.
+    #[must_use]
+    pub fn refuses_to_start(&self) -> String {
+        let output = run(serve(self.folder.path(), &self.environment), "").unwrap();
+        assert!(!output.status.success(), "it started");
+        text(&output)
+    }
+
+    fn start(folder: tempfile::TempDir, environment: Vec<(String, String)>) -> Self {
+        let mut child = serve(folder.path(), &environment)
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
         let log = lines(child.stderr.take().unwrap());
-        let mut listeners = BTreeMap::new();
+        let (mut listeners, mut said) = (BTreeMap::new(), Vec::new());
         while !listeners.contains_key("http") {
             let line = log
                 .recv_timeout(PATIENCE)
                 .expect("it says where it listens");
+            said.push(line.clone());
             let Ok(line) = serde_json::from_str::<Value>(&line) else {
                 continue;
             };
@@ -217,6 +240,8 @@ impl Broker {
             folder,
             listeners,
             log,
+            said,
+            environment,
         }
     }
 
@@ -334,6 +359,22 @@ impl Broker {
         }
         None
     }
+}
+
+/// `witmq serve` with the configuration in this folder.
+fn serve(folder: &Path, environment: &[(String, String)]) -> Command {
+    // A file that may not grow is an error of the write then, not the end of the process.
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+        .arg(binary());
+    for ours in ["WITMQ_BIN", "WITMQ_GUESTS", "WITMQ_PYTHON"] {
+        command.env_remove(ours); // every other WITMQ_ variable is a key of the configuration
+    }
+    let config = folder.join("witmq.toml");
+    command.arg("serve").arg("-c").arg(config);
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
+    command
 }
 
 impl Drop for Broker {

@@ -53,7 +53,7 @@ pub struct V5<'a> {
 /// How long an answer to CONNECT may take.
 const CONNACK: Duration = Duration::from_secs(10);
 
-fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     let mut length = body.len();
     loop {
@@ -68,7 +68,7 @@ fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn text(body: &mut Vec<u8>, text: &[u8]) {
+pub(crate) fn text(body: &mut Vec<u8>, text: &[u8]) {
     let length = u16::try_from(text.len()).expect("a short text");
     body.extend_from_slice(&length.to_be_bytes());
     body.extend_from_slice(text);
@@ -286,7 +286,7 @@ impl Raw {
 }
 
 /// First byte, body and whole length of the first packet, once it is there.
-fn split(input: &[u8]) -> Option<(u8, &[u8], usize)> {
+pub(crate) fn split(input: &[u8]) -> Option<(u8, &[u8], usize)> {
     let (mut length, mut shift) = (0, 0);
     for (place, byte) in input.iter().enumerate().skip(1) {
         length |= usize::from(byte & 0x7F) << shift;
