@@ -243,6 +243,39 @@ fn a_short_write_costs_nothing() {
     }
 }
 
+#[test]
+fn the_files_can_be_looked_at_while_the_broker_does_not_run() {
+    let mut lab = Lab::new();
+    let data = lab.broker.folder().join(".witmq");
+    let words = ["storage", "check", data.to_str().unwrap()];
+    let said = lab.broker.fails(&words, 4);
+    assert!(said.contains("in use"), "{said}");
+    lab.start_load("check");
+    lab.disk.arm(calls::WRITE, Fault::Torn(-1), 1, 1);
+    lab.broker.wait_for_end();
+    lab.disk.disarm();
+    let said = lab.broker.fails(&words, 1);
+    assert!(
+        said.contains(".jnl: ") && said.contains("torn write of the last batch"),
+        "{said}"
+    );
+    lab.broker.start_again();
+    lab.more_is_taken();
+    lab.stop_load();
+    lab.broker.kill_9();
+    let said = lab.broker.ok(&words, "");
+    for expected in [
+        "format  2",
+        "sessions",
+        "log.00000001",
+        "nothing is damaged",
+    ] {
+        assert!(said.contains(expected), "no {expected} in {said}");
+    }
+    lab.broker.start_again();
+    lab.check();
+}
+
 /// The process ends in the middle of a write: with nothing of it on the disk, a byte, all but a byte, and all.
 #[test]
 fn a_torn_tail_is_cut_and_said_and_costs_nothing_acknowledged() {

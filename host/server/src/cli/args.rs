@@ -40,12 +40,25 @@ pub(crate) enum Command {
     Delayed(DelayedCommand),
     /// Send clients to another server, or show whether they are
     Drain(DrainArgs),
+    /// Look at the files of a broker that does not run
+    #[command(subcommand)]
+    Storage(StorageCommand),
     /// Show numbers about a running broker
     Status(AdminArgs),
     /// Print the version
     Version,
     /// Print a completion script
     Completion { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StorageCommand {
+    /// Print what is kept and what is damaged, by file and offset; exit code 1 if anything is
+    Check {
+        /// The data folder
+        #[arg(env = "WITMQ_DATA_DIR", default_value = "witmq-data")]
+        data_dir: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@ mod messages;
 mod plugin;
 mod remote;
 mod rule;
+mod storage;
 mod tls;
 mod user;
 
@@ -32,6 +33,7 @@ pub(crate) fn run(command: Command) -> Result<(), CliError> {
         Command::Plugin(command) => plugin::run(command),
         Command::Rule(command) => rule::run(command),
         Command::User(command) => user::run(command),
+        Command::Storage(command) => storage::run(command),
         Command::Delayed(command) => delayed::run(command),
         Command::Drain(args) => drain::run(&args),
         Command::Status(args) => {

@@ -5,6 +5,7 @@
 //! item    2 type:u8 compression:u8 table:u64 key-length:u16 length:u32 stored-length:u32 key value
 //!         4 table:u64                                                    the table was emptied
 //! ```
+//! No checksum covers a batch's sequence number: a byte of it that changes is not found.
 
 use super::{Input, position};
 use xxhash_rust::xxh3::xxh3_64;

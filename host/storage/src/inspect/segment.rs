@@ -52,8 +52,9 @@ fn trailer(bytes: &[u8], at: usize) -> Option<(u128, usize)> {
     let mut input = Input::new(bytes, at);
     let is_trailer = input.array()? == TRAILER && input.array()? == [1, 0];
     let (checksum, toc) = (input.u128()?, input.u64()?);
+    let is_whole = toc.checked_add(input.u64()?)? == position(at);
     let toc = usize::try_from(toc).ok()?;
-    is_trailer.then_some((checksum, toc))
+    (is_trailer && is_whole).then_some((checksum, toc))
 }
 
 fn sections(contents: &[u8]) -> Option<Vec<(usize, usize)>> {
