@@ -39,7 +39,10 @@ pub struct Limits {
     pub outbox_messages: usize,
     /// Bytes waiting for one client (default 8 MiB).
     pub outbox_bytes: usize,
-    /// What happens beyond these two.
+    /// How long a message may wait for one client; zero is for ever (default). Retained messages and what is in
+    /// flight are as old as they are.
+    pub outbox_age: Duration,
+    /// What happens beyond messages and bytes.
     pub overflow: Overflow,
     /// Retained messages of the node (default 1,000,000).
     pub retained_messages: usize,
@@ -84,6 +87,7 @@ impl Default for Limits {
             exclusive: 100_000,
             outbox_messages: 1000,
             outbox_bytes: 8 * 1024 * 1024,
+            outbox_age: Duration::ZERO,
             overflow: Overflow::default(),
             retained_messages: 1_000_000,
             retained_bytes: 1024 * 1024 * 1024,

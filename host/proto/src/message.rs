@@ -28,7 +28,7 @@ pub struct Message {
     pub expires_at: Option<Instant>,
     /// Client id of the publisher; empty for the broker's own messages.
     pub publisher: ByteString,
-    /// Milliseconds since 1970 when the broker took it.
+    /// Milliseconds since 1970 when the broker took it; when it fell due, if it was delayed.
     pub received_ms: u64,
     /// How many rule chains it has come through; cut at a limit.
     pub hops: u8,

@@ -17,6 +17,7 @@ pub(crate) fn broker_limits(config: &Config, shards: u16) -> witmq_broker::Limit
         exclusive: limits.max_exclusive,
         outbox_messages: limits.queue_messages,
         outbox_bytes: limits.queue_bytes,
+        outbox_age: Duration::from_secs(limits.queue_age_s),
         overflow: match limits.overflow {
             Overflow::DropNewest => witmq_broker::Overflow::DropNewest,
             Overflow::DropOldest => witmq_broker::Overflow::DropOldest,

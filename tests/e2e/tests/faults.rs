@@ -243,6 +243,38 @@ fn a_short_write_costs_nothing() {
     }
 }
 
+/// The session's queue is beyond what is in memory: read from table files, which give nothing for a while.
+#[test]
+fn a_queue_that_cannot_be_read_comes_later_and_whole() {
+    const MESSAGES: u16 = 400;
+    let mut lab = Lab::new();
+    let (mut raw, _) = Raw::connect(lab.broker.address("tcp"), "large", true, None).unwrap();
+    for id in 1..=MESSAGES {
+        let payload = format!("large:{id:060000}");
+        raw.publish("f/large", payload.as_bytes(), (1, false, false), id)
+            .unwrap();
+        assert_eq!(raw.next(PATIENCE).unwrap(), Some(Incoming::Puback(id)));
+    }
+    lab.broker.kill_9_and_start_again();
+    for first in 1..=3 {
+        lab.disk
+            .arm(calls::READ, Fault::Fails(EIO), first, FOR_EVER);
+        let (mut keeper, _) =
+            Raw::connect(lab.broker.address("tcp"), "keeper", false, None).unwrap();
+        wait_until("the fault", || {
+            // What can be read goes out meanwhile, and is not acknowledged here.
+            drop(keeper.next(std::time::Duration::from_millis(5)).unwrap());
+            lab.disk.hits() > 0
+        });
+        lab.disk.disarm();
+        keeper.disconnect().unwrap();
+    }
+    let received = lab.drain();
+    let expected: Vec<u64> = (1..=u64::from(MESSAGES)).collect();
+    assert_eq!(received["large"], expected);
+    lab.check();
+}
+
 #[test]
 fn the_files_can_be_looked_at_while_the_broker_does_not_run() {
     let mut lab = Lab::new();

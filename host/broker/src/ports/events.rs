@@ -55,7 +55,7 @@ pub enum BrokerEvent {
         /// Topic or filter.
         topic: ByteString,
     },
-    /// A message was dropped; `cause` is a metric label (`queue-full`, `expired`, `too-large`, `loop`, `no-quota`).
+    /// A message was dropped; `cause` is a metric label (`queue-full`, `too-old`, `expired`, `too-large`, `loop`, `no-quota`).
     Dropped {
         /// The receiver.
         client_id: ByteString,

@@ -61,6 +61,8 @@ counters! {
     dropped_full counter "messages_dropped_queue_full_total",
     /// Dropped: expired before delivery.
     dropped_expired counter "messages_dropped_expired_total",
+    /// Dropped: waited longer for the receiver than it may.
+    dropped_too_old counter "messages_dropped_too_old_total",
     /// Dropped: larger than the receiver takes.
     dropped_too_large counter "messages_dropped_too_large_total",
     /// Dropped: came through too many chains.

@@ -80,6 +80,11 @@ impl Shard {
                 continue;
             }
             self.counters.delayed_published += 1;
+            // It begins to wait for its receivers now.
+            let message = Arc::new(Message {
+                received_ms: unix_ms,
+                ..(*message).clone()
+            });
             let client = self.names.get(&message.publisher).copied();
             let origin = Origin {
                 client,

@@ -3,6 +3,7 @@
 use super::client::Feed;
 use super::counters::bytes;
 use super::outbox::Waiting;
+use super::queue::is_too_old;
 use super::{ConnectionId, Shard};
 use bytes::BytesMut;
 use std::time::Instant;
@@ -43,6 +44,7 @@ impl Shard {
             self.dropped(key, "too-large");
         }
         let enough = out.len() + TRANSMIT_BYTES;
+        let oldest = self.oldest_waiting(now);
         while out.len() < enough {
             let (Some(connection), Some(client)) = (
                 self.connections.get_mut(id.index()),
@@ -61,12 +63,15 @@ impl Shard {
             if waiting.position > stored {
                 break; // sent when it is durable: its identifier must outlive us
             }
-            let outcome = connection.endpoint.deliver(now, &waiting.delivery, out);
-            let cause = match outcome {
-                Delivered::NoQuota => break,
-                Delivered::Sent(_) => None,
-                Delivered::TooLarge => Some("too-large"),
-                Delivered::Expired => Some("expired"),
+            let cause = if is_too_old(&waiting.delivery, oldest) {
+                Some("too-old")
+            } else {
+                match connection.endpoint.deliver(now, &waiting.delivery, out) {
+                    Delivered::NoQuota => break,
+                    Delivered::Sent(_) => None,
+                    Delivered::TooLarge => Some("too-large"),
+                    Delivered::Expired => Some("expired"),
+                }
             };
             let Some(delivery) = client.outbox.pop() else {
                 break;

@@ -81,6 +81,12 @@ impl Shard {
         if client.outbox.has_room(delivery, messages, bytes) {
             return true;
         }
+        if self.drop_too_old(now, key) {
+            return self.make_room(now, key, delivery);
+        }
+        let Some(client) = self.client_mut(key) else {
+            return false;
+        };
         let connection = client.connection;
         if delivery.qos == QoS::AtMostOnce || overflow == Overflow::DropNewest {
             self.dropped(key, "queue-full");
@@ -100,6 +106,34 @@ impl Shard {
             self.append(Record::Trimmed { session, from });
         }
         self.dropped(key, "queue-full");
+        true
+    }
+
+    /// Whatever was taken before this has waited too long, Unix milliseconds; 0: nothing has.
+    pub(super) fn oldest_waiting(&self, now: Instant) -> u64 {
+        let age = self.limits.outbox_age;
+        if age.is_zero() {
+            return 0;
+        }
+        let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        self.clock.unix_ms(now).saturating_sub(age)
+    }
+
+    /// Drops the first message in memory if it has waited too long; whether it had.
+    fn drop_too_old(&mut self, now: Instant, key: u32) -> bool {
+        let oldest = self.oldest_waiting(now);
+        let Some(client) = self.client_mut(key) else {
+            return false;
+        };
+        let front = client.outbox.front();
+        if !front.is_some_and(|waiting| is_too_old(&waiting.delivery, oldest)) {
+            return false;
+        }
+        let Some(delivery) = client.outbox.pop() else {
+            return false;
+        };
+        self.done(key, delivery.number, delivery.kept);
+        self.dropped(key, "too-old");
         true
     }
 
@@ -147,6 +181,7 @@ impl Shard {
     pub(super) fn dropped(&mut self, key: u32, cause: &'static str) {
         match cause {
             "expired" => self.counters.dropped_expired += 1,
+            "too-old" => self.counters.dropped_too_old += 1,
             "too-large" => self.counters.dropped_too_large += 1,
             "lost" => self.counters.dropped_lost += 1,
             _ => self.counters.dropped_full += 1,
@@ -373,6 +408,11 @@ impl Shard {
         self.counters.mailed += 1;
         self.actions.push_back(Action::Mail { to, mail });
     }
+}
+
+/// Whether it was taken before `oldest`. What is retained did not wait for this client.
+pub(super) fn is_too_old(delivery: &Delivery, oldest: u64) -> bool {
+    delivery.message.received_ms < oldest && !delivery.retain
 }
 
 /// What must be known of a session that ended until its queue is handed to others.

@@ -30,6 +30,7 @@ const LOADS: [Load; 8] = [
 /// Messages that their receivers did not get.
 fn dropped(counters: &Counters) -> u64 {
     counters.dropped_full
+        + counters.dropped_too_old
         + counters.dropped_expired
         + counters.dropped_too_large
         + counters.dropped_lost

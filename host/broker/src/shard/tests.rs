@@ -1,6 +1,7 @@
 //! Sessions on a virtual clock: what clients see, packet by packet.
 
 mod abilities;
+mod age;
 mod authentication;
 mod delayed;
 mod exclusive;

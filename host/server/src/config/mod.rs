@@ -192,6 +192,8 @@ pub(crate) struct Limits {
     pub(crate) queue_messages: usize,
     /// Bytes waiting for one session.
     pub(crate) queue_bytes: usize,
+    /// Seconds a message may wait for one session; 0 is for ever.
+    pub(crate) queue_age_s: u64,
     /// What a full queue does with QoS 1 and 2.
     pub(crate) overflow: Overflow,
     /// Longest session expiry, seconds; also the expiry of MQTT 3 sessions.
@@ -248,6 +250,7 @@ impl Default for Limits {
             max_keep_alive_s: 0,
             queue_messages: 1000,
             queue_bytes: 8 * 1024 * 1024,
+            queue_age_s: 0,
             overflow: Overflow::DropNewest,
             session_expiry_s: 7 * 24 * 3600,
             max_sessions: 1_000_000,
