@@ -255,8 +255,8 @@ fn a_queue_that_cannot_be_read_comes_later_and_whole() {
             .unwrap();
         assert_eq!(raw.next(PATIENCE).unwrap(), Some(Incoming::Puback(id)));
     }
-    lab.broker.kill_9_and_start_again();
     for first in 1..=3 {
+        lab.broker.kill_9_and_start_again(); // nothing of it is cached
         lab.disk
             .arm(calls::READ, Fault::Fails(EIO), first, FOR_EVER);
         let (mut keeper, _) =
