@@ -67,11 +67,25 @@ pub fn component(name: &str) -> PathBuf {
     path
 }
 
-/// The Python with paho-mqtt.
+/// The Python with the clients.
 #[must_use]
 pub fn python() -> PathBuf {
     std::env::var_os("WITMQ_PYTHON")
         .map_or_else(|| root().join("target/venv/bin/python"), PathBuf::from)
+}
+
+/// Where Chromium is: playwright wants the whole path.
+///
+/// # Panics
+/// It is not installed.
+#[must_use]
+pub fn chromium() -> String {
+    let path = std::env::var("PATH").unwrap();
+    let places = path
+        .split(':')
+        .flat_map(|folder| ["chromium", "chromium-browser"].map(|name| format!("{folder}/{name}")));
+    let found = places.into_iter().find(|place| Path::new(place).is_file());
+    found.expect("Chromium is installed (Debian: chromium)")
 }
 
 /// A running broker with its folder; ended when dropped.
@@ -385,7 +399,7 @@ impl Drop for Broker {
 }
 
 /// Lines of a pipe, as they come.
-fn lines(pipe: impl std::io::Read + Send + 'static) -> Receiver<String> {
+pub fn lines(pipe: impl std::io::Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {

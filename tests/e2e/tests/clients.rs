@@ -1,4 +1,4 @@
-//! Clients nobody here wrote, over every transport and version.
+//! Clients nobody here wrote: refusals in their words, and the page in a browser. What they can do is in `matrix`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,7 +9,7 @@
 use rumqttc::v5::mqttbytes::QoS;
 use std::process::Command;
 use witmq_e2e::client::{connect, options};
-use witmq_e2e::{Broker, component, python, root, run, text};
+use witmq_e2e::{Broker, chromium, component, python, root, run, text};
 
 fn client(name: &str) -> String {
     root()
@@ -57,40 +57,12 @@ fn mqttjs(
 }
 
 #[test]
-fn paho_speaks_over_every_transport_in_every_version() {
+fn the_http_origin_takes_mqtt_at_its_path() {
     let broker = Broker::dev(&["--no-demo"]);
-    for transport in ["tcp", "ws", "tls", "wss"] {
-        for (version, qos) in [("3", "1"), ("4", "0"), ("4", "2"), ("5", "1"), ("5", "2")] {
-            let said = paho(&broker, transport, version, qos, "", "");
-            assert_eq!(
-                said,
-                format!("got from paho qos {qos}"),
-                "{transport} {version}"
-            );
-        }
-    }
-}
-
-#[test]
-fn mqttjs_speaks_over_every_transport_and_the_http_origin() {
-    let broker = Broker::dev(&["--no-demo"]);
-    let (ws, wss) = (broker.address("ws"), broker.address("wss"));
-    let urls = [
-        format!("mqtt://{}", broker.address("tcp")),
-        format!("mqtts://localhost:{}", broker.address("tls").port()),
-        format!("ws://{ws}/mqtt"),
-        format!("wss://localhost:{}/mqtt", wss.port()),
-        format!("ws://{}/mqtt", broker.address("http")),
-    ];
-    for url in &urls {
-        for (version, qos) in [("3", "1"), ("4", "2"), ("5", "1")] {
-            let said = mqttjs(&broker, url, version, qos, "", "");
-            assert_eq!(
-                said,
-                format!("got from mqtt.js qos {qos}"),
-                "{url} {version}"
-            );
-        }
+    let url = format!("ws://{}/mqtt", broker.address("http"));
+    for (version, qos) in [("3", "1"), ("4", "2"), ("5", "1")] {
+        let said = mqttjs(&broker, &url, version, qos, "", "");
+        assert_eq!(said, format!("got from mqtt.js qos {qos}"), "{version}");
     }
 }
 
@@ -120,57 +92,6 @@ fn a_wrong_password_is_told_in_the_form_of_each_version() {
     ]);
     let said = text(&run(command, "").unwrap());
     assert!(said.contains("bad user name or password"), "{said}");
-}
-
-#[test]
-fn mosquitto_clients_meet_over_tcp_and_tls() {
-    let broker = Broker::dev(&["--no-demo"]);
-    for (transport, version) in [
-        ("tcp", "mqttv31"),
-        ("tcp", "mqttv311"),
-        ("tcp", "mqttv5"),
-        ("tls", "mqttv5"),
-    ] {
-        let mut common = vec!["-h".to_owned(), "localhost".to_owned()];
-        common.extend([
-            "-p".to_owned(),
-            broker.address(transport).port().to_string(),
-        ]);
-        common.extend(["-V".to_owned(), version.to_owned()]);
-        if transport == "tls" {
-            common.extend([
-                "--cafile".to_owned(),
-                broker.ca().to_str().unwrap().to_owned(),
-            ]);
-        }
-        let topic = format!("mosquitto/{transport}/{version}");
-        let mut publish = Command::new("mosquitto_pub");
-        publish
-            .args(&common)
-            .args(["-t", &topic, "-m", "kept", "-r", "-q", "2"]);
-        let output = run(publish, "").unwrap();
-        assert!(output.status.success(), "{}", text(&output));
-        let mut subscribe = Command::new("mosquitto_sub");
-        subscribe
-            .args(&common)
-            .args(["-t", &topic, "-C", "1", "-W", "15", "-q", "1", "-v"]);
-        assert_eq!(
-            text(&run(subscribe, "").unwrap()).trim(),
-            format!("{topic} kept")
-        );
-    }
-}
-
-/// Where Chromium is: playwright wants the whole path.
-fn chromium() -> String {
-    let path = std::env::var("PATH").unwrap();
-    let places = path
-        .split(':')
-        .flat_map(|folder| ["chromium", "chromium-browser"].map(|name| format!("{folder}/{name}")));
-    let found = places
-        .into_iter()
-        .find(|place| std::path::Path::new(place).is_file());
-    found.expect("Chromium is installed (Debian: chromium)")
 }
 
 /// The page in Chromium, with a TCP client on the other side.

@@ -12,10 +12,14 @@ use std::process::{Command, Stdio};
 const WASM: &str = "wasm32-wasip2";
 
 /// Programs of the end-to-end tests, each with its Debian package.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("mosquitto", "mosquitto"),
     ("mosquitto_pub", "mosquitto-clients"),
     ("mosquitto_sub", "mosquitto-clients"),
+    ("mosquitto_rr", "mosquitto-clients"),
+    ("paho_cs_pub", "paho.mqtt.c-examples"),
+    ("paho_cs_sub", "paho.mqtt.c-examples"),
+    ("stdbuf", "coreutils"),
     ("chromium", "chromium"),
     ("node", "nodejs"),
     ("npm", "npm"),
@@ -23,7 +27,7 @@ const PROGRAMS: [(&str, &str); 7] = [
 ];
 
 /// Python packages of the end-to-end tests.
-const PYTHON: [&str; 1] = ["paho-mqtt==2.2.0"];
+const PYTHON: [&str; 3] = ["paho-mqtt==2.2.0", "aiomqtt==2.5.0", "gmqtt==0.8.0"];
 
 /// The wasm target, unless the toolchain has it.
 ///
