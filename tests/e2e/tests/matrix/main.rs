@@ -138,15 +138,15 @@ fn run_all(broker: &Broker) -> Found {
     let found = Mutex::new(Found::new());
     std::thread::scope(|scope| {
         for client in &CLIENTS {
-            let (jobs, found) = (jobs(client, broker), &found);
-            scope.spawn(move || {
-                for job in jobs {
+            for job in jobs(client, broker) {
+                let found = &found;
+                scope.spawn(move || {
                     for ((version, qos), verdict) in (client.run)(&job) {
                         let cell = (job.client, job.transport, version, qos);
                         found.lock().unwrap().insert(cell, verdict);
                     }
-                }
-            });
+                });
+            }
         }
     });
     found.into_inner().unwrap()

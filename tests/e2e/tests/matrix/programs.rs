@@ -39,18 +39,31 @@ impl Printer {
         }
     }
 
+    /// Reads up to this line.
+    fn find(&self, line: &str) -> Verdict {
+        loop {
+            match self.said.recv_timeout(PATIENCE) {
+                Ok(said) if said == line => return Ok(()),
+                Ok(_) => {}
+                Err(_) => return Err(format!("{line:?} never came")),
+            }
+        }
+    }
+
     /// Asks it to leave as Ctrl-C does.
     fn interrupt(&self) {
         let pid = self.child.id().to_string();
         let _status = Command::new("kill").args(["-INT", &pid]).status();
     }
 
-    /// It must say nothing more, and end well.
+    /// It must end, and well.
     fn ends(mut self) -> Verdict {
-        match self.said.recv_timeout(PATIENCE) {
-            Ok(said) => return Err(format!("{said:?} came at the end")),
-            Err(RecvTimeoutError::Timeout) => return Err("it does not end".to_owned()),
-            Err(RecvTimeoutError::Disconnected) => {} // its output is closed
+        loop {
+            match self.said.recv_timeout(PATIENCE) {
+                Ok(_) => {} // words of parting
+                Err(RecvTimeoutError::Timeout) => return Err("it does not end".to_owned()),
+                Err(RecvTimeoutError::Disconnected) => break, // its output is closed
+            }
         }
         let status = self.child.wait().map_err(|error| error.to_string())?;
         let is_well = status.success();
@@ -166,10 +179,9 @@ pub(super) fn paho_cs(job: &Job) -> Vec<(Spot, Verdict)> {
         ];
         let words = paho_words(job, spot, &wanted.concat());
         let printer = Printer::start("paho_cs_sub", &words);
-        printer.expect(&format!("URL is {}", job.url(["tcp", "ws", "ssl", "wss"])))?;
-        printer.expect("kept")?;
+        printer.find(&format!("{kept}\tkept"))?; // behind what it says of the connection
         publish(&["-t", &live, "-m", "from paho_cs_pub"])?;
-        printer.expect("from paho_cs_pub")?;
+        printer.expect(&format!("{live}\tfrom paho_cs_pub"))?;
         printer.interrupt();
         printer.ends()?;
         publish(&["-t", &kept, "-n", "-r"]).map(drop)
@@ -185,6 +197,7 @@ struct Responder {
 impl Responder {
     fn start(job: &Job) -> Self {
         let (broker, filter) = (job.tcp, format!("{}/+/+/ask", job.prefix()));
+        let name = format!("responder-{}", job.transport);
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -192,7 +205,7 @@ impl Responder {
                 .enable_all()
                 .build();
             runtime.unwrap().block_on(async {
-                let mut client = connect(options(broker, "responder")).await.unwrap();
+                let mut client = connect(options(broker, &name)).await.unwrap();
                 client.subscribe(&filter, QoS::ExactlyOnce).await;
                 ready.send(()).unwrap();
                 tokio::select! {

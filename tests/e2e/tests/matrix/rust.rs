@@ -2,6 +2,7 @@
 
 use super::{Job, Spot, Verdict};
 use rumqttc::{TlsConfiguration, Transport};
+use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::timeout;
 use witmq_e2e::PATIENCE;
@@ -30,7 +31,7 @@ fn place(job: &Job) -> (String, u16, Transport) {
 macro_rules! speak {
     ($name:ident, $($root:ident)::+, $will:expr) => {
         mod $name {
-            use super::{Duration, Job, Spot, Verdict, place};
+            use super::{Duration, Job, Spot, VecDeque, Verdict, place};
             use $($root)::+::mqttbytes::$name::{LastWill, Packet, Publish};
             use $($root)::+::mqttbytes::QoS;
             use $($root)::+::{AsyncClient, Event, EventLoop, MqttOptions};
@@ -39,54 +40,63 @@ macro_rules! speak {
                 [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][usize::from(number)]
             }
 
-            /// The next packet that `pick` takes.
-            async fn wait<T>(
-                events: &mut EventLoop,
-                pick: impl Fn(Packet) -> Option<T>,
-            ) -> Verdict<T> {
-                loop {
-                    let event = events.poll().await.map_err(|error| error.to_string())?;
-                    if let Event::Incoming(packet) = event
-                        && let Some(found) = pick(packet)
-                    {
-                        return Ok(found);
+            /// A connection, and messages that nobody asked for yet: one may come before a SUBACK.
+            struct Talk {
+                client: AsyncClient,
+                events: EventLoop,
+                inbox: VecDeque<Publish>,
+            }
+
+            impl Talk {
+                /// Takes one event; whether it was a SUBACK.
+                async fn step(&mut self) -> Verdict<bool> {
+                    let event = self.events.poll().await;
+                    match event.map_err(|error| error.to_string())? {
+                        Event::Incoming(Packet::Publish(publish)) => self.inbox.push_back(publish),
+                        Event::Incoming(Packet::SubAck(_)) => return Ok(true),
+                        _ => {}
                     }
+                    Ok(false)
                 }
-            }
 
-            fn publish(packet: Packet) -> Option<Publish> {
-                if let Packet::Publish(publish) = packet {
-                    Some(publish)
-                } else {
-                    None
+                async fn receive(&mut self, wanted: (&str, &str, u8, bool)) -> Verdict {
+                    let got = loop {
+                        if let Some(got) = self.inbox.pop_front() {
+                            break got;
+                        }
+                        self.step().await?;
+                    };
+                    let topic: &[u8] = got.topic.as_ref();
+                    let (name, payload, level, retain) = wanted;
+                    let is_same = topic == name.as_bytes()
+                        && got.payload == payload.as_bytes()
+                        && got.qos == qos(level)
+                        && got.retain == retain;
+                    is_same
+                        .then_some(())
+                        .ok_or_else(|| format!("{got:?} came where {wanted:?} was expected"))
                 }
-            }
 
-            async fn receive(events: &mut EventLoop, wanted: (&str, &str, u8, bool)) -> Verdict {
-                let got = wait(events, publish).await?;
-                let topic: &[u8] = got.topic.as_ref();
-                let (name, payload, level, retain) = wanted;
-                let is_same = topic == name.as_bytes()
-                    && got.payload == payload.as_bytes()
-                    && got.qos == qos(level)
-                    && got.retain == retain;
-                is_same
-                    .then_some(())
-                    .ok_or_else(|| format!("{got:?} came where {wanted:?} was expected"))
-            }
+                async fn subscribe(&mut self, filter: &str, level: u8) -> Verdict {
+                    let sent = self.client.subscribe(filter, qos(level)).await;
+                    sent.map_err(|error| error.to_string())?;
+                    while !self.step().await? {}
+                    Ok(())
+                }
 
-            async fn subscribe(
-                client: &AsyncClient,
-                events: &mut EventLoop,
-                filter: &str,
-                level: u8,
-            ) -> Verdict {
-                let sent = client.subscribe(filter, qos(level)).await;
-                sent.map_err(|error| error.to_string())?;
-                wait(events, |packet| {
-                    matches!(packet, Packet::SubAck(_)).then_some(())
-                })
-                .await
+                /// Publishes, and is given it as a subscriber.
+                async fn publish(
+                    &mut self,
+                    topic: &str,
+                    payload: &str,
+                    level: u8,
+                    retain: bool,
+                ) -> Verdict {
+                    let payload_sent = payload.to_owned();
+                    let sent = self.client.publish(topic, qos(level), retain, payload_sent).await;
+                    sent.map_err(|error| error.to_string())?;
+                    self.receive((topic, payload, level, false)).await
+                }
             }
 
             pub(super) async fn cell(job: &Job, spot: Spot) -> Verdict {
@@ -98,27 +108,24 @@ macro_rules! speak {
                     .set_keep_alive(Duration::from_secs(30));
                 let make: fn(String) -> LastWill = $will;
                 options.set_last_will(make(format!("{topic}/will")));
-                let (client, mut events) = AsyncClient::new(options, 16);
-                let events = &mut events;
-                let (live, kept) = (format!("{topic}/live"), format!("{topic}/kept"));
-                subscribe(&client, events, &format!("{topic}/#"), level).await?;
-                for (name, payload, retain) in
-                    [(&live, "from rumqttc", false), (&kept, "kept", true)]
-                {
-                    let sent = client.publish(name, qos(level), retain, payload).await;
-                    sent.map_err(|error| error.to_string())?;
-                    receive(events, (name, payload, level, false)).await?;
-                }
-                subscribe(&client, events, &kept, level).await?;
-                receive(events, (&kept, "kept", level, true)).await?;
-                let sent = client.publish(&kept, qos(level), true, "").await;
-                sent.map_err(|error| error.to_string())?;
-                receive(events, (&kept, "", level, false)).await?;
-                client
-                    .disconnect()
-                    .await
-                    .map_err(|error| error.to_string())?;
-                while events.poll().await.is_ok() {} // until the broker has closed
+                let (client, events) = AsyncClient::new(options, 16);
+                let inbox = VecDeque::new();
+                let mut talk = Talk {
+                    client,
+                    events,
+                    inbox,
+                };
+                let kept = format!("{topic}/kept");
+                talk.subscribe(&format!("{topic}/#"), level).await?;
+                talk.publish(&format!("{topic}/live"), "from rumqttc", level, false)
+                    .await?;
+                talk.publish(&kept, "kept", level, true).await?;
+                talk.subscribe(&kept, level).await?;
+                talk.receive((&kept, "kept", level, true)).await?;
+                talk.publish(&kept, "", level, true).await?;
+                let left = talk.client.disconnect().await;
+                left.map_err(|error| error.to_string())?;
+                while talk.events.poll().await.is_ok() {} // until the broker has closed
                 Ok(())
             }
         }
