@@ -195,6 +195,10 @@ fn payload_format(target: &Target, level: u8) -> Verdict {
     for (flags, answer) in [(2, kind::PUBACK), (4, kind::PUBREC)] {
         peer.publish_with(&topic, &[0xFF], flags, 2, &prop_u8(0x01, 1))?;
         let refused = peer.expect(answer)?.byte(2) >= 0x80;
+        if !refused && answer == kind::PUBREC {
+            peer.acknowledge(0x62, 2)?;
+            peer.expect(kind::PUBCOMP)?;
+        }
         watcher.publish(&topic, b"marker", 0, 0)?;
         if !refused {
             watcher.message_of(&[0xFF])?;

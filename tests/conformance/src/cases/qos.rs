@@ -175,7 +175,7 @@ fn identifiers_stay_reserved(target: &Target, level: u8) -> Verdict {
     }
     let pubrel = peer.expect(kind::PUBREL)?;
     check(open.contains(&pubrel.id()), "PUBREL has another identifier")?;
-    for number in 10..30u8 {
+    for number in 10..20u8 {
         publisher.publish_acknowledged(&topic, &[number], 0)?;
         let message = peer.message_of(&[number])?;
         check(open.insert(message.id), "an identifier in use")?;
