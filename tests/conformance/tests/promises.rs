@@ -105,7 +105,7 @@ fn connack_offers_everything() {
     for target in own::targets(&broker, Duration::from_secs(10)) {
         let hello = Hello::new(5, &unique("all"));
         let (_, connack) = hello.connect_with_connack(&target).unwrap();
-        // Maximum QoS, Retain Available, wildcard, identifiers, shared: 0x9A and 0x9B are never needed.
+        // Maximum QoS, Retain Available, wildcard, identifiers, shared: left out, or 1.
         for (id, value) in connack.props_at(2) {
             let is_ability = [0x24, 0x25, 0x28, 0x29, 0x2A].contains(&id);
             assert!(!is_ability || value == [1], "{id:#x} {value:?}");
