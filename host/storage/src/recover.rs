@@ -323,10 +323,11 @@ impl<'a> Recovery<'a> {
                         let next = from.get(usize::from(*target)).copied();
                         next.is_some_and(|next| place.number >= next)
                     };
-                    for target in bits(targets).filter(is_open) {
+                    let owing = picks.iter().fold(targets, |set, (to, _, _)| set | 1 << to);
+                    for target in bits(owing).filter(is_open) {
                         let index =
                             index.get_or_insert_with(|| Index::new(&self.sessions, old_shards));
-                        let hits = index.find(target, &message, &picks);
+                        let hits = index.find(target, targets, &message, &picks);
                         for hit in hits {
                             self.queue(place, &message, hit);
                             caught_up += 1;

@@ -108,7 +108,8 @@ impl Turn {
                 let picks = picks.map(|(to, key)| (*to, &*key.group, key.filter.as_str()));
                 write_targets(&mut value, targets, picks);
                 write_message(&mut value, message, clock);
-                self.logged(place, targets, value.finish());
+                let owing = groups.iter().fold(targets, |set, (to, _)| set | 1 << to.0);
+                self.logged(place, owing, value.finish());
             }
             Record::Applied { place } => {
                 let target = shard;

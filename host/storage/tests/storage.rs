@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 use witmq_broker::ShardId;
 use witmq_broker::ports::store::{Entry, Fetch, Fetched, SessionNumber, SessionState};
 use witmq_broker::ports::{Position, Record, Store};
+use witmq_broker::router::interest::GroupKey;
 use witmq_broker::shard::{ClockBase, shard_of};
 use witmq_proto::packet::{PacketId, PublishProperties, QoS, SubscribeOptions, Will};
-use witmq_proto::{ByteString, Bytes, Delivery, LogPlace, Message, TopicName};
+use witmq_proto::{ByteString, Bytes, Delivery, LogPlace, Message, TopicFilter, TopicName};
 use witmq_storage::{Found, OpenError, ShardStore, Storage, StorageConfig};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -360,6 +361,49 @@ fn what_was_logged_for_another_shard_and_not_queued_there_is_queued_once() {
         assert_eq!(payloads, [(0, 0), (1, 1), (2, 2)]);
         life.end();
     }
+}
+
+/// A message that was passed on to a member of a shared group elsewhere: who subscribes there by itself had its
+/// own copy.
+#[test]
+fn what_a_group_is_owed_elsewhere_is_not_queued_for_others_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut life = open(dir.path());
+    let alone = session(&mut life, 1);
+    let mut others = (0..).map(|number| format!("member-{number}"));
+    let member = others.find(|id| shard_of(id, SHARDS).0 == 1).unwrap();
+    let (state, number) = (state(&member.into()), life.shards[1].new_session());
+    let filter = ByteString::from("$share/g/a/#");
+    let records = vec![
+        Record::Session {
+            session: number,
+            state: &state,
+        },
+        Record::Subscribed {
+            session: number,
+            filter: &filter,
+            options: options(QoS::ExactlyOnce),
+            id: None,
+        },
+    ];
+    life.record(1, records);
+    let key = GroupKey {
+        group: "g".into(),
+        filter: TopicFilter::new("a/#").unwrap(),
+    };
+    let record = Record::Message {
+        place: place(0, 0),
+        message: &message("a/x", b"shared"),
+        targets: 0,
+        groups: &[(ShardId(1), Arc::new(key))],
+    };
+    life.record(0, vec![record]);
+    life.end();
+    let mut life = open(dir.path());
+    assert_eq!(life.found.caught_up, 1);
+    assert!(life.fetch(1, alone, 0, 10).entries.is_empty());
+    assert_eq!(life.fetch(1, number, 0, 10).entries.len(), 1);
+    life.end();
 }
 
 #[test]

@@ -63,8 +63,8 @@ pub enum Record<'a> {
         session: SessionNumber,
         filter: &'a ByteString,
     },
-    /// A message for durable sessions, written once. Shards in `targets` (one bit each) owe it to their
-    /// subscribers until they say [`Record::Applied`]; `groups` are picks of shared groups among them.
+    /// A message for durable sessions, written once. Shards in `targets` (one bit each) owe it to their ordinary
+    /// subscribers, those in `groups` to a member of that group, until they say [`Record::Applied`].
     Message {
         place: LogPlace,
         message: &'a Arc<Message>,

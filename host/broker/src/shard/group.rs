@@ -5,7 +5,6 @@
 
 use super::Shard;
 use super::client::Membership;
-use super::route::bit;
 use crate::router::groups::Pick;
 use crate::router::interest::GroupKey;
 use std::sync::Arc;
@@ -90,8 +89,7 @@ impl Shard {
         if pick.shard != self.id {
             let is_kept = message.qos > QoS::AtMostOnce && pick.is_durable;
             // The other shard owes it from here on.
-            let kept =
-                is_kept.then(|| self.log(message, bit(pick.shard), std::slice::from_ref(&pick)));
+            let kept = is_kept.then(|| self.log(message, 0, std::slice::from_ref(&pick)));
             return self.mail(pick.shard, message, vec![pick], false, kept);
         }
         let Some(key) = self.names.get(&pick.client_id).copied() else {

@@ -145,12 +145,13 @@ impl Shard {
         })
     }
 
-    /// Writes a message to the log, for the shards in `targets` and whoever refers to it in this turn.
+    /// Writes a message to the log: for ordinary subscribers of the shards in `targets`, for `picks` on other
+    /// shards, and for whoever refers to it in this turn.
     pub(super) fn log(&mut self, message: &Arc<Message>, targets: u64, picks: &[Pick]) -> LogPlace {
-        let groups: Vec<_> = picks
+        let owed = picks
             .iter()
-            .map(|pick| (pick.shard, pick.key.clone()))
-            .collect();
+            .filter(|pick| pick.is_durable && pick.shard != self.id);
+        let groups: Vec<_> = owed.map(|pick| (pick.shard, pick.key.clone())).collect();
         let place = LogPlace {
             shard: self.id.0,
             number: self.next_log_number,

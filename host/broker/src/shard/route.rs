@@ -99,7 +99,7 @@ impl Shard {
         }
         // Written once, before anybody refers to it; shards elsewhere owe it from then on.
         let kept = (message.qos > QoS::AtMostOnce && targets != 0)
-            .then(|| self.log(message, targets & !bit(here), &picks));
+            .then(|| self.log(message, durable & !bit(here), &picks));
         for to in (0..self.shards)
             .map(ShardId)
             .filter(|shard| remote & bit(*shard) != 0)

@@ -83,9 +83,17 @@ impl Index {
         }
     }
 
-    pub(super) fn find(&self, target: u16, message: &Message, picks: &Picks) -> Vec<Hit> {
+    /// Whom `target` owes a message: ordinary subscribers if it is one of `targets`, and its picks.
+    pub(super) fn find(
+        &self,
+        target: u16,
+        targets: u64,
+        message: &Message,
+        picks: &Picks,
+    ) -> Vec<Hit> {
         let mut hits: Vec<Hit> = Vec::new();
-        if let Some(trie) = self.plain.get(usize::from(target)) {
+        let plain = self.plain.get(usize::from(target));
+        if let Some(trie) = plain.filter(|_| targets & 1 << target != 0) {
             trie.for_each_match(&message.topic, &mut Walk::default(), |_, subscription| {
                 let is_own = self.names.get(&subscription.session) == Some(&message.publisher);
                 if subscription.options.no_local && is_own {
