@@ -215,7 +215,7 @@ impl Session {
     }
 
     /// PUBREL came, or the exchange failed: forgets the identifier; false if it was unknown.
-    pub(crate) fn forget_received(&mut self, id: PacketId) -> bool {
+    pub fn forget_received(&mut self, id: PacketId) -> bool {
         self.received.remove(&id)
     }
 }

@@ -94,6 +94,8 @@ pub(super) struct Client {
     pub(super) sent: Sent,
     /// QoS 2 identifiers of its publishes that the store has.
     pub(super) received: BTreeSet<PacketId>,
+    /// What its connections ended before they were told is durable from here on.
+    pub(super) promised: Position,
     /// Some of its deliveries came through a shared group.
     pub(super) has_group_deliveries: bool,
     /// Seconds the session outlives a connection; `u32::MAX` for ever.
@@ -126,6 +128,7 @@ impl Client {
             next_number: 0,
             sent: Sent::default(),
             received: BTreeSet::new(),
+            promised: Position::default(),
             has_group_deliveries: false,
             expiry: 0,
             identity: Identity::default(),

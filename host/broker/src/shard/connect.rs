@@ -397,7 +397,7 @@ impl Shard {
         self.record_session(now, key);
         self.set_will(now, key, pending.will);
         self.auto_subscribe(key);
-        self.gate(id, before);
+        self.gate(id, key, before);
         let properties = ConnackProperties {
             assigned_client_id: pending.is_assigned.then_some(client_id), // [MQTT-3.2.2-16]
             session_expiry: Some(asked).filter(|_| asked < u32::MAX),     // what is in force
@@ -460,11 +460,16 @@ impl Shard {
         substitute(template, &client.id, user).map(ByteString::from)
     }
 
-    /// CONNACK waits for what was recorded since `before`, unless the store takes nothing: a client is not
-    /// kept out for that.
-    fn gate(&mut self, id: ConnectionId, before: Position) {
-        let gate = self.position;
-        if gate == before || self.ports.store.health() == Health::Refusing {
+    /// CONNACK waits for what was recorded since `before`. If the store takes nothing, a client is not kept out
+    /// for that, only for what its last connection was not told: that would be said again at once.
+    fn gate(&mut self, id: ConnectionId, key: u32, before: Position) {
+        let promised = self.client(key).map_or(before, |client| client.promised);
+        let gate = match self.ports.store.health() {
+            Health::Refusing => promised,
+            Health::Well | Health::Congested if self.position == before => return,
+            Health::Well | Health::Congested => self.position,
+        };
+        if gate <= self.ports.store.stored() {
             return;
         }
         if let Some(connection) = self.connection_mut(id) {

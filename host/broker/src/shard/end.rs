@@ -67,7 +67,7 @@ impl Shard {
         };
         let session = connection.endpoint.take_session();
         connection.owes = 0;
-        self.owed.retain(|owed| !owed.is_for(id));
+        let (session, promised) = self.drop_promises(id, session);
         self.absences += 1;
         let absence = self.absences;
         self.counters.connections -= 1;
@@ -75,6 +75,7 @@ impl Shard {
             return;
         };
         client.session = session;
+        client.promised = client.promised.max(promised);
         client.connection = None;
         client.absence = absence;
         let expiry = client.expiry;

@@ -7,6 +7,7 @@ use super::{ConnectionId, Shard};
 use crate::ports::Position;
 use witmq_proto::ReasonCode;
 use witmq_proto::packet::{PacketId, QoS, Suback, Unsuback};
+use witmq_proto::session::Session;
 
 /// An acknowledgement.
 pub(super) enum Promise {
@@ -32,13 +33,6 @@ pub(super) struct Owed {
     promise: Promise,
 }
 
-impl Owed {
-    /// Whether it is owed to this connection.
-    pub(super) fn is_for(&self, id: ConnectionId) -> bool {
-        self.connection == id
-    }
-}
-
 impl Shard {
     /// Gives the promise once everything recorded since `before` is durable, at once if nothing was.
     pub(super) fn promise(&mut self, id: ConnectionId, before: Position, promise: Promise) {
@@ -56,6 +50,35 @@ impl Shard {
             connection: id,
             promise,
         });
+    }
+
+    /// A connection ended with promises to it outstanding; when the last of them could have been kept. What was
+    /// refused is not known to the session then: when it is sent again it is a new message [MQTT-4.3.3-9], not
+    /// one to say PUBREC for.
+    pub(super) fn drop_promises(
+        &mut self,
+        id: ConnectionId,
+        mut session: Option<Session>,
+    ) -> (Option<Session>, Position) {
+        let mut last = Position::default();
+        self.owed.retain(|owed| {
+            if owed.connection != id {
+                return true;
+            }
+            last = last.max(owed.position);
+            if let (
+                Some(session),
+                Promise::Taken {
+                    packet_id, reason, ..
+                },
+            ) = (session.as_mut(), &owed.promise)
+                && reason.is_failure()
+            {
+                session.forget_received(*packet_id);
+            }
+            false
+        });
+        (session, last)
     }
 
     /// Gives every promise whose record is durable by now [MQTT-4.3.2-4].

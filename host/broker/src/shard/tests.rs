@@ -8,6 +8,7 @@ mod exclusive;
 mod lifetime;
 mod plugin_kv;
 mod redirect;
+mod refusing;
 mod restored;
 mod retained;
 mod shared_groups;

@@ -1,0 +1,118 @@
+//! A store that takes nothing for a while: what clients are told then, and what after a new connection.
+
+use super::{Q2, id, join, persistent, publish, publishes, subscribed};
+use crate::limits::Limits;
+use crate::memory::Memory;
+use crate::ports::store::{Fetch, Fetched, Health, SessionNumber};
+use crate::ports::{Position, Record, Store};
+use crate::testing::Rig;
+use std::cell::Cell;
+use std::rc::Rc;
+use witmq_proto::ReasonCode;
+use witmq_proto::packet::{Ack, Packet, Version};
+
+/// How far it has stored, and how it is.
+type Disk = Rc<Cell<(u64, Health)>>;
+
+struct Stubborn {
+    memory: Memory,
+    disk: Disk,
+}
+
+impl Store for Stubborn {
+    fn append(&mut self, record: Record<'_>) -> Position {
+        self.memory.append(record)
+    }
+
+    fn stored(&self) -> Position {
+        self.memory.stored().min(Position(self.disk.get().0))
+    }
+
+    fn flush(&mut self) {}
+
+    fn health(&self) -> Health {
+        self.disk.get().1
+    }
+
+    fn new_session(&mut self) -> SessionNumber {
+        self.memory.new_session()
+    }
+
+    fn fetch(&mut self, fetch: Fetch) {
+        self.memory.fetch(fetch);
+    }
+
+    fn poll_fetched(&mut self) -> Option<Fetched> {
+        self.memory.poll_fetched()
+    }
+}
+
+const FAR: u64 = u64::MAX;
+
+/// A subscriber and a publisher whose sessions are kept; nothing is stored any more.
+fn stuck() -> (Rig, Disk, usize, usize) {
+    let disk: Disk = Rc::new(Cell::new((FAR, Health::Well)));
+    let make = disk.clone();
+    let mut rig = Rig::with_store(1, Limits::default(), move || {
+        Box::new(Stubborn {
+            memory: Memory::default(),
+            disk: make.clone(),
+        })
+    });
+    let subscriber = rig.connect(persistent(Version::V5, "s"));
+    rig.received(subscriber);
+    subscribed(&mut rig, subscriber, "t", Q2);
+    let publisher = rig.connect(persistent(Version::V5, "p"));
+    rig.received(publisher);
+    disk.set((0, Health::Well));
+    (rig, disk, subscriber, publisher)
+}
+
+fn send(rig: &mut Rig, peer: usize, text: &str, packet_id: u16, dup: bool) {
+    let mut message = publish("t", text, Q2, packet_id);
+    message.dup = dup;
+    rig.send(peer, &Packet::Publish(Box::new(message)));
+}
+
+/// The refusal stood behind a promise that was not kept yet when the connection ended [MQTT-4.3.3-9].
+#[test]
+fn what_was_refused_without_a_word_is_a_new_message_when_it_comes_again() {
+    let (mut rig, disk, subscriber, publisher) = stuck();
+    send(&mut rig, publisher, "one", 1, false);
+    disk.set((0, Health::Refusing));
+    send(&mut rig, publisher, "two", 2, false);
+    assert!(rig.received(publisher).is_empty());
+    rig.cut(publisher);
+    disk.set((FAR, Health::Well));
+    rig.run();
+    let publisher = rig.connect(persistent(Version::V5, "p"));
+    send(&mut rig, publisher, "one", 1, true);
+    send(&mut rig, publisher, "two", 2, true);
+    let answers = rig.received(publisher);
+    let pubrec = |n| Packet::Pubrec(Ack::new(id(n), ReasonCode::Success));
+    assert_eq!(answers[1..], [pubrec(1), pubrec(2)]);
+    let given = publishes(rig.received(subscriber));
+    let given: Vec<_> = given.iter().map(|publish| &publish.payload[..]).collect();
+    assert_eq!(given, [b"one", b"two"], "each once, and none is lost");
+}
+
+/// Others are let in; this one would be told at once what may still be lost.
+#[test]
+fn a_client_that_was_not_answered_waits_for_the_disk() {
+    let (mut rig, disk, _subscriber, publisher) = stuck();
+    send(&mut rig, publisher, "one", 1, false);
+    rig.cut(publisher);
+    disk.set((0, Health::Refusing));
+    let publisher = rig.connect(persistent(Version::V5, "p"));
+    send(&mut rig, publisher, "one", 1, true);
+    assert!(rig.received(publisher).is_empty());
+    join(&mut rig, Version::V5, "another");
+    disk.set((FAR, Health::Well));
+    rig.run();
+    let answers = rig.received(publisher);
+    assert!(matches!(answers[0], Packet::Connack(_)), "{answers:?}");
+    assert_eq!(
+        answers[1..],
+        [Packet::Pubrec(Ack::new(id(1), ReasonCode::Success))]
+    );
+}
