@@ -7,24 +7,28 @@
     reason = "a test rig: its own numbers are its index"
 )]
 
+pub mod simulation;
+
 use crate::limits::Limits;
 use crate::memory::Memory;
 use crate::ports::chains::{ChainRun, StepFailure, StepOutcome};
 use crate::ports::hooks::{AuthRequest, AuthStep, Grant, Query};
 use crate::ports::{
-    AclRule, Authorize, BrokerEvent, Chains, Decision, Events, Publisher, Store, Transform,
+    AclRule, Authorize, BrokerEvent, Chains, Decision, Events, Past, Publisher, Store, Transform,
     Transport, Verdict,
 };
 use crate::router::ShardId;
 use crate::shard::{
-    Action, ClockBase, CloseCause, ConnectionId, Counters, Flow, Link, Shard, ShardPorts, shard_of,
+    Action, ClockBase, CloseCause, ConnectionId, Counters, Flow, Link, Mail, Shard, ShardPorts,
+    shard_of,
 };
 use crate::shared::Shared;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use witmq_proto::codec;
 use witmq_proto::packet::{Connect, ConnectProperties, Packet, Version};
-use witmq_proto::{BytesMut, Message};
+use witmq_proto::{BytesMut, Message, TopicFilter};
 
 /// No plugin anywhere.
 #[derive(Debug, Default)]
@@ -155,7 +159,15 @@ pub struct Rig {
     /// Who decides about CONNECT; everybody may in by default.
     pub authenticator: Authenticator,
     peers: Vec<Peer>,
+    limits: Arc<Limits>,
+    shared: Arc<Shared>,
+    clock: ClockBase,
+    /// Mail from shard to shard that waits for [`Rig::take_mail`]; `None`: it is taken at once.
+    mail: Option<BTreeMap<(usize, usize), VecDeque<Mail>>>,
 }
+
+/// Mail between two shards beyond which the sender is told that the channel is full.
+const MAIL: usize = 4;
 
 impl Rig {
     /// A node of `shards` shards with these limits.
@@ -183,33 +195,115 @@ impl Rig {
         let mut shared = Shared::new(shards, &limits, now);
         configure(&mut shared);
         let shared = Arc::new(shared);
-        let events = EventLog::default();
         let clock = ClockBase {
             instant: now,
             unix_ms: 1_700_000_000_000,
         };
-        let make = |id| {
-            let ports = ShardPorts {
-                store: store(),
-                ..ports(events.clone())
-            };
-            Shard::new(
-                ShardId(id),
-                shards,
-                limits.clone(),
-                shared.clone(),
-                ports,
-                clock,
-            )
-        };
-        let shards = (0..shards).map(make).collect();
-        Self {
+        let mut rig = Self {
             now,
-            shards,
-            events,
+            shards: Vec::new(),
+            events: EventLog::default(),
             authenticator: Box::new(|_| allow_all()),
             peers: Vec::new(),
+            limits,
+            shared,
+            clock,
+            mail: None,
+        };
+        rig.shards = (0..shards)
+            .map(|id| rig.shard(id, shards, store()))
+            .collect();
+        rig
+    }
+
+    fn shard(&self, id: u16, shards: u16, store: Box<dyn Store>) -> Shard {
+        let ports = ShardPorts {
+            store,
+            ..ports(self.events.clone())
+        };
+        Shard::new(
+            ShardId(id),
+            shards,
+            self.limits.clone(),
+            self.shared.clone(),
+            ports,
+            self.clock,
+        )
+    }
+
+    /// The node ends without a warning, and another life of it begins after `down` with what was kept.
+    pub fn crash(
+        &mut self,
+        down: Duration,
+        retained: Vec<Message>,
+        lives: impl IntoIterator<Item = (Box<dyn Store>, Past)>,
+    ) {
+        self.now += down;
+        self.peers.iter_mut().for_each(|peer| peer.is_open = false);
+        self.mail.iter_mut().for_each(BTreeMap::clear);
+        let count = u16::try_from(self.shards.len()).unwrap_or(1);
+        let shared = Shared::new(count, &self.limits, self.now);
+        shared.retained.restore(retained);
+        self.shared = Arc::new(shared);
+        self.shards.clear();
+        for ((store, past), id) in lives.into_iter().zip(0..) {
+            let mut shard = self.shard(id, count, store);
+            shard.restore(self.now, past);
+            self.shards.push(shard);
         }
+        self.jump(Duration::ZERO);
+    }
+
+    /// From now on mail waits for [`Self::take_mail`].
+    pub fn hold_mail(&mut self) {
+        self.mail = Some(BTreeMap::new());
+    }
+
+    /// Pairs of shards with mail on its way.
+    #[must_use]
+    pub fn mail_routes(&self) -> Vec<(usize, usize)> {
+        let waiting = self.mail.iter().flatten();
+        let waiting = waiting.filter(|(_, queue)| !queue.is_empty());
+        waiting.map(|(route, _)| *route).collect()
+    }
+
+    /// The next mail of a route arrives.
+    pub fn take_mail(&mut self, (from, to): (usize, usize)) {
+        let queue = self
+            .mail
+            .as_mut()
+            .and_then(|mail| mail.get_mut(&(from, to)));
+        let Some((mail, left)) = queue.and_then(|queue| Some((queue.pop_front()?, queue.len())))
+        else {
+            return;
+        };
+        self.shards[to].handle_mail(self.now, mail);
+        if left < MAIL {
+            let to = self.shards[to].id();
+            self.shards[from].congested(to, false);
+        }
+        self.run();
+    }
+
+    fn mail(&mut self, from: usize, to: usize, mail: Mail) {
+        let Some(held) = &mut self.mail else {
+            return self.shards[to].handle_mail(self.now, mail);
+        };
+        let queue = held.entry((from, to)).or_default();
+        queue.push_back(mail);
+        if queue.len() >= MAIL {
+            let to = self.shards[to].id();
+            self.shards[from].congested(to, true);
+        }
+    }
+
+    /// The retained message of a topic.
+    #[must_use]
+    pub fn retained(&self, topic: &str) -> Option<Arc<Message>> {
+        let filter = TopicFilter::new(topic).ok()?;
+        let bound = (1, usize::MAX);
+        let (mut page, _is_last) = self.shared.retained.page(self.now, &filter, None, bound);
+        page.pop()
     }
 
     /// Opens a connection; its number.
@@ -265,6 +359,17 @@ impl Rig {
         packets
     }
 
+    /// What the broker sent and the test did not read is lost beyond so many bytes.
+    pub fn truncate(&mut self, peer: usize, bytes: usize) {
+        self.peers[peer].output.truncate(bytes);
+    }
+
+    /// Bytes the broker sent and the test did not read.
+    #[must_use]
+    pub fn unread(&self, peer: usize) -> usize {
+        self.peers[peer].output.len()
+    }
+
     /// Whether the broker still has the connection.
     #[must_use]
     pub fn is_open(&self, peer: usize) -> bool {
@@ -304,6 +409,15 @@ impl Rig {
                 return;
             }
         }
+    }
+
+    /// The clock jumps: what was due in between is late.
+    pub fn jump(&mut self, by: Duration) {
+        self.now += by;
+        for shard in 0..self.shards.len() {
+            self.shards[shard].handle_timeout(self.now);
+        }
+        self.run();
     }
 
     /// The sum of all shards' counters.
@@ -362,7 +476,7 @@ impl Rig {
                 let step = (self.authenticator)(&request);
                 self.shards[shard].authenticated(self.now, id, step);
             }
-            Action::Mail { to, mail } => self.shards[usize::from(to.0)].handle_mail(self.now, mail),
+            Action::Mail { to, mail } => self.mail(shard, usize::from(to.0), mail),
         }
     }
 

@@ -437,6 +437,13 @@ impl Shard {
             .map(|(_, client)| (&client.id, client.connection.is_some()))
     }
 
+    /// The longest queue of a client, in messages: what waits and what an absent one had in flight.
+    #[must_use]
+    pub fn longest_queue(&self) -> usize {
+        let lengths = self.clients.iter().map(|(_, client)| client.outbox.len());
+        lengths.max().unwrap_or(0)
+    }
+
     /// Disconnects a client with a reason; false if it is not connected.
     pub fn disconnect_client(&mut self, now: Instant, client_id: &str, reason: ReasonCode) -> bool {
         let Some(key) = self.names.get(client_id).copied() else {
