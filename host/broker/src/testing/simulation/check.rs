@@ -35,7 +35,7 @@ impl World {
         let is_repeated = Publisher::qos(publisher) < QoS::ExactlyOnce;
         let expires = kind(number) == (Kind::Ordinary { expires: true });
         let met_refusal = self.publishers[publisher].sent[place].met_refusal;
-        !met_refusal && !expires && !(is_repeated && self.is_tight)
+        !(met_refusal || expires || is_repeated && self.is_tight)
     }
 
     fn must(&self, publisher: usize, from: usize) -> BTreeSet<u64> {
@@ -51,10 +51,10 @@ impl World {
                 "publisher {publisher} waits"
             );
             let must = self.must(publisher, 0);
-            for subscriber in 0..GROUP.start {
+            let alone = SUBSCRIBERS.iter().enumerate().take(GROUP.start);
+            for (subscriber, (who, ..)) in alone {
                 let given = self.check_order(subscriber, publisher);
                 let missing: Vec<_> = must.difference(&given).collect();
-                let who = SUBSCRIBERS[subscriber].0;
                 assert!(
                     missing.is_empty(),
                     "{who} misses {missing:?} of {publisher}"
