@@ -1,4 +1,4 @@
-//! Bindings generated from `wit/`: one module per hook, so that a plugin exports only the hooks it registers.
+//! Bindings generated from `wit/`: one module per hook, so that a plugin exports only the hooks it has.
 //! No name from here reaches a plugin's author.
 #![allow(
     unsafe_code,
@@ -26,35 +26,29 @@ pub mod base {
         pub_export_macro: true,
         export_macro_name: "export_lifecycle",
         default_bindings_module: "witmq_sdk::base",
+        generate_unused_types: true,
     });
 }
 
-pub mod authenticating {
-    wit_bindgen::generate!({
-        path: "../wit",
-        world: "authenticating",
-        pub_export_macro: true,
-        export_macro_name: "export_authenticate",
-        default_bindings_module: "witmq_sdk::authenticating",
-    });
+/// The bindings of one hook; messages and failures are those of `base`.
+macro_rules! hook {
+    ($module:ident, $world:literal, $export:literal, $bindings:literal) => {
+        pub mod $module {
+            wit_bindgen::generate!({
+                path: "../wit",
+                world: $world,
+                pub_export_macro: true,
+                export_macro_name: $export,
+                default_bindings_module: $bindings,
+                with: { "witmq:plugin/types@1.0.0": crate::abi::base::witmq::plugin::types },
+            });
+        }
+    };
 }
 
-pub mod authorizing {
-    wit_bindgen::generate!({
-        path: "../wit",
-        world: "authorizing",
-        pub_export_macro: true,
-        export_macro_name: "export_authorize",
-        default_bindings_module: "witmq_sdk::authorizing",
-    });
-}
-
-pub mod transforming {
-    wit_bindgen::generate!({
-        path: "../wit",
-        world: "transforming",
-        pub_export_macro: true,
-        export_macro_name: "export_transform",
-        default_bindings_module: "witmq_sdk::transforming",
-    });
-}
+hook!(authenticating, "authenticating", "export_authenticate", "witmq_sdk::authenticating");
+hook!(authorizing, "authorizing", "export_authorize", "witmq_sdk::authorizing");
+hook!(transforming, "transforming", "export_transform", "witmq_sdk::transforming");
+hook!(sinking, "sinking", "export_sink", "witmq_sdk::sinking");
+hook!(observing, "observing", "export_events", "witmq_sdk::observing");
+hook!(timing, "timing", "export_timer", "witmq_sdk::timing");

@@ -1,13 +1,15 @@
-//! Write WitMQ plugins in Rust: implement [`Plugin`] and the hooks you need, then register them.
+//! Write WitMQ plugins in Rust: a struct with [`macro@plugin`], [`Plugin`] and the traits of its hooks.
 //!
 //! ```
-//! use witmq_sdk::{Failure, Message, Outcome, Place, Plugin, Transform};
+//! use witmq_sdk::{Failure, Message, NoConfig, Outcome, Place, Plugin, Transform};
 //!
+//! /// Puts every payload in capitals.
+//! #[witmq_sdk::plugin(transform)]
 //! struct Shout;
 //!
 //! impl Plugin for Shout {
-//!     type Config = witmq_sdk::NoConfig;
-//!     fn new(_config: Self::Config, _place: &Place) -> Result<Self, String> {
+//!     type Config = NoConfig;
+//!     fn new(_config: NoConfig, _place: &Place) -> Result<Self, String> {
 //!         Ok(Self)
 //!     }
 //! }
@@ -18,22 +20,24 @@
 //!     }
 //! }
 //!
-//! witmq_sdk::plugin!(Shout: transform);
-//! # fn main() {
-//! let mut plugin = witmq_sdk::testing::start::<Shout>("{}").unwrap();
-//! let outcome = plugin.on_message(&Message::new("greeting", "hello")).unwrap();
-//! assert_eq!(outcome, Outcome::payload("HELLO"));
-//! # }
+//! let mut broker = witmq_sdk::testing::TestBroker::<Shout>::start("{}").unwrap();
+//! assert_eq!(broker.send(("greeting", "hello")), Ok(Outcome::payload("HELLO")));
 //! ```
 //!
 //! A plugin is built as a component with `cargo build --release --target wasm32-wasip2`, and tested with plain
-//! `cargo test`: outside of WebAssembly the capabilities in [`host`] go to an in-process stand-in.
+//! `cargo test`: outside of WebAssembly the calls of [`host`] go to a [`testing::TestBroker`].
 //!
-//! Owns: the traits, the registration macro, the types of hooks. Must not: know the broker's insides; the only
+//! Owns: the traits, the types of hooks, host access, the test broker. Must not: know the broker's insides; the only
 //! thing it shares with it is the WIT package in `wit/`.
+
+// The macros name this crate from outside, and are used within it.
+extern crate self as witmq_sdk;
 
 mod abi;
 mod auth;
+mod config;
+mod convert;
+mod failure;
 pub mod host;
 mod message;
 mod plugin;
@@ -42,10 +46,18 @@ mod properties;
 pub mod register;
 pub mod testing;
 
-pub use auth::{Action, Attempt, Decision, Grant, Query, Rule, Step, Verdict};
-pub use message::{Emit, Failure, Message, Outcome, Patch, QoS};
-pub use plugin::{Authenticate, Authorize, Needs, NoConfig, Place, Plugin, Transform};
+pub use auth::{
+    Action, Attempt, Certificate, Decision, Denial, Grant, Query, Rule, Step, Verdict,
+};
+pub use config::{Config, Schema};
+pub use failure::Failure;
+pub use message::{Delivered, Emit, Event, Message, Outcome, Patch, QoS};
+pub use plugin::{
+    Applied, Authenticate, Authorize, Events, Health, NoConfig, Place, Plugin, Sink, Timer,
+    Transform,
+};
 pub use properties::Properties;
+pub use witmq_sdk_macros::{Config, plugin};
 
 #[doc(hidden)]
-pub use abi::{authenticating, authorizing, base, transforming};
+pub use abi::{authenticating, authorizing, base, observing, sinking, timing, transforming};

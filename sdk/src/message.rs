@@ -1,5 +1,6 @@
-//! Messages, and what a transformation makes of them.
+//! Messages and events, and what hooks make of them.
 
+use crate::failure::Failure;
 use crate::properties::Properties;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,20 +17,22 @@ pub enum QoS {
     ExactlyOnce,
 }
 
-/// One application message. What the plugin does not need (see `Plugin::NEEDS`) is empty.
+/// One application message. What the plugin does not ask for (`needs` of [`macro@crate::plugin`]) is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
     /// Topic name.
     pub topic: String,
-    /// Payload.
+    /// Payload; empty unless it `needs(payload)`, which is the default.
     pub payload: Vec<u8>,
     /// Bytes of the payload, always filled in.
     pub payload_len: u32,
-    /// MQTT 5 properties.
+    /// MQTT 5 properties; empty unless it `needs(properties)`.
     pub properties: Properties,
-    /// Client id of the publisher; empty for the broker's own messages.
+    /// Client id of the publisher; empty unless it `needs(client)`, and for the broker's own messages.
     pub client_id: String,
-    /// Stable number of the publishing connection.
+    /// User name of the publisher; empty unless it `needs(client)`, and where there is none.
+    pub username: String,
+    /// Stable number of the publishing connection; 0 for the broker's own messages.
     pub session: u64,
     /// Milliseconds since 1970 when the broker took it.
     pub received_ms: u64,
@@ -57,8 +60,16 @@ impl Message {
     /// # Errors
     /// [`Failure::BadInput`] with place and reason, ready for `?`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        serde_json::from_slice(&self.payload)
-            .map_err(|error| Failure::BadInput(format!("payload on {}: {error}", self.topic)))
+        serde_json::from_slice(&self.payload).map_err(|error| self.bad_payload(error))
+    }
+
+    /// The payload as CBOR.
+    ///
+    /// # Errors
+    /// [`Failure::BadInput`] with place and reason, ready for `?`.
+    #[cfg(feature = "cbor")]
+    pub fn cbor<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        ciborium::from_reader(&*self.payload).map_err(|error| self.bad_payload(error))
     }
 
     /// The payload as text.
@@ -66,30 +77,20 @@ impl Message {
     /// # Errors
     /// [`Failure::BadInput`] if it is not UTF-8.
     pub fn text(&self) -> Result<&str, Failure> {
-        std::str::from_utf8(&self.payload)
-            .map_err(|error| Failure::BadInput(format!("payload on {}: {error}", self.topic)))
+        std::str::from_utf8(&self.payload).map_err(|error| self.bad_payload(error))
+    }
+
+    fn bad_payload(&self, error: impl std::fmt::Display) -> Failure {
+        Failure::BadInput(format!("payload on {}: {error}", self.topic))
     }
 }
 
-/// Why a hook could not do its work.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// The message is not what the plugin expects.
-    BadInput(String),
-    /// Something else went wrong.
-    Failed(String),
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::BadInput(text) => write!(f, "bad input: {text}"),
-            Self::Failed(text) => f.write_str(text),
-        }
+/// Topic and payload.
+impl<T: Into<String>, P: Into<Vec<u8>>> From<(T, P)> for Message {
+    fn from((topic, payload): (T, P)) -> Self {
+        Self::new(topic, payload)
     }
 }
-
-impl std::error::Error for Failure {}
 
 /// Changed fields; `None` keeps the old value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -127,6 +128,74 @@ impl Emit {
         Self {
             topic: topic.into(),
             payload: payload.into(),
+            ..Self::default()
+        }
+    }
+
+    /// A QoS 0 message with a value as JSON.
+    ///
+    /// # Errors
+    /// The value has no JSON form.
+    pub fn json(topic: impl Into<String>, value: &impl Serialize) -> Result<Self, Failure> {
+        let payload =
+            serde_json::to_vec(value).map_err(|error| Failure::Failed(error.to_string()))?;
+        Ok(Self::new(topic, payload))
+    }
+
+    /// The same with RETAIN set.
+    #[must_use]
+    pub fn retained(mut self) -> Self {
+        self.retain = true;
+        self
+    }
+
+    /// The same with another quality of service.
+    #[must_use]
+    pub fn qos(mut self, qos: QoS) -> Self {
+        self.qos = qos;
+        self
+    }
+}
+
+/// What became of one message of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivered {
+    /// It is where it belongs.
+    Done,
+    /// Not yet: it comes again.
+    Again {
+        /// Milliseconds until then; 0 for the broker's own backoff, 1 s doubled up to 30 s.
+        after_ms: u32,
+    },
+    /// Never: it goes to the dead-letter topic with these words.
+    Never(String),
+}
+
+/// Something that happened in the broker. Fields that do not apply are empty or 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Event {
+    /// Which: `connected`, `refused`, `disconnected`, `subscribed`, `unsubscribed`, `denied`, `dropped`,
+    /// `session-ended`; later versions of the broker add names, so ignore those that you do not know.
+    pub name: String,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    /// Client id.
+    pub client_id: String,
+    /// User name.
+    pub username: String,
+    /// Topic name or filter.
+    pub topic: String,
+    /// MQTT 5 reason code.
+    pub reason_code: u8,
+    /// Text for people, or the cause of a drop as metrics name it.
+    pub text: String,
+}
+
+impl Event {
+    /// An event for tests.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
             ..Self::default()
         }
     }
@@ -174,6 +243,18 @@ impl Outcome {
     pub fn json(value: &impl Serialize) -> Result<Self, Failure> {
         let payload =
             serde_json::to_vec(value).map_err(|error| Failure::Failed(error.to_string()))?;
+        Ok(Self::payload(payload))
+    }
+
+    /// Another payload, from a value as CBOR.
+    ///
+    /// # Errors
+    /// The value has no CBOR form.
+    #[cfg(feature = "cbor")]
+    pub fn cbor(value: &impl Serialize) -> Result<Self, Failure> {
+        let mut payload = Vec::new();
+        ciborium::into_writer(value, &mut payload)
+            .map_err(|error| Failure::Failed(error.to_string()))?;
         Ok(Self::payload(payload))
     }
 

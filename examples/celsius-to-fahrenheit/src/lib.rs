@@ -8,10 +8,12 @@ use serde_json::{Map, Value};
 use witmq_sdk::{Failure, Message, Outcome, Place, Plugin, Transform};
 
 /// What the operator may set.
-#[derive(Deserialize)]
+#[derive(Deserialize, witmq_sdk::Config)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// Field with degrees Celsius.
     from: String,
+    /// Field for degrees Fahrenheit.
     to: String,
 }
 
@@ -24,7 +26,8 @@ impl Default for Config {
     }
 }
 
-/// The plugin.
+/// Adds the temperature in Fahrenheit to JSON messages.
+#[witmq_sdk::plugin(transform, tests = "tests.json")]
 pub struct CelsiusToFahrenheit {
     config: Config,
 }
@@ -48,10 +51,7 @@ impl Transform for CelsiusToFahrenheit {
         let mut object: Map<String, Value> = message.json()?;
         let from = &self.config.from;
         let celsius = object.get(from).and_then(Value::as_f64).ok_or_else(|| {
-            Failure::BadInput(format!(
-                "no number in `{from}` of the message on {}",
-                message.topic
-            ))
+            Failure::bad_input(format!("no number in `{from}` on {}", message.topic))
         })?;
         // In tenths, so that 41.5 becomes 106.7 and not 106.69999999999999.
         let fahrenheit = (celsius * 18.0 + 320.0).round() / 10.0;
@@ -60,56 +60,42 @@ impl Transform for CelsiusToFahrenheit {
     }
 }
 
-witmq_sdk::plugin!(CelsiusToFahrenheit: transform);
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use witmq_sdk::testing::start;
+    use witmq_sdk::assert_outcome;
+    use witmq_sdk::testing::TestBroker;
 
-    fn run(config: &str, payload: &str) -> Result<String, Failure> {
-        let mut plugin = start::<CelsiusToFahrenheit>(config).unwrap();
-        match plugin.on_message(&Message::new("room/1", payload))? {
-            Outcome::Modify(patch) => Ok(String::from_utf8(patch.payload.unwrap()).unwrap()),
-            other => panic!("{other:?}"),
-        }
+    type Broker = TestBroker<CelsiusToFahrenheit>;
+
+    #[test]
+    fn the_vectors_of_the_manifest_hold() {
+        assert_eq!(Broker::run_vectors(), 3);
     }
 
     #[test]
     fn whole_and_broken_numbers_are_converted_and_other_fields_kept() {
-        assert_eq!(
-            run("{}", r#"{"c":20,"room":"a"}"#).unwrap(),
-            r#"{"c":20,"f":68.0,"room":"a"}"#
+        let mut broker = Broker::start("{}").unwrap();
+        assert_outcome!(broker,
+            ("room/1", r#"{"c":20,"room":"a"}"#) => Outcome::payload(r#"{"c":20,"f":68.0,"room":"a"}"#),
+            ("room/1", r#"{"c":20.0}"#) => Outcome::payload(r#"{"c":20.0,"f":68.0}"#),
+            ("room/1", r#"{"c":41.5}"#) => Outcome::payload(r#"{"c":41.5,"f":106.7}"#),
         );
-        assert_eq!(
-            run("{}", r#"{"c":20.0}"#).unwrap(),
-            r#"{"c":20.0,"f":68.0}"#
-        );
-        assert_eq!(
-            run("{}", r#"{"c":41.5}"#).unwrap(),
-            r#"{"c":41.5,"f":106.7}"#
-        );
-        assert_eq!(
-            run(r#"{"from":"t","to":"tf"}"#, r#"{"t":-40}"#).unwrap(),
-            r#"{"t":-40,"tf":-40.0}"#
-        );
+        let mut broker = Broker::start(r#"{"from":"t","to":"tf"}"#).unwrap();
+        assert_outcome!(broker, ("t", r#"{"t":-40}"#) => Outcome::payload(r#"{"t":-40,"tf":-40.0}"#));
     }
 
     #[test]
     fn what_is_no_temperature_is_bad_input() {
+        let mut broker = Broker::start("{}").unwrap();
         for payload in ["", "20", "[1]", "{}", r#"{"c":"warm"}"#] {
-            assert!(
-                matches!(run("{}", payload), Err(Failure::BadInput(_))),
-                "{payload}"
-            );
+            assert_outcome!(broker, ("t", payload) => Err("bad input"));
         }
     }
 
     #[test]
     fn a_configuration_that_would_lose_data_is_refused() {
-        let error = start::<CelsiusToFahrenheit>(r#"{"from":"x","to":"x"}"#)
-            .err()
-            .unwrap();
+        let error = Broker::start(r#"{"from":"x","to":"x"}"#).unwrap_err();
         assert!(error.contains("would be lost"));
     }
 }

@@ -6,9 +6,10 @@ use serde::Deserialize;
 use witmq_sdk::{Failure, Message, Outcome, Place, Plugin, Transform};
 
 /// What the operator may set.
-#[derive(Deserialize)]
+#[derive(Deserialize, witmq_sdk::Config)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// What comes before the payload.
     #[serde(default = "hello")]
     greeting: String,
 }
@@ -17,7 +18,8 @@ fn hello() -> String {
     "hello".to_owned()
 }
 
-/// The plugin.
+/// Puts a greeting before every payload.
+#[witmq_sdk::plugin(transform)]
 pub struct Hello {
     greeting: String,
 }
@@ -42,16 +44,15 @@ impl Transform for Hello {
     }
 }
 
-witmq_sdk::plugin!(Hello: transform);
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use witmq_sdk::assert_outcome;
+    use witmq_sdk::testing::TestBroker;
 
     #[test]
     fn it_greets() {
-        let mut plugin = witmq_sdk::testing::start::<Hello>(r#"{"greeting":"moin"}"#).unwrap();
-        let outcome = plugin.on_message(&Message::new("a", "world")).unwrap();
-        assert_eq!(outcome, Outcome::payload("moin, world"));
+        let mut broker = TestBroker::<Hello>::start(r#"{"greeting":"moin"}"#).unwrap();
+        assert_outcome!(broker, ("a", "world") => Outcome::payload("moin, world"));
     }
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use witmq_sdk::Rule;
 
 /// Yes or no.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, witmq_sdk::Config, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Choice {
     Allow,
@@ -16,7 +16,7 @@ pub(crate) enum Choice {
 }
 
 /// The whole configuration.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, witmq_sdk::Config)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Clients without a user name.
@@ -25,36 +25,45 @@ pub struct Config {
     pub(crate) default: Choice,
     /// Rules for everybody, after a user's own.
     pub(crate) acl: Vec<Entry>,
+    /// Who may log in.
     pub(crate) users: Vec<User>,
     /// 32 random bytes in base64, needed as soon as a user has `scram`: salts for names that are not there are made
     /// with it.
+    #[config(secret)]
     pub(crate) scram_secret: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, witmq_sdk::Config)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct User {
+    /// User name.
     pub(crate) name: String,
     /// PHC string, argon2id: for a password in CONNECT.
+    #[config(secret)]
     pub(crate) hash: Option<String>,
     /// For SCRAM-SHA-256.
     pub(crate) scram: Option<scram::Entry>,
+    /// Every check passes.
     #[serde(default)]
     pub(crate) superuser: bool,
+    /// Rules before the general ones.
     #[serde(default)]
     pub(crate) acl: Vec<Entry>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, witmq_sdk::Config)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Entry {
+    /// Allow, or deny.
     allow: bool,
+    /// Publish, subscribe; both if left out.
     #[serde(default = "both")]
     actions: Vec<Action>,
+    /// Topic filters; `{client}` and `{user}` stand for the client's names.
     topics: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, witmq_sdk::Config, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Action {
     Publish,

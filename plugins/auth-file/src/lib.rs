@@ -39,7 +39,8 @@ struct Account {
     rules: Vec<Rule>,
 }
 
-/// The plugin.
+/// Users and access rules from the configuration.
+#[witmq_sdk::plugin(authenticate, name = "auth-file")]
 pub struct AuthFile {
     anonymous: Choice,
     default: Choice,
@@ -230,5 +231,3 @@ impl Authenticate for AuthFile {
         })
     }
 }
-
-witmq_sdk::plugin!(AuthFile: authenticate);

@@ -4,7 +4,9 @@ use super::*;
 use crate::scram::tests::{answer, entry};
 use argon2::password_hash::{PasswordHasher, SaltString};
 use serde_json::json;
-use witmq_sdk::testing::start;
+use witmq_sdk::testing::TestBroker;
+
+type Broker = TestBroker<AuthFile>;
 
 fn hash(password: &str) -> String {
     let salt = SaltString::encode_b64(b"0123456789abcdef").unwrap();
@@ -25,26 +27,26 @@ fn attempt(name: Option<&str>, password: &str) -> Attempt {
 fn code(step: &Step) -> u8 {
     match step {
         Step::Allow(_) => 0,
-        Step::Deny { reason_code, .. } => *reason_code,
-        Step::Challenge { .. } => 0xFF,
+        Step::Deny(denial) => denial.reason_code,
+        Step::Challenge { .. } | Step::Ignore => 0xFF,
     }
 }
 
 #[test]
 fn passwords_names_and_anonymous_clients_get_the_code_they_deserve() {
     let config = json!({ "users": [{ "name": "ada", "hash": hash("right") }] }).to_string();
-    let mut plugin = start::<AuthFile>(&config).unwrap();
+    let mut plugin = Broker::start(&config).unwrap();
     for (name, password, expected) in [
         (Some("ada"), "right", 0),
         (Some("ada"), "wrong", 0x86),
         (Some("eve"), "right", 0x86),
         (None, "", 0x87),
     ] {
-        let step = plugin.begin(&attempt(name, password)).unwrap();
+        let step = plugin.authenticate(&attempt(name, password)).unwrap();
         assert_eq!(code(&step), expected, "{name:?} {password}");
     }
-    let mut open = start::<AuthFile>(r#"{"anonymous":"allow","default":"allow"}"#).unwrap();
-    let Step::Allow(grant) = open.begin(&attempt(None, "")).unwrap() else {
+    let mut open = Broker::start(r#"{"anonymous":"allow","default":"allow"}"#).unwrap();
+    let Step::Allow(grant) = open.authenticate(&attempt(None, "")).unwrap() else {
         panic!("denied")
     };
     assert_eq!(
@@ -65,8 +67,8 @@ fn own_rules_come_before_general_ones_and_the_rest_is_denied() {
             { "allow": false, "actions": ["publish"], "topics": ["open/no"] },
             { "allow": true, "actions": ["subscribe"], "topics": ["own/{user}/#", "x"] } ] }]
     });
-    let mut plugin = start::<AuthFile>(&config.to_string()).unwrap();
-    let Step::Allow(grant) = plugin.begin(&attempt(Some("ada"), "p")).unwrap() else {
+    let mut plugin = Broker::start(&config.to_string()).unwrap();
+    let Step::Allow(grant) = plugin.authenticate(&attempt(Some("ada"), "p")).unwrap() else {
         panic!("denied")
     };
     let rule = |allow, publish, subscribe, filter: &str| Rule {
@@ -99,21 +101,21 @@ fn bad_configurations_are_refused_with_the_place() {
             "argon2i,",
         ),
     ] {
-        let error = start::<AuthFile>(&config).err().unwrap();
+        let error = Broker::start(&config).err().unwrap();
         assert!(error.contains(expected), "{error}");
     }
 }
 
 const SECRET: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
-fn with_scram() -> AuthFile {
+fn with_scram() -> Broker {
     let users = json!([
         { "name": "ada", "scram": entry("pencil", b"salt of sixteen!", 20_000),
           "acl": [{ "allow": true, "topics": ["home/{user}/#"] }] },
         { "name": "bob", "hash": hash("pencil") },
     ]);
     let config = json!({ "scram_secret": SECRET, "users": users });
-    start::<AuthFile>(&config.to_string()).unwrap()
+    Broker::start(&config.to_string()).unwrap()
 }
 
 fn scram(data: &str) -> Attempt {
@@ -125,8 +127,10 @@ fn scram(data: &str) -> Attempt {
 }
 
 /// The first round: the server's message and the state.
-fn challenged(plugin: &mut AuthFile, name: &str) -> (String, Vec<u8>) {
-    let step = plugin.begin(&scram(&format!("n,,n={name},r=abc"))).unwrap();
+fn challenged(plugin: &mut Broker, name: &str) -> (String, Vec<u8>) {
+    let step = plugin
+        .authenticate(&scram(&format!("n,,n={name},r=abc")))
+        .unwrap();
     let Step::Challenge { data, state } = step else {
         panic!("{step:?}")
     };
@@ -183,7 +187,7 @@ fn scram_answers_unknown_names_like_known_ones() {
 fn scram_and_passwords_are_apart() {
     let mut plugin = with_scram();
     for (name, password, expected) in [("bob", "pencil", 0), ("ada", "pencil", BAD_CREDENTIALS)] {
-        let step = plugin.begin(&attempt(Some(name), password)).unwrap();
+        let step = plugin.authenticate(&attempt(Some(name), password)).unwrap();
         assert_eq!(code(&step), expected, "{name}");
     }
 }
@@ -196,7 +200,10 @@ fn methods_and_messages_that_are_not_offered_get_their_code() {
         ..scram("n,,n=ada,r=abc")
     };
     for method in ["SCRAM-SHA-1", "SCRAM-SHA-256-PLUS", "scram-sha-256", ""] {
-        assert_eq!(code(&plugin.begin(&other(method)).unwrap()), BAD_METHOD);
+        assert_eq!(
+            code(&plugin.authenticate(&other(method)).unwrap()),
+            BAD_METHOD
+        );
         let step = plugin.proceed(&other(method), b"", b"").unwrap();
         assert_eq!(code(&step), BAD_METHOD);
     }
@@ -205,15 +212,15 @@ fn methods_and_messages_that_are_not_offered_get_their_code() {
         ("ada", NOT_AUTHORIZED),
         ("p=tls-unique,,n=ada,r=abc", BAD_METHOD),
     ] {
-        assert_eq!(code(&plugin.begin(&scram(data)).unwrap()), expected);
+        assert_eq!(code(&plugin.authenticate(&scram(data)).unwrap()), expected);
     }
     let (_, state) = challenged(&mut plugin, "ada");
     let step = plugin.proceed(&scram(""), &state, b"").unwrap();
     assert_eq!(code(&step), NOT_AUTHORIZED);
     let step = plugin.proceed(&scram(""), b"", b"c=biws").unwrap();
     assert_eq!(code(&step), NOT_AUTHORIZED);
-    let mut without = start::<AuthFile>(r#"{"anonymous":"allow"}"#).unwrap();
-    let step = without.begin(&scram("n,,n=ada,r=abc")).unwrap();
+    let mut without = Broker::start(r#"{"anonymous":"allow"}"#).unwrap();
+    let step = without.authenticate(&scram("n,,n=ada,r=abc")).unwrap();
     assert_eq!(code(&step), BAD_METHOD);
 }
 
@@ -258,7 +265,7 @@ fn bad_scram_keys_are_refused_with_the_place() {
             "scram_secret: this is not 32 bytes",
         ),
     ] {
-        let error = start::<AuthFile>(&config.to_string()).err().unwrap();
+        let error = Broker::start(&config.to_string()).err().unwrap();
         assert!(error.contains(expected), "{error}");
     }
 }

@@ -68,12 +68,17 @@ pub(crate) enum KeysError {
 }
 
 /// What the configuration keeps of a password.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, witmq_sdk::Config)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Entry {
+    /// In base64.
     salt: String,
     iterations: u32,
+    /// In base64.
+    #[config(secret)]
     stored_key: String,
+    /// In base64.
+    #[config(secret)]
     server_key: String,
 }
 
