@@ -46,9 +46,29 @@ macro_rules! hook {
     };
 }
 
-hook!(authenticating, "authenticating", "export_authenticate", "witmq_sdk::authenticating");
-hook!(authorizing, "authorizing", "export_authorize", "witmq_sdk::authorizing");
-hook!(transforming, "transforming", "export_transform", "witmq_sdk::transforming");
+hook!(
+    authenticating,
+    "authenticating",
+    "export_authenticate",
+    "witmq_sdk::authenticating"
+);
+hook!(
+    authorizing,
+    "authorizing",
+    "export_authorize",
+    "witmq_sdk::authorizing"
+);
+hook!(
+    transforming,
+    "transforming",
+    "export_transform",
+    "witmq_sdk::transforming"
+);
 hook!(sinking, "sinking", "export_sink", "witmq_sdk::sinking");
-hook!(observing, "observing", "export_events", "witmq_sdk::observing");
+hook!(
+    observing,
+    "observing",
+    "export_events",
+    "witmq_sdk::observing"
+);
 hook!(timing, "timing", "export_timer", "witmq_sdk::timing");

@@ -155,14 +155,20 @@ impl Schema {
 
     #[must_use]
     pub const fn minimum(mut self, number: &'static str) -> Self {
-        assert!(matches!(self.shape, Shape::Number(_)), "`minimum` is for numbers");
+        assert!(
+            matches!(self.shape, Shape::Number(_)),
+            "`minimum` is for numbers"
+        );
         self.minimum = number;
         self
     }
 
     #[must_use]
     pub const fn maximum(mut self, number: &'static str) -> Self {
-        assert!(matches!(self.shape, Shape::Number(_)), "`maximum` is for numbers");
+        assert!(
+            matches!(self.shape, Shape::Number(_)),
+            "`maximum` is for numbers"
+        );
         self.maximum = number;
         self
     }
@@ -223,7 +229,10 @@ impl<const N: usize> Writer<N> {
     /// The text; `N` is its length.
     #[must_use]
     pub const fn finish(self) -> [u8; N] {
-        assert!(self.length == N, "the text has another length than was counted");
+        assert!(
+            self.length == N,
+            "the text has another length than was counted"
+        );
         self.bytes
     }
 
@@ -271,9 +280,7 @@ impl<const N: usize> Writer<N> {
             Shape::Number(kind) => self.text("\"type\":\"").text(kind).text("\""),
             Shape::Text => self.text("\"type\":\"string\""),
             Shape::Boolean => self.text("\"type\":\"boolean\""),
-            Shape::List(items) => self
-                .text("\"type\":\"array\",\"items\":")
-                .schema(items),
+            Shape::List(items) => self.text("\"type\":\"array\",\"items\":").schema(items),
             Shape::Map(values) => self
                 .text("\"type\":\"object\",\"additionalProperties\":")
                 .schema(values),
@@ -292,7 +299,9 @@ impl<const N: usize> Writer<N> {
                 let mut out = self.text("\"oneOf\":[");
                 let mut at = 0;
                 while at < schemas.len() {
-                    out = out.text(if at == 0 { "" } else { "," }).schema(&schemas[at]);
+                    out = out
+                        .text(if at == 0 { "" } else { "," })
+                        .schema(&schemas[at]);
                     at += 1;
                 }
                 out.text("]")
@@ -323,7 +332,11 @@ impl<const N: usize> Writer<N> {
             at += 1;
         }
         out.text(if count == 0 { "" } else { "]" })
-            .text(if is_open { "" } else { ",\"additionalProperties\":false" })
+            .text(if is_open {
+                ""
+            } else {
+                ",\"additionalProperties\":false"
+            })
     }
 }
 

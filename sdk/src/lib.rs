@@ -46,9 +46,7 @@ mod properties;
 pub mod register;
 pub mod testing;
 
-pub use auth::{
-    Action, Attempt, Certificate, Decision, Denial, Grant, Query, Rule, Step, Verdict,
-};
+pub use auth::{Action, Attempt, Certificate, Decision, Denial, Grant, Query, Rule, Step, Verdict};
 pub use config::{Config, Schema};
 pub use failure::Failure;
 pub use message::{Delivered, Emit, Event, Message, Outcome, Patch, QoS};

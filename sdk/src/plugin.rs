@@ -1,7 +1,7 @@
 //! What an author implements: [`Plugin`] once, and a trait per hook.
 
-use crate::auth::{Attempt, Query, Step, Verdict};
 use crate::Config;
+use crate::auth::{Attempt, Query, Step, Verdict};
 use crate::failure::Failure;
 use crate::message::{Delivered, Event, Message, Outcome};
 use serde::Deserialize;
@@ -311,7 +311,9 @@ pub trait Sink: Plugin {
             }
         }
         if let Some(Delivered::Again { after_ms }) = answers.last() {
-            let rest = Delivered::Again { after_ms: *after_ms };
+            let rest = Delivered::Again {
+                after_ms: *after_ms,
+            };
             answers.resize(batch.len(), rest);
         }
         Ok(answers)

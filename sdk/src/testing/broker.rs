@@ -232,7 +232,10 @@ impl<P: Registered> TestBroker<P> {
             };
             self.state.timers.remove(&token);
             self.state.now_ms = self.state.now_ms.max(due);
-            result = result.and(self.call(|plugin| plugin.timer(token, due)).unwrap_or(Ok(())));
+            result = result.and(
+                self.call(|plugin| plugin.timer(token, due))
+                    .unwrap_or(Ok(())),
+            );
         }
         Err(Failure::failed(format!("more than {FIRED} timers fired")))
     }
@@ -246,6 +249,12 @@ impl<P: Registered> TestBroker<P> {
     /// Changes a secret, as an operator may at any time.
     pub fn set_secret(&mut self, name: &str, value: impl Into<Vec<u8>>) {
         self.state.secrets.insert(name.to_owned(), value.into());
+    }
+
+    /// Changes the answer to requests of this method and URL.
+    #[cfg(feature = "http")]
+    pub fn set_answer(&mut self, method: &str, url: &str, answer: crate::host::http::Response) {
+        self.state.http.answer(method, url, answer);
     }
 
     /// Lines logged since the last call.
@@ -318,7 +327,13 @@ impl<P: Registered> TestBroker<P> {
             .map_err(|text| Failure::failed(format!("answered badly: {text}")))?;
         Ok(match outcome {
             // What is no refusal becomes the one for an implementation's own reasons.
-            Outcome::Refuse { reason_code: ..0x80, text } => Outcome::Refuse { reason_code: 0x83, text },
+            Outcome::Refuse {
+                reason_code: ..0x80,
+                text,
+            } => Outcome::Refuse {
+                reason_code: 0x83,
+                text,
+            },
             other => other,
         })
     }
@@ -349,7 +364,11 @@ impl<P: Registered + Sink> TestBroker<P> {
         if answers.len() == batch.len() {
             return Ok(answers);
         }
-        let text = format!("answered badly: {} answers for {} messages", answers.len(), batch.len());
+        let text = format!(
+            "answered badly: {} answers for {} messages",
+            answers.len(),
+            batch.len()
+        );
         Err(Failure::failed(text))
     }
 }
@@ -378,7 +397,12 @@ impl<P: Registered + Authenticate> TestBroker<P> {
     ///
     /// # Errors
     /// The plugin's.
-    pub fn proceed(&mut self, attempt: &Attempt, state: &[u8], data: &[u8]) -> Result<Step, Failure> {
+    pub fn proceed(
+        &mut self,
+        attempt: &Attempt,
+        state: &[u8],
+        data: &[u8],
+    ) -> Result<Step, Failure> {
         self.call(|plugin| plugin.proceed(attempt, state, data))
     }
 }

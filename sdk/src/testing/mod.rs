@@ -32,7 +32,6 @@ pub(crate) mod stand_in;
 mod topic;
 mod vectors;
 
-
 pub use broker::{Setup, TestBroker};
 pub use outcome::Expected;
 pub use stand_in::Line;

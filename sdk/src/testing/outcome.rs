@@ -80,7 +80,11 @@ impl<P: Registered + Transform> TestBroker<P> {
     #[track_caller]
     pub fn expect_outcome(&mut self, message: impl Into<Message>, expected: impl Into<Expected>) {
         let (message, expected) = (message.into(), expected.into());
-        let given = format!("{} {}", message.topic, String::from_utf8_lossy(&message.payload));
+        let given = format!(
+            "{} {}",
+            message.topic,
+            String::from_utf8_lossy(&message.payload)
+        );
         let outcome = self.send(message);
         assert!(
             expected.fits(&outcome),

@@ -26,23 +26,40 @@ fn at(path: &str, schema: &Value, value: &Value) -> Result<(), String> {
         return wrong(format!("expected {constant}, not {value}"));
     }
     if let Some(choices) = schema["oneOf"].as_array() {
-        let tried: Vec<_> = choices.iter().map(|choice| at(path, choice, value)).collect();
+        let tried: Vec<_> = choices
+            .iter()
+            .map(|choice| at(path, choice, value))
+            .collect();
         let fitting = tried.iter().filter(|result| result.is_ok()).count();
         if fitting != 1 {
             let errors: Vec<_> = tried.into_iter().filter_map(Result::err).collect();
-            return wrong(format!("fits {fitting} of the choices, not one: {}", errors.join("; ")));
+            return wrong(format!(
+                "fits {fitting} of the choices, not one: {}",
+                errors.join("; ")
+            ));
         }
     }
     for (keyword, size, unit) in [
-        ("Length", value.as_str().map(|text| text.chars().count()), "characters"),
+        (
+            "Length",
+            value.as_str().map(|text| text.chars().count()),
+            "characters",
+        ),
         ("Items", value.as_array().map(Vec::len), "items"),
     ] {
         let bound = |which: &str| schema[format!("{which}{keyword}")].as_u64();
         let size = size.and_then(|size| u64::try_from(size).ok());
-        if size.zip(bound("min")).is_some_and(|(size, bound)| size < bound)
-            || size.zip(bound("max")).is_some_and(|(size, bound)| size > bound)
+        if size
+            .zip(bound("min"))
+            .is_some_and(|(size, bound)| size < bound)
+            || size
+                .zip(bound("max"))
+                .is_some_and(|(size, bound)| size > bound)
         {
-            return wrong(format!("has {} {unit}, which is out of bounds", size.unwrap_or(0)));
+            return wrong(format!(
+                "has {} {unit}, which is out of bounds",
+                size.unwrap_or(0)
+            ));
         }
     }
     numbers(schema, value).or_else(wrong)?;
@@ -93,7 +110,10 @@ fn members(path: &str, schema: &Value, value: &Value) -> Result<(), String> {
     }
     for (name, value) in object {
         let path = format!("{path}{dot}{name}");
-        match (schema["properties"].get(name), &schema["additionalProperties"]) {
+        match (
+            schema["properties"].get(name),
+            &schema["additionalProperties"],
+        ) {
             (Some(member), _) => at(&path, member, value)?,
             (None, Value::Bool(false)) => return Err(format!("{path}: unknown field `{name}`")),
             (None, Value::Object(_)) => at(&path, &schema["additionalProperties"], value)?,

@@ -3,7 +3,10 @@
 //! Owns: the bounds that the interface names. Must not: outlive its thread; a [`super::TestBroker`] puts its own in place
 //! while the plugin runs.
 
-#![cfg_attr(target_family = "wasm", allow(dead_code, reason = "the stand-in serves native builds"))]
+#![cfg_attr(
+    target_family = "wasm",
+    allow(dead_code, reason = "the stand-in serves native builds")
+)]
 
 use super::topic;
 use crate::host::clients::{Client, ClientsError};
@@ -109,12 +112,14 @@ impl State {
     }
 
     fn may_ask_for_clients(&self) -> bool {
-        self.grants("clients").is_none_or(|mut granted| granted.next().is_some())
+        self.grants("clients")
+            .is_none_or(|mut granted| granted.next().is_some())
     }
 
     fn expire(&mut self) {
         let now = self.now_ms;
-        self.store.retain(|_, stored| stored.ends_ms.is_none_or(|end| end > now));
+        self.store
+            .retain(|_, stored| stored.ends_ms.is_none_or(|end| end > now));
     }
 
     fn expected(&self, key: &str, expected: Expected) -> Result<(), KvError> {
@@ -124,7 +129,11 @@ impl State {
             Expected::Absent => version == 0,
             Expected::Version(wanted) => version == wanted && version != 0,
         };
-        if fits { Ok(()) } else { Err(KvError::Conflict { version }) }
+        if fits {
+            Ok(())
+        } else {
+            Err(KvError::Conflict { version })
+        }
     }
 
     fn put(&mut self, key: &str, value: &[u8], ends_ms: Option<u64>) -> Result<u64, KvError> {
@@ -132,7 +141,9 @@ impl State {
             return Err(KvError::TooLarge);
         }
         let others = self.store.iter().filter(|(known, _)| *known != key);
-        let used: usize = others.map(|(key, stored)| key.len() + stored.value.len()).sum();
+        let used: usize = others
+            .map(|(key, stored)| key.len() + stored.value.len())
+            .sum();
         if used + key.len() + value.len() > STORE_BYTES {
             return Err(KvError::Quota);
         }
@@ -148,7 +159,9 @@ impl State {
 }
 
 pub(crate) fn log(level: Level, text: &str) {
-    let end = (0..=LINE_BYTES.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+    let end = (0..=LINE_BYTES.min(text.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at));
     let text = text.get(..end.unwrap_or(0)).unwrap_or_default().to_owned();
     with(|state| state.lines.push(Line { level, text }));
 }
@@ -235,7 +248,10 @@ pub(crate) fn kv_keys(prefix: &str, after: &str, limit: u32) -> Vec<String> {
     with(|state| {
         state.expire();
         let limit = KEYS.min(usize::try_from(limit).unwrap_or(KEYS));
-        let keys = state.store.keys().filter(|key| key.starts_with(prefix) && key.as_str() > after);
+        let keys = state
+            .store
+            .keys()
+            .filter(|key| key.starts_with(prefix) && key.as_str() > after);
         keys.take(limit).cloned().collect()
     })
 }
@@ -243,9 +259,9 @@ pub(crate) fn kv_keys(prefix: &str, after: &str, limit: u32) -> Vec<String> {
 pub(crate) fn publish(message: &Emit) -> Result<(), PublishError> {
     topic::check_emit(message).map_err(|_| PublishError::BadTopic)?;
     with(|state| {
-        let is_granted = state.grants("publish:").is_none_or(|mut filters| {
-            filters.any(|filter| topic::matches(filter, &message.topic))
-        });
+        let is_granted = state
+            .grants("publish:")
+            .is_none_or(|mut filters| filters.any(|filter| topic::matches(filter, &message.topic)));
         if !is_granted {
             let text = format!("`publish:{}` is not granted", message.topic);
             return Err(PublishError::Denied(text));
@@ -311,11 +327,19 @@ pub(crate) fn disconnect(client_id: &str, reason_code: u8) -> Result<bool, Clien
         if !state.may_ask_for_clients() {
             return Err(ClientsError::Denied);
         }
-        let Some(client) = state.clients.get_mut(client_id).filter(|client| client.connected) else {
+        let Some(client) = state
+            .clients
+            .get_mut(client_id)
+            .filter(|client| client.connected)
+        else {
             return Ok(false);
         };
         client.connected = false;
-        let reason_code = if reason_code < 0x80 { 0x98 } else { reason_code };
+        let reason_code = if reason_code < 0x80 {
+            0x98
+        } else {
+            reason_code
+        };
         state.disconnected.push((client_id.to_owned(), reason_code));
         Ok(true)
     })

@@ -38,10 +38,19 @@ fn check_topic(topic: &str) -> Result<(), String> {
 }
 
 fn check_properties(properties: &Properties) -> Result<(), String> {
-    let texts = properties.user.iter().flat_map(|(name, value)| [name, value]);
-    let texts = texts.chain(&properties.content_type).chain(&properties.response_topic);
+    let texts = properties
+        .user
+        .iter()
+        .flat_map(|(name, value)| [name, value]);
+    let texts = texts
+        .chain(&properties.content_type)
+        .chain(&properties.response_topic);
     let data = properties.correlation_data.iter().map(Vec::len);
-    if texts.map(String::len).chain(data).any(|bytes| bytes > WIRE_BYTES) {
+    if texts
+        .map(String::len)
+        .chain(data)
+        .any(|bytes| bytes > WIRE_BYTES)
+    {
         return Err(format!("a property has more than {WIRE_BYTES} bytes"));
     }
     match properties.payload_format {

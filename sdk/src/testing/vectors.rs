@@ -196,10 +196,14 @@ impl Change {
             let payload = patch.payload.as_deref();
             payload.is_some_and(|payload| same_payload(payload, &bytes(expected)))
         };
-        self.topic.as_ref().is_none_or(|topic| patch.topic.as_ref() == Some(topic))
+        self.topic
+            .as_ref()
+            .is_none_or(|topic| patch.topic.as_ref() == Some(topic))
             && self.payload.as_ref().is_none_or(payload)
             && self.qos.is_none_or(|number| patch.qos == qos(number))
-            && self.retain.is_none_or(|retain| patch.retain == Some(retain))
+            && self
+                .retain
+                .is_none_or(|retain| patch.retain == Some(retain))
     }
 
     fn fits_part(&self, part: &Emit) -> bool {
@@ -242,18 +246,46 @@ mod tests {
         for (value, outcome, expected) in [
             (json!("pass"), Ok(Outcome::Pass), true),
             (json!("pass"), Ok(Outcome::Stop), false),
-            (json!({"modify": {"payload": {"a": [2], "b": 1}}}), json.clone(), true),
-            (json!({"modify": {"payload": {"a": [2], "b": 2}}}), json.clone(), false),
+            (
+                json!({"modify": {"payload": {"a": [2], "b": 1}}}),
+                json.clone(),
+                true,
+            ),
+            (
+                json!({"modify": {"payload": {"a": [2], "b": 2}}}),
+                json.clone(),
+                false,
+            ),
             (json!({"modify": {"topic": "t"}}), json, false),
-            (json!({"split": [{"topic": "a"}]}), Ok(Outcome::Split(vec![Emit::new("a", "x")])), true),
-            (json!({"split": []}), Ok(Outcome::Split(vec![Emit::new("a", "x")])), false),
+            (
+                json!({"split": [{"topic": "a"}]}),
+                Ok(Outcome::Split(vec![Emit::new("a", "x")])),
+                true,
+            ),
+            (
+                json!({"split": []}),
+                Ok(Outcome::Split(vec![Emit::new("a", "x")])),
+                false,
+            ),
             (json!({"refuse": 135}), Ok(Outcome::refuse(135, "no")), true),
-            (json!({"refuse": 135}), Ok(Outcome::refuse(131, "no")), false),
+            (
+                json!({"refuse": 135}),
+                Ok(Outcome::refuse(131, "no")),
+                false,
+            ),
             (json!({"jump": "b"}), Ok(Outcome::Jump("b".into())), true),
-            (json!({"failure": "no num"}), Err(Failure::bad_input("no number")), true),
+            (
+                json!({"failure": "no num"}),
+                Err(Failure::bad_input("no number")),
+                true,
+            ),
             (json!({"failure": "no num"}), Ok(Outcome::Pass), false),
         ] {
-            assert_eq!(expect(value.clone()).fits(&outcome), expected, "{value} {outcome:?}");
+            assert_eq!(
+                expect(value.clone()).fits(&outcome),
+                expected,
+                "{value} {outcome:?}"
+            );
         }
     }
 }
