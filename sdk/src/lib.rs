@@ -57,5 +57,10 @@ pub use plugin::{
 pub use properties::Properties;
 pub use witmq_sdk_macros::{Config, plugin};
 
+/// The examples of the README are tested.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 #[doc(hidden)]
 pub use abi::{authenticating, authorizing, base, observing, sinking, timing, transforming};

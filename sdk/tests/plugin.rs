@@ -1,10 +1,10 @@
 //! A plugin with everything: what the attribute and the derive write, and what the test broker does with it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(dead_code, reason = "a configuration that is only read from JSON")]
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use witmq_sdk::host::clients::{self, Client};
 use witmq_sdk::host::kv::{self, KvError};
 use witmq_sdk::host::{self, PublishError, payload, secrets, timers};
 use witmq_sdk::register::Registered;
@@ -30,7 +30,6 @@ enum Target {
     Topic {
         name: String,
         #[serde(default)]
-        #[expect(dead_code, reason = "read from JSON only")]
         retain: bool,
     },
 }
@@ -43,7 +42,6 @@ struct Open(#[serde(default)] BTreeMap<String, u8>);
 /// Not in the schema.
 #[derive(Deserialize, witmq_sdk::Config)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-#[expect(dead_code, reason = "read from JSON only")]
 struct Config {
     /// A "number".
     #[config(minimum = -1.5, maximum = 9)]
@@ -87,7 +85,7 @@ impl Default for Config {
     events,
     timer,
     needs(client),
-    capabilities("publish:out/#", "secret:token", "clients"),
+    capabilities("publish:out/#", "secret:token"),
     limits(memory_bytes = 8_388_608, deadline_ms = 5),
     tests = "tests/vectors.json",
     name = "everything"
@@ -148,7 +146,6 @@ impl Transform for Everything {
             "refuse" => Outcome::refuse(1, "no"),
             "secret" => Outcome::payload(secrets::text("token").unwrap_or_default()),
             "other-secret" => Outcome::payload(secrets::text("other").unwrap_or_default()),
-            "kick" => Outcome::payload(clients::disconnect("c", 0)?.to_string()),
             "publish" => {
                 let count = (0..20).take_while(|_| host::publish(&Emit::new("out/a", "")).is_ok());
                 Outcome::payload(count.count().to_string())
@@ -202,13 +199,6 @@ fn started() -> Broker {
         .now_ms(1000)
         .secret("token", "secret\n")
         .secret("other", "x")
-        .client(
-            "c",
-            Client {
-                connected: true,
-                ..Client::default()
-            },
-        )
         .start("{}")
         .unwrap()
 }
@@ -256,7 +246,7 @@ fn the_manifest_says_what_the_attribute_and_the_configuration_say() {
     assert_eq!(manifest["needs"], json!(["client"]));
     assert_eq!(
         manifest["capabilities"],
-        json!(["publish:out/#", "secret:token", "clients"])
+        json!(["publish:out/#", "secret:token"])
     );
     assert_eq!(
         manifest["limits"],
@@ -350,13 +340,10 @@ fn capabilities_are_those_of_the_manifest() {
     assert_outcome!(broker,
         ("secret", "") => Outcome::payload("secret"),
         ("other-secret", "") => Outcome::payload(""),
-        ("kick", "") => Outcome::payload("true"),
-        ("kick", "") => Outcome::payload("false"),
         ("denied", "") => Err("`publish:else` is not granted"),
         ("publish", "") => Outcome::payload("16"),
         ("publish", "") => Outcome::payload("16"),
     );
-    assert_eq!(broker.disconnected(), [("c".to_owned(), 0x98)]);
     assert_eq!(broker.published().len(), 32);
     broker.set_secret("token", "new");
     assert_outcome!(broker, ("secret", "") => Outcome::payload("new"));

@@ -67,7 +67,7 @@ fn own_rules_come_before_general_ones_and_the_rest_is_denied() {
             { "allow": false, "actions": ["publish"], "topics": ["open/no"] },
             { "allow": true, "actions": ["subscribe"], "topics": ["own/{user}/#", "x"] } ] }]
     });
-    let mut plugin = Broker::start(&config.to_string()).unwrap();
+    let mut plugin = Broker::start(&config).unwrap();
     let Step::Allow(grant) = plugin.authenticate(&attempt(Some("ada"), "p")).unwrap() else {
         panic!("denied")
     };
@@ -115,7 +115,7 @@ fn with_scram() -> Broker {
         { "name": "bob", "hash": hash("pencil") },
     ]);
     let config = json!({ "scram_secret": SECRET, "users": users });
-    Broker::start(&config.to_string()).unwrap()
+    Broker::start(&config).unwrap()
 }
 
 fn scram(data: &str) -> Attempt {
@@ -265,7 +265,7 @@ fn bad_scram_keys_are_refused_with_the_place() {
             "scram_secret: this is not 32 bytes",
         ),
     ] {
-        let error = Broker::start(&config.to_string()).err().unwrap();
+        let error = Broker::start(&config).err().unwrap();
         assert!(error.contains(expected), "{error}");
     }
 }

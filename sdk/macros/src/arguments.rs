@@ -18,6 +18,9 @@ const NEEDS: [&str; 3] = ["payload", "properties", "client"];
 const LIMITS: [&str; 3] = ["memory_bytes", "deadline_ms", "timeout_ms"];
 /// Capabilities: as they are, or with something after a colon.
 const CAPABILITIES: [&str; 4] = ["publish:", "http:", "secret:", "clients"];
+/// Hooks on the message path, and capabilities that wait.
+const INLINE: [&str; 2] = ["transform", "authorize"];
+const WAITING: [&str; 2] = ["http:", "clients"];
 /// Characters of a plugin's name.
 const NAME_CHARACTERS: usize = 64;
 
@@ -49,6 +52,7 @@ impl Parse for Arguments {
         if arguments.hooks.is_empty() {
             return Err(input.error(format!("name at least one hook: {}", hook_names())));
         }
+        arguments.lanes()?;
         Ok(arguments)
     }
 }
@@ -57,6 +61,26 @@ impl Arguments {
     /// Whether the plugin has this hook.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.hooks.iter().any(|hook| hook == name)
+    }
+
+    /// What waits cannot be on the message path; the broker would refuse the component.
+    fn lanes(&self) -> Result<()> {
+        let on_path = self
+            .hooks
+            .iter()
+            .find(|hook| INLINE.iter().any(|name| hook == name));
+        let waits = |capability: &&LitStr| {
+            let text = capability.value();
+            WAITING.iter().any(|waiting| text.starts_with(waiting))
+        };
+        let waiting = self.capabilities.iter().flatten().find(waits);
+        match (on_path, waiting) {
+            (Some(hook), Some(capability)) => Err(Error::new(
+                capability.span(),
+                format!("this waits, and `{hook}` is on the message path: it takes two plugins"),
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn one(&mut self, input: ParseStream<'_>) -> Result<()> {
@@ -198,7 +222,7 @@ mod tests {
     #[test]
     fn everything_at_once_is_read() {
         let arguments: Arguments = syn::parse_str(
-            r#"transform, events, needs(payload, client), capabilities("publish:a/#", "clients"),
+            r#"transform, events, needs(payload, client), capabilities("publish:a/#", "secret:b"),
                limits(memory_bytes = 8_388_608, deadline_ms = 5), tests = "tests.json", name = "scale","#,
         )
         .unwrap();
@@ -226,6 +250,10 @@ mod tests {
                 "expected one of `memory_bytes`",
             ),
             ("transform, limits(deadline_ms = 0)", "at least 1"),
+            (
+                r#"sink, authorize, capabilities("clients")"#,
+                "`authorize` is on the message path",
+            ),
             (r#"transform, name = "Scale""#, "lower case"),
             ("transform events", "expected `,`"),
         ] {

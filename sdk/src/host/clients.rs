@@ -1,5 +1,5 @@
 //! Clients of this broker, granted as `clients`. A plugin that asks for them waits, so the broker runs it beside the
-//! shards.
+//! shards, and it cannot have the hooks `transform` and `authorize`.
 
 use super::broker;
 use std::fmt;

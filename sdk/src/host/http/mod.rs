@@ -1,5 +1,5 @@
 //! Requests to other services, granted by host (`http:HOST`). A plugin that makes them waits, so the broker runs it beside
-//! the shards; without the feature `http` it cannot.
+//! the shards, and it cannot have the hooks `transform` and `authorize`. Needs the feature `http`.
 //!
 //! ```no_run
 //! use witmq_sdk::host::http;
