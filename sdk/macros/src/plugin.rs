@@ -106,6 +106,8 @@ fn registered(arguments: &Arguments, plugin: &Ident) -> TokenStream {
     // An error about a missing trait stands at the hook that asks for it.
     let checks = arguments.hooks.iter().map(|hook| {
         let of = hook_trait(hook);
+        let mut plugin = plugin.clone();
+        plugin.set_span(hook.span());
         quote_spanned! {hook.span()=>
             const fn #hook<P: ::witmq_sdk::#of>() {}
             #hook::<#plugin>();
