@@ -22,7 +22,8 @@ use proc_macro::TokenStream;
 ///   nothing but topic and flags, which is fastest.
 /// - `capabilities("publish:alerts/#", "http:api.example.com", "secret:token", "clients")`: what an operator is asked to
 ///   grant.
-/// - `limits(memory_bytes = 8_388_608, deadline_ms = 5, timeout_ms = 2000)`: other limits than the broker's own.
+/// - `limits(memory_bytes = 8_388_608, deadline_ms = 5, timeout_ms = 2000)`: tighter limits
+///   than the operator's.
 /// - `tests = "tests.json"`: test vectors in a file next to `Cargo.toml`, which the broker runs before a version serves;
 ///   `TestBroker::run_vectors` runs them in `cargo test`.
 /// - `name = "scale"`: another name than the package's.
