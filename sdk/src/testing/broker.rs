@@ -83,14 +83,6 @@ impl<P: Registered> Setup<P> {
         self
     }
 
-    /// The answer to requests of this method and URL.
-    #[cfg(feature = "http")]
-    #[must_use]
-    pub fn answers(mut self, method: &str, url: &str, answer: crate::host::http::Response) -> Self {
-        self.state.http.answer(method, url, answer);
-        self
-    }
-
     /// Starts the plugin with a configuration, JSON text or a [`serde_json::Value`].
     ///
     /// # Errors
@@ -251,12 +243,6 @@ impl<P: Registered> TestBroker<P> {
         self.state.secrets.insert(name.to_owned(), value.into());
     }
 
-    /// Changes the answer to requests of this method and URL.
-    #[cfg(feature = "http")]
-    pub fn set_answer(&mut self, method: &str, url: &str, answer: crate::host::http::Response) {
-        self.state.http.answer(method, url, answer);
-    }
-
     /// Lines logged since the last call.
     #[must_use]
     pub fn logged(&mut self) -> Vec<Line> {
@@ -273,13 +259,6 @@ impl<P: Registered> TestBroker<P> {
     #[must_use]
     pub fn disconnected(&mut self) -> Vec<(String, u8)> {
         std::mem::take(&mut self.state.disconnected)
-    }
-
-    /// Requests made since the last call.
-    #[cfg(feature = "http")]
-    #[must_use]
-    pub fn requests(&mut self) -> Vec<crate::host::http::Request> {
-        self.state.http.take()
     }
 
     /// A counter of the plugin's own; 0 if it never counted.

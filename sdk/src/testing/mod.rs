@@ -24,8 +24,6 @@
 //! ```
 
 mod broker;
-#[cfg(feature = "http")]
-pub(crate) mod http;
 mod outcome;
 mod schema;
 pub(crate) mod stand_in;
