@@ -20,6 +20,7 @@ fn main() {
         "plugins/auth-file/src",
         "plugins/auth-file/Cargo.toml",
         "sdk/src",
+        "sdk/macros/src",
         "sdk/Cargo.toml",
         "wit",
     ] {

@@ -1,47 +1,36 @@
 //! The admin API under `/api/v1`, health and metrics. Every call of it may block, so it runs on the blocking pool.
 
+mod plugins;
+
 use crate::problem::Problem;
 use crate::{Ports, Token};
+use axum::Json;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post, put};
-use axum::{Json, body::Bytes};
+use axum::routing::{delete, get, put};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use witmq_broker::ports::ControlError;
-use witmq_broker::ports::control::{PluginInfo, PluginVersion, RuleInfo};
+use witmq_broker::ports::control::RuleInfo;
 
-/// Largest component taken (Python components reach 40 MiB).
-const MAX_COMPONENT_BYTES: usize = 64 * 1024 * 1024;
 /// Largest chain file or configuration taken.
-const MAX_TEXT_BYTES: usize = 1024 * 1024;
+pub(super) const MAX_TEXT_BYTES: usize = 1024 * 1024;
 
 /// Entries of a page of a list, unless asked for otherwise, and at most.
 const PAGE: usize = 100;
 const MAX_PAGE: usize = 1000;
 
-type Answer = Result<Response, Problem>;
+pub(super) type Answer = Result<Response, Problem>;
 
 /// Everything that speaks JSON, behind the token; health and metrics without.
 pub(crate) fn routes(token: Token, ports: Ports) -> Router {
     let text = DefaultBodyLimit::max(MAX_TEXT_BYTES);
     let guarded = Router::new()
         .route("/api/v1/status", get(status))
-        .route("/api/v1/plugins", get(plugins))
-        .route(
-            "/api/v1/plugins/{name}",
-            put(install)
-                .layer(DefaultBodyLimit::max(MAX_COMPONENT_BYTES))
-                .delete(uninstall),
-        )
-        .route(
-            "/api/v1/plugins/{name}/config",
-            get(config).put(configure).layer(text),
-        )
-        .route("/api/v1/plugins/{name}/rollback", post(rollback))
+        .merge(plugins::routes())
         .route("/api/v1/rules", get(rules))
         .route(
             "/api/v1/rules/{name}",
@@ -85,7 +74,7 @@ async fn guard(State(token): State<Token>, request: Request, next: Next) -> Resp
 }
 
 /// Runs `work` where it may block.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ControlError> + Send + 'static,
 ) -> Result<T, Problem> {
     match tokio::task::spawn_blocking(work).await {
@@ -94,7 +83,7 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-fn json(value: Value) -> Answer {
+pub(super) fn json(value: Value) -> Answer {
     Ok(Json(value).into_response())
 }
 
@@ -105,56 +94,6 @@ async fn status(State(ports): State<Ports>) -> Answer {
 async fn metrics(State(ports): State<Ports>) -> Answer {
     let text = blocking(move || Ok(ports.node.metrics())).await?;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
-}
-
-async fn plugins(State(ports): State<Ports>) -> Answer {
-    let list = blocking(move || Ok(ports.plugins.list())).await?;
-    json(list.iter().map(plugin_json).collect())
-}
-
-#[derive(Deserialize)]
-struct InstallQuery {
-    /// JSON text; absent keeps the present configuration.
-    config: Option<String>,
-}
-
-async fn install(
-    State(ports): State<Ports>,
-    Path(name): Path<String>,
-    Query(query): Query<InstallQuery>,
-    body: Bytes,
-) -> Answer {
-    let info = blocking(move || ports.plugins.install(&name, body.to_vec(), query.config)).await?;
-    json(plugin_json(&info))
-}
-
-async fn uninstall(State(ports): State<Ports>, Path(name): Path<String>) -> Answer {
-    blocking(move || ports.plugins.remove(&name)).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-async fn config(State(ports): State<Ports>, Path(name): Path<String>) -> Answer {
-    let text = blocking(move || ports.plugins.config(&name)).await?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
-}
-
-async fn configure(State(ports): State<Ports>, Path(name): Path<String>, body: String) -> Answer {
-    let info = blocking(move || ports.plugins.configure(&name, body)).await?;
-    json(plugin_json(&info))
-}
-
-#[derive(Deserialize)]
-struct RollbackQuery {
-    version: Option<u64>,
-}
-
-async fn rollback(
-    State(ports): State<Ports>,
-    Path(name): Path<String>,
-    Query(query): Query<RollbackQuery>,
-) -> Answer {
-    let info = blocking(move || ports.plugins.rollback(&name, query.version)).await?;
-    json(plugin_json(&info))
 }
 
 async fn rules(State(ports): State<Ports>) -> Answer {
@@ -255,25 +194,6 @@ async fn drain(State(ports): State<Ports>, Json(body): Json<DrainBody>) -> Answe
 async fn stop_draining(State(ports): State<Ports>) -> Answer {
     blocking(move || ports.drain.stop()).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-fn version_json(version: &PluginVersion) -> Value {
-    json!({ "version": version.version, "digest": version.digest, "installed_ms": version.installed_ms })
-}
-
-fn plugin_json(info: &PluginInfo) -> Value {
-    json!({
-        "name": info.name,
-        "active": version_json(&info.active),
-        "versions": info.versions.iter().map(version_json).collect::<Vec<_>>(),
-        "hooks": info.hooks,
-        "capabilities": info.capabilities,
-        "state": info.state,
-        "calls": info.calls,
-        "failures": info.failures.iter().map(|(k, n)| ((*k).to_owned(), json!(n))).collect::<serde_json::Map<_, _>>(),
-        "last_error": info.last_error,
-        "mean_us": info.mean_us,
-    })
 }
 
 fn rule_json(info: &RuleInfo) -> Value {

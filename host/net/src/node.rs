@@ -225,6 +225,17 @@ impl Node {
         answered.recv_timeout(INSPECT_TIMEOUT).ok()
     }
 
+    /// Asks one shard, on its thread, and does not wait; false if its queue is full.
+    pub fn ask(
+        &self,
+        shard: ShardId,
+        question: impl FnOnce(&mut Shard, Instant) + Send + 'static,
+    ) -> bool {
+        let mail = Mail::Inspect(Box::new(question));
+        (self.threads.get(usize::from(shard.0)))
+            .is_some_and(|thread| thread.mail.try_send(vec![mail]).is_ok())
+    }
+
     /// Says DISCONNECT to everybody, waits up to `grace` for connections to end, then stops the threads.
     pub fn shutdown(&self, grace: Duration) {
         for id in 0..self.shards() {

@@ -35,6 +35,7 @@ pub(crate) enum Kind {
     Filter(Expression),
     Set(Vec<(Target, Expression)>),
     Plugin(String),
+    Sink(String),
     Publish {
         topic: TopicTemplate,
         payload: Option<Expression>,
@@ -136,7 +137,7 @@ impl Chain {
     /// Plugins it calls.
     pub(crate) fn plugins(&self) -> impl Iterator<Item = &str> {
         self.steps.iter().filter_map(|step| {
-            if let Kind::Plugin(name) = &step.kind {
+            if let Kind::Plugin(name) | Kind::Sink(name) = &step.kind {
                 Some(name.as_str())
             } else {
                 None
@@ -158,9 +159,10 @@ fn compile_step(
         raw.set.is_some(),
         raw.plugin.is_some(),
         raw.publish.is_some(),
+        raw.sink.is_some(),
     ];
     if kinds.into_iter().filter(|is_there| *is_there).count() != 1 {
-        let text = "a step is exactly one of filter, set, plugin and publish";
+        let text = "a step is exactly one of filter, set, plugin, publish and sink";
         return Err(source
             .error(at, "bad-step", text)
             .hint("make one [[step]] for each"));
@@ -221,6 +223,9 @@ fn compile_kind(
     }
     if let Some(name) = &raw.plugin {
         return Ok(Kind::Plugin(name.get_ref().clone()));
+    }
+    if let Some(name) = &raw.sink {
+        return Ok(Kind::Sink(name.get_ref().clone()));
     }
     let Some(topic) = &raw.publish else {
         return Err(source.error(at, "bad-step", "an empty step"));

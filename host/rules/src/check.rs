@@ -71,7 +71,11 @@ pub fn check(file: &str, text: &str) -> Result<(), RuleError> {
 }
 
 /// Answers for plugins in tests: a payload, or the message as it is.
-struct Stubs<'a>(&'a BTreeMap<String, toml::Value>);
+struct Stubs<'a> {
+    answers: &'a BTreeMap<String, toml::Value>,
+    /// What reached a sink.
+    delivered: Vec<(String, Arc<Message>)>,
+}
 
 impl Transform for Stubs<'_> {
     fn transform(
@@ -80,12 +84,25 @@ impl Transform for Stubs<'_> {
         _: Publisher<'_>,
         _: &Message,
     ) -> Result<StepOutcome, StepFailure> {
-        Ok(self.0.get(plugin).map_or(StepOutcome::Pass, |payload| {
-            StepOutcome::Modify(Patch {
-                payload: Some(payload_of(payload)),
-                ..Patch::default()
-            })
-        }))
+        Ok(self
+            .answers
+            .get(plugin)
+            .map_or(StepOutcome::Pass, |payload| {
+                StepOutcome::Modify(Patch {
+                    payload: Some(payload_of(payload)),
+                    ..Patch::default()
+                })
+            }))
+    }
+
+    fn deliver(
+        &mut self,
+        plugin: &str,
+        _: Publisher<'_>,
+        message: &Arc<Message>,
+    ) -> Result<(), StepFailure> {
+        self.delivered.push((plugin.to_owned(), message.clone()));
+        Ok(())
     }
 }
 
@@ -154,8 +171,12 @@ fn run_test(chain: &Chain, test: &Test) -> Result<(), String> {
         emissions: &mut emissions,
         trace: None,
     };
-    let end = run(chain, &mut Stubs(&test.stub), NOBODY, &given, &mut sinks);
-    let mut got = match end {
+    let mut stubs = Stubs {
+        answers: &test.stub,
+        delivered: Vec::new(),
+    };
+    let end = run(chain, &mut stubs, NOBODY, &given, &mut sinks);
+    let routed = match end {
         End::On(messages) if chain.mode == Mode::Transform => messages,
         End::Refused { text, .. } if !test.expect.is_empty() => {
             return Err(format!(
@@ -165,22 +186,37 @@ fn run_test(chain: &Chain, test: &Test) -> Result<(), String> {
         }
         _ => Vec::new(),
     };
-    got.extend(emissions);
+    let routed = routed.into_iter().chain(emissions);
+    let delivered = stubs.delivered.into_iter();
+    let got: Vec<(Option<String>, Arc<Message>)> = routed
+        .map(|message| (None, message))
+        .chain(delivered.map(|(sink, message)| (Some(sink), message)))
+        .collect();
     if got.len() != test.expect.len() {
         return Err(format!(
             "{} messages are expected, {} came{}",
             test.expect.len(),
             got.len(),
-            list(&got)
+            list(got.iter().map(|(_, message)| message))
         ));
     }
-    for (expected, got) in test.expect.iter().zip(&got) {
+    for (expected, (sink, got)) in test.expect.iter().zip(&got) {
+        if expected.sink != *sink {
+            let name = |sink: &Option<String>| match sink {
+                Some(name) => format!("sink {name}"),
+                None => "the broker".to_owned(),
+            };
+            let (wanted, came) = (name(&expected.sink), name(sink));
+            return Err(format!(
+                "a message for {wanted} is expected, one for {came} came"
+            ));
+        }
         compare(expected, got)?;
     }
     Ok(())
 }
 
-fn list(messages: &[Arc<Message>]) -> String {
+fn list<'a>(messages: impl IntoIterator<Item = &'a Arc<Message>>) -> String {
     let one = |message: &Arc<Message>| {
         format!(
             " [{} {}]",
@@ -188,7 +224,7 @@ fn list(messages: &[Arc<Message>]) -> String {
             String::from_utf8_lossy(&message.payload)
         )
     };
-    messages.iter().map(one).collect()
+    messages.into_iter().map(one).collect()
 }
 
 fn compare(expected: &Expected, got: &Message) -> Result<(), String> {
@@ -249,6 +285,10 @@ impl Transform for Absent {
         _: &Message,
     ) -> Result<StepOutcome, StepFailure> {
         Ok(StepOutcome::Pass)
+    }
+
+    fn deliver(&mut self, _: &str, _: Publisher<'_>, _: &Arc<Message>) -> Result<(), StepFailure> {
+        Ok(())
     }
 }
 

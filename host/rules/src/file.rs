@@ -55,7 +55,7 @@ pub(crate) enum OnError {
     Refuse,
 }
 
-/// One `[[step]]`: exactly one of `filter`, `set`, `plugin` and `publish`.
+/// One `[[step]]`: exactly one of `filter`, `set`, `plugin`, `publish` and `sink`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Step {
@@ -63,6 +63,8 @@ pub(crate) struct Step {
     pub(crate) set: Option<BTreeMap<String, Spanned<String>>>,
     pub(crate) plugin: Option<Spanned<String>>,
     pub(crate) publish: Option<Spanned<String>>,
+    /// Name of a plugin with a sink.
+    pub(crate) sink: Option<Spanned<String>>,
     /// CEL: the payload of a `publish`.
     pub(crate) payload: Option<Spanned<String>>,
     pub(crate) qos: Option<Spanned<u8>>,
@@ -98,12 +100,14 @@ pub(crate) struct Given {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Expected {
+    /// It reaches this sink; otherwise it is routed or published.
+    pub(crate) sink: Option<String>,
     pub(crate) topic: Option<String>,
     pub(crate) payload: Option<toml::Value>,
 }
 
 /// Words of the format that this version does not have yet.
-const LATER: [&str; 5] = ["when", "then", "sink", "http", "chain"];
+const LATER: [&str; 4] = ["when", "then", "http", "chain"];
 
 /// Parses a file.
 pub(crate) fn parse(source: Source<'_>) -> Result<File, RuleError> {
@@ -114,7 +118,7 @@ pub(crate) fn parse(source: Source<'_>) -> Result<File, RuleError> {
         let located = source.error(at, "bad-file", message.clone());
         match word {
             Some(word) if LATER.contains(&&*word) => {
-                let text = format!("`{word}` is not in this version; there are filter, set, plugin and publish steps");
+                let text = format!("`{word}` is not in this version; there are filter, set, plugin, publish and sink steps");
                 source.error(at, "not-yet", text)
             }
             Some(word) => {

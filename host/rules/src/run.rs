@@ -179,6 +179,13 @@ fn run_step(
             sinks.note(|| format!("+  plugin {name} -> {outcome:?}"));
             plugin_outcome(chain.mode, outcome, work)
         }
+        Kind::Sink(name) => {
+            steps
+                .deliver(name, publisher, &work.message)
+                .map_err(|error| error.to_string())?;
+            sinks.note(|| format!(">  sink {name}"));
+            Ok(Next::Go)
+        }
         Kind::Publish {
             topic,
             payload,

@@ -1,9 +1,41 @@
 //! Every bound of the plugin host, with its name and default.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
-use witmq_proto::TopicFilter;
+use witmq_broker::ports::clients::Clients;
+use witmq_broker::ports::kv::PluginKv;
+use witmq_proto::{Message, TopicFilter};
+
+/// Takes messages of plugins into the broker; false if its queue is full.
+pub type Publish = Arc<dyn Fn(Message) -> bool + Send + Sync>;
+/// The bytes of a secret by its name; `None` if there is none.
+pub type Secret = Arc<dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync>;
+
+/// What plugins reach beyond themselves, where it is granted.
+#[derive(Clone)]
+pub struct Outside {
+    /// Into the broker.
+    pub publish: Publish,
+    /// Secrets of the operator. May read a file; called from any thread.
+    pub secret: Secret,
+    /// Clients of the node.
+    pub clients: Arc<dyn Clients>,
+    /// Where their keys are kept.
+    pub kv: Arc<dyn PluginKv>,
+}
+
+/// What the operator lets one plugin do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// Where it may publish.
+    pub publish: Vec<TopicFilter>,
+    /// Secrets that it may read.
+    pub secrets: BTreeSet<String>,
+    /// Whether it may ask about clients and disconnect them.
+    pub clients: bool,
+}
 
 /// Settings of the plugin host.
 #[derive(Clone, Debug)]
@@ -12,8 +44,8 @@ pub struct RuntimeConfig {
     pub data_dir: Option<PathBuf>,
     /// Shards that run hooks.
     pub shards: u16,
-    /// Name of the plugin that authenticates.
-    pub authenticator: String,
+    /// Names of the plugins that authenticate, in the order they are asked.
+    pub authenticators: Vec<String>,
     /// Threads that run `authenticate` (default 2).
     pub authenticator_threads: u16,
     /// Attempts waiting for them; beyond it clients hear "server busy" (default 1024).
@@ -24,6 +56,25 @@ pub struct RuntimeConfig {
     pub deadline: Duration,
     /// Time `init` may take (default 1 s).
     pub init_deadline: Duration,
+    /// Time one call beside the shards may take, waiting included: `sink`, `events`, `timer`, and every hook of a
+    /// component that waits (default 5 s).
+    pub timeout: Duration,
+    /// Threads that run instances beside the shards (default 2).
+    pub worker_threads: u16,
+    /// Instances of one plugin beside the shards, if it waits (default 16); one if it does not.
+    pub lane_instances: u16,
+    /// Jobs waiting for one of them (default 256).
+    pub lane_queue: usize,
+    /// Events or messages of one batch (default 256).
+    pub batch: usize,
+    /// Messages waiting for one sink; beyond it a chain's sink step fails (default 10,000).
+    pub sink_queue: usize,
+    /// A sink's message that waited this long goes to the dead-letter topic (default one hour).
+    pub sink_give_up: Duration,
+    /// Events waiting for plugins; beyond it they are dropped (default 8192).
+    pub events_queue: usize,
+    /// Bytes that an instance may hand to the one that takes its place (default 1 MiB).
+    pub carried_bytes: usize,
     /// Memory and tables of one instance, bytes (default 64 MiB).
     pub memory_bytes: usize,
     /// Bytes that may cross the border in one call (default 4 MiB).
@@ -50,8 +101,15 @@ pub struct RuntimeConfig {
     pub breaker_rest: Duration,
     /// The longest rest (default 30 s).
     pub breaker_longest: Duration,
-    /// What plugins may publish, by plugin name; none by default.
-    pub publish: BTreeMap<String, Vec<TopicFilter>>,
+    /// So long a new version has to prove itself (default 30 s).
+    pub probation: Duration,
+    /// So many failures in that time, at the rate below, bring the old version back (default 2).
+    pub probation_failures: u64,
+    /// See `probation_failures`: failures per thousand calls beyond the rate before
+    /// (default 100).
+    pub probation_per_mille: u64,
+    /// What plugins may do, by name; nothing by default.
+    pub grants: BTreeMap<String, Grants>,
 }
 
 impl Default for RuntimeConfig {
@@ -59,12 +117,21 @@ impl Default for RuntimeConfig {
         Self {
             data_dir: None,
             shards: 1,
-            authenticator: "auth-file".to_owned(),
+            authenticators: vec!["auth-file".to_owned()],
             authenticator_threads: 2,
             authenticator_queue: 1024,
             authenticate_deadline: Duration::from_secs(2),
             deadline: Duration::from_millis(20),
             init_deadline: Duration::from_secs(1),
+            timeout: Duration::from_secs(5),
+            worker_threads: 2,
+            lane_instances: 16,
+            lane_queue: 256,
+            batch: 256,
+            sink_queue: 10_000,
+            sink_give_up: Duration::from_secs(3600),
+            events_queue: 8192,
+            carried_bytes: 1024 * 1024,
             memory_bytes: 64 * 1024 * 1024,
             transfer_bytes: 4 * 1024 * 1024,
             host_calls: 1000,
@@ -78,7 +145,10 @@ impl Default for RuntimeConfig {
             breaker_window: Duration::from_secs(10),
             breaker_rest: Duration::from_secs(1),
             breaker_longest: Duration::from_secs(30),
-            publish: BTreeMap::new(),
+            probation: Duration::from_secs(30),
+            probation_failures: 2,
+            probation_per_mille: 100,
+            grants: BTreeMap::new(),
         }
     }
 }

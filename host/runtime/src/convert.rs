@@ -1,7 +1,13 @@
 //! Between the broker's types and those of the ABI. Every answer of a guest is checked here.
 
+mod beside;
+
+use crate::abi::hot;
 use crate::abi::witmq::plugin::types;
-use crate::abi::{authenticate, authorize, lifecycle, transform};
+use crate::abi::{authenticate, authorize};
+use crate::manifest::{Manifest, Need};
+pub(crate) use beside::{client, delivered, disconnect_reason, event};
+
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use std::time::Duration;
@@ -30,36 +36,97 @@ fn qos_out(qos: types::Qos) -> QoS {
     }
 }
 
-/// The message as the guest sees it: what it did not ask for stays empty.
-pub(crate) fn message(
-    message: &Message,
-    publisher: Publisher<'_>,
-    needs: lifecycle::Needs,
-) -> types::Message {
-    let payload = if needs.contains(lifecycle::Needs::PAYLOAD) {
-        message.payload.to_vec()
-    } else {
-        Vec::new()
-    };
-    let mut properties = BytesMut::new();
-    if needs.contains(lifecycle::Needs::PROPERTIES) {
-        encode_properties(&message.properties, &mut properties);
+fn hot_qos(qos: QoS) -> hot::Qos {
+    match qos {
+        QoS::AtMostOnce => hot::Qos::AtMostOnce,
+        QoS::AtLeastOnce => hot::Qos::AtLeastOnce,
+        QoS::ExactlyOnce => hot::Qos::ExactlyOnce,
     }
-    let client_id = if needs.contains(lifecycle::Needs::CLIENT_ID) {
-        publisher.client_id.to_owned()
-    } else {
-        String::new()
-    };
-    types::Message {
-        topic: message.topic.to_string(),
-        payload,
-        payload_len: u32::try_from(message.payload.len()).unwrap_or(u32::MAX),
-        properties: properties.to_vec(),
-        client_id,
-        session: publisher.session,
-        received_ms: message.received_ms,
-        qos: qos_in(message.qos),
-        retain: message.retain,
+}
+
+fn hot_qos_out(qos: hot::Qos) -> QoS {
+    match qos {
+        hot::Qos::AtMostOnce => QoS::AtMostOnce,
+        hot::Qos::AtLeastOnce => QoS::AtLeastOnce,
+        hot::Qos::ExactlyOnce => QoS::ExactlyOnce,
+    }
+}
+
+/// Which fields a plugin asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fill {
+    payload: bool,
+    properties: bool,
+    client: bool,
+}
+
+impl Fill {
+    pub(crate) fn of(manifest: &Manifest) -> Self {
+        Self {
+            payload: manifest.needs(Need::Payload),
+            properties: manifest.needs(Need::Properties),
+            client: manifest.needs(Need::Client),
+        }
+    }
+
+    /// The message as the guest sees it, where it lies: what it did not ask for is empty. `properties` is scratch.
+    pub(crate) fn message<'a>(
+        self,
+        message: &'a Message,
+        publisher: Publisher<'a>,
+        properties: &'a mut BytesMut,
+    ) -> hot::Message<'a> {
+        properties.clear();
+        if self.properties {
+            encode_properties(&message.properties, properties);
+        }
+        let (client_id, username) = match self.client {
+            true => (publisher.client_id, publisher.username.unwrap_or_default()),
+            false => ("", ""),
+        };
+        hot::Message {
+            topic: message.topic.as_str(),
+            payload: if self.payload { &message.payload } else { &[] },
+            payload_len: u32::try_from(message.payload.len()).unwrap_or(u32::MAX),
+            properties,
+            client_id,
+            username,
+            session: publisher.session,
+            received_ms: message.received_ms,
+            qos: hot_qos(message.qos),
+            retain: message.retain,
+        }
+    }
+
+    /// The same as a copy, for a batch.
+    pub(crate) fn owned(self, message: &Message, client: &str, username: &str) -> types::Message {
+        let mut properties = BytesMut::new();
+        if self.properties {
+            encode_properties(&message.properties, &mut properties);
+        }
+        let text = |text: &str| {
+            if self.client {
+                text.to_owned()
+            } else {
+                String::new()
+            }
+        };
+        types::Message {
+            topic: message.topic.to_string(),
+            payload: if self.payload {
+                message.payload.to_vec()
+            } else {
+                Vec::new()
+            },
+            payload_len: u32::try_from(message.payload.len()).unwrap_or(u32::MAX),
+            properties: properties.to_vec(),
+            client_id: text(client),
+            username: text(username),
+            session: 0,
+            received_ms: message.received_ms,
+            qos: qos_in(message.qos),
+            retain: message.retain,
+        }
     }
 }
 
@@ -81,7 +148,18 @@ fn reason_out(code: u8) -> ReasonCode {
         .unwrap_or(ReasonCode::ImplementationSpecific)
 }
 
-pub(crate) fn emit(emit: types::Emit) -> Result<Emit, String> {
+fn emit(emit: hot::Emit) -> Result<Emit, String> {
+    Ok(Emit {
+        topic: topic_out(emit.topic)?,
+        payload: emit.payload,
+        properties: properties_out(&emit.properties)?,
+        qos: hot_qos_out(emit.qos),
+        retain: emit.retain,
+    })
+}
+
+/// What a plugin wants to publish itself.
+pub(crate) fn published(emit: types::Emit) -> Result<Emit, String> {
     Ok(Emit {
         topic: topic_out(emit.topic)?,
         payload: Bytes::from(emit.payload),
@@ -110,41 +188,45 @@ pub(crate) fn message_of(emit: Emit, topic: TopicName, received_ms: u64) -> Mess
 }
 
 /// What the guest made of a message; `split` is bounded.
-pub(crate) fn outcome(
-    outcome: transform::Outcome,
-    split_messages: usize,
-) -> Result<StepOutcome, String> {
+pub(crate) fn outcome(outcome: hot::Outcome, split_messages: usize) -> Result<StepOutcome, String> {
     Ok(match outcome {
-        transform::Outcome::Pass => StepOutcome::Pass,
-        transform::Outcome::Modify(patch) => StepOutcome::Modify(Patch {
+        hot::Outcome::Pass => StepOutcome::Pass,
+        hot::Outcome::Modify(patch) => StepOutcome::Modify(Patch {
             topic: patch.topic.map(topic_out).transpose()?,
-            payload: patch.payload.map(Bytes::from),
+            payload: patch.payload,
             properties: patch
                 .properties
                 .as_deref()
                 .map(properties_out)
                 .transpose()?,
-            qos: patch.qos.map(qos_out),
+            qos: patch.qos.map(hot_qos_out),
             retain: patch.retain,
         }),
-        transform::Outcome::Split(parts) if parts.len() > split_messages => {
+        hot::Outcome::Split(parts) if parts.len() > split_messages => {
             return Err(format!(
                 "it split one message into {}, at most {split_messages} are allowed",
                 parts.len()
             ));
         }
-        transform::Outcome::Split(parts) => {
+        hot::Outcome::Split(parts) => {
             StepOutcome::Split(parts.into_iter().map(emit).collect::<Result<_, _>>()?)
         }
-        transform::Outcome::Refuse(refusal) => StepOutcome::Refuse {
+        hot::Outcome::Refuse(refusal) => StepOutcome::Refuse {
             reason: reason_out(refusal.reason_code),
             text: refusal.text,
         },
-        transform::Outcome::Consume => StepOutcome::Consume,
-        transform::Outcome::Withhold => StepOutcome::Withhold,
-        transform::Outcome::Stop => StepOutcome::Stop,
-        transform::Outcome::Jump(chain) => StepOutcome::Jump(chain),
+        hot::Outcome::Consume => StepOutcome::Consume,
+        hot::Outcome::Withhold => StepOutcome::Withhold,
+        hot::Outcome::Stop => StepOutcome::Stop,
+        hot::Outcome::Jump(chain) => StepOutcome::Jump(chain),
     })
+}
+
+pub(crate) fn hot_failure(failure: hot::Failure) -> String {
+    match failure {
+        hot::Failure::BadInput(text) => format!("bad input: {text}"),
+        hot::Failure::Failed(text) => text,
+    }
 }
 
 pub(crate) fn failure(failure: types::Failure) -> String {
@@ -171,6 +253,7 @@ pub(crate) fn attempt(attempt: &Attempt) -> authenticate::Attempt {
         listener: attempt.listener.to_string(),
         transport: transport.to_owned(),
         protocol: attempt.version.level(),
+        certificate: None, // no listener asks for one yet
     }
 }
 
@@ -189,9 +272,10 @@ fn bounded(bytes: Vec<u8>, maximum: usize, what: &str) -> Result<Bytes, String> 
     Ok(Bytes::from(bytes))
 }
 
-pub(crate) fn step(step: authenticate::Step) -> Result<AuthStep, String> {
+/// `None`: the next authenticator decides.
+pub(crate) fn step(step: authenticate::Step) -> Result<Option<AuthStep>, String> {
     let data = |bytes| bounded(bytes, DATA_BYTES, "authentication data");
-    Ok(match step {
+    Ok(Some(match step {
         authenticate::Step::Allow(grant) => AuthStep::Allow(Box::new(Grant {
             username: grant.username.map(ByteString::from),
             superuser: grant.superuser,
@@ -205,11 +289,12 @@ pub(crate) fn step(step: authenticate::Step) -> Result<AuthStep, String> {
             reason: reason_out(denial.reason_code),
             text: denial.text,
         },
+        authenticate::Step::Ignore => return Ok(None),
         authenticate::Step::Challenge(challenge) => AuthStep::Challenge {
             data: data(challenge.data)?,
             state: bounded(challenge.state, STATE_BYTES, "state")?,
         },
-    })
+    }))
 }
 
 fn rule(rule: authenticate::Rule) -> AclRule {
@@ -225,6 +310,7 @@ pub(crate) fn query(query: &Query<'_>) -> authorize::Query {
     authorize::Query {
         client_id: query.client_id.to_owned(),
         username: query.username.map(str::to_owned),
+        session: query.session,
         action: match query.action {
             AuthorizeAction::Publish => authorize::Action::Publish,
             AuthorizeAction::Subscribe => authorize::Action::Subscribe,

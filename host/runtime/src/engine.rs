@@ -43,9 +43,12 @@ pub(crate) fn ticks(deadline: Duration) -> u64 {
 /// The capabilities of `witmq:plugin`. What a guest needs of WASI is added in the version it asks for.
 pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
-    abi::witmq::plugin::host_log::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
-    abi::witmq::plugin::host_kv::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
-    abi::witmq::plugin::host_publish::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
-    abi::witmq::plugin::host_clock::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+    macro_rules! add {
+        ($($interface:ident),+) => {
+            $(abi::witmq::plugin::$interface::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;)+
+        };
+    }
+    add!(host_log, host_metrics, host_clock, host_kv, host_publish);
+    add!(host_timers, host_secrets, host_payload, host_clients);
     Ok(linker)
 }

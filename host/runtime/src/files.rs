@@ -15,12 +15,46 @@ pub(crate) struct Version {
     pub(crate) installed_ms: u64,
 }
 
-/// What is known of an installed plugin.
+/// Changes remembered.
+const CHANGES: usize = 50;
+
+/// Something that happened to a plugin.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Change {
+    pub(crate) at_ms: u64,
+    pub(crate) what: String,
+    pub(crate) version: u64,
+    pub(crate) text: String,
+}
+
+/// What is known of an installed plugin.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) config: String,
     pub(crate) active: u64,
     pub(crate) versions: Vec<Version>,
+    /// Capabilities granted while the broker ran.
+    #[serde(default)]
+    pub(crate) grants: Vec<String>,
+    #[serde(default)]
+    pub(crate) is_disabled: bool,
+    #[serde(default)]
+    pub(crate) changes: Vec<Change>,
+}
+
+impl Record {
+    /// Remembers a change, at its end.
+    pub(crate) fn note(&mut self, what: &str, text: String) {
+        if self.changes.len() >= CHANGES {
+            self.changes.remove(0);
+        }
+        self.changes.push(Change {
+            at_ms: crate::imports::now_ms(),
+            what: what.to_owned(),
+            version: self.active,
+            text,
+        });
+    }
 }
 
 /// The folder of all plugins.

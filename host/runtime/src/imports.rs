@@ -1,207 +1,145 @@
-//! The state of one instance's store, and the capabilities it may call: log, kv, publish, clock.
+//! The capabilities of `witmq:plugin`, as one instance's store answers them.
+//!
+//! Every call counts against the budget of the hook's call; beyond it nothing is done. None of them waits but
+//! `host-clients`, which only effectful components have.
 
-use crate::abi::witmq::plugin::{host_clock, host_kv, host_log, host_publish, types};
+use crate::abi::witmq::plugin::{
+    host_clients, host_clock, host_kv, host_log, host_metrics, host_payload, host_publish,
+    host_secrets, host_timers, types,
+};
 use crate::convert;
-use crate::plugin::Shared;
-use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
-use wasmtime::ResourceLimiter;
-use witmq_broker::ports::kv::KvError;
+use crate::log::Level;
+use std::time::{SystemTime, UNIX_EPOCH};
+use witmq_broker::ports::kv::{Expect, KvError};
 
-/// Bytes of one log line.
-const LINE_BYTES: usize = 1024;
-/// Table entries of one instance; each counts for this many bytes of its memory.
-const TABLE_ENTRY_BYTES: usize = 16;
+pub(crate) use crate::state::State;
 
-/// What a store carries.
-pub(crate) struct State {
-    pub(crate) plugin: Arc<Shared>,
-    pub(crate) memory: MemoryLimit,
-    /// Host calls left in this call of a hook.
-    pub(crate) host_calls: u32,
-    /// Publishes left in this call.
-    pub(crate) publishes: u32,
-    /// Printed, and not ended by a line break yet.
-    line: Vec<u8>,
-    start: Instant,
-    max_packet: usize,
-}
+/// Keys given at a time.
+const KEYS: u32 = 1000;
 
-/// Sums what all memories and tables of a store take: a component may have several.
-#[derive(Debug)]
-pub(crate) struct MemoryLimit {
-    used: usize,
-    maximum: usize,
-    /// Something was refused: a trap that follows is the limit's.
-    pub(crate) is_exceeded: bool,
-}
-
-impl MemoryLimit {
-    pub(crate) fn new(maximum: usize) -> Self {
-        Self {
-            used: 0,
-            maximum,
-            is_exceeded: false,
-        }
-    }
-
-    fn grow(&mut self, bytes: usize) -> bool {
-        match self
-            .used
-            .checked_add(bytes)
-            .filter(|used| *used <= self.maximum)
-        {
-            Some(used) => {
-                self.used = used;
-                true
-            }
-            None => {
-                self.is_exceeded = true;
-                false
-            }
-        }
-    }
-}
-
-impl ResourceLimiter for MemoryLimit {
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        Ok(self.grow(desired.saturating_sub(current)))
-    }
-
-    fn table_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        Ok(self.grow(
-            desired
-                .saturating_sub(current)
-                .saturating_mul(TABLE_ENTRY_BYTES),
-        ))
-    }
-}
-
-impl State {
-    pub(crate) fn new(plugin: Arc<Shared>, memory_bytes: usize, max_packet: usize) -> Self {
-        Self {
-            plugin,
-            memory: MemoryLimit::new(memory_bytes),
-            host_calls: 0,
-            publishes: 0,
-            line: Vec::new(),
-            start: Instant::now(),
-            max_packet,
-        }
-    }
-
-    /// One host call; false if this call of the hook has used up its own.
-    fn may_call(&mut self) -> bool {
-        match self.host_calls.checked_sub(1) {
-            Some(left) => {
-                self.host_calls = left;
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Bytes for standard output or error: complete lines go into the log.
-    pub(crate) fn print(&mut self, bytes: &[u8]) {
-        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let room = LINE_BYTES.saturating_sub(self.line.len());
-            self.line
-                .extend_from_slice(part.get(..part.len().min(room)).unwrap_or_default());
-            if part.ends_with(b"\n") {
-                let line = std::mem::take(&mut self.line);
-                self.write_line(
-                    host_log::Level::Info,
-                    String::from_utf8_lossy(&line).trim_end(),
-                );
-            }
-        }
-    }
-
-    fn write_line(&self, level: host_log::Level, text: &str) {
-        let Some(dropped) = self.plugin.may_log() else {
-            return;
-        };
-        let plugin = &*self.plugin.name;
-        if dropped > 0 {
-            tracing::warn!(target: "witmq::plugin", plugin, dropped, "log lines beyond the limit were dropped");
-        }
-        let text = text
-            .get(..text.floor_char_boundary(LINE_BYTES))
-            .unwrap_or_default();
-        match level {
-            host_log::Level::Trace => tracing::trace!(target: "witmq::plugin", plugin, "{text}"),
-            host_log::Level::Debug => tracing::debug!(target: "witmq::plugin", plugin, "{text}"),
-            host_log::Level::Info => tracing::info!(target: "witmq::plugin", plugin, "{text}"),
-            host_log::Level::Warn => tracing::warn!(target: "witmq::plugin", plugin, "{text}"),
-            host_log::Level::Error => tracing::error!(target: "witmq::plugin", plugin, "{text}"),
-        }
-    }
-}
+type Answer<T> = wasmtime::Result<T>;
 
 impl types::Host for State {}
 
 impl host_log::Host for State {
-    fn log(&mut self, level: host_log::Level, text: String) {
+    fn log(&mut self, level: host_log::Level, text: String) -> Answer<()> {
         if self.may_call() {
-            self.write_line(level, &text);
+            let level = match level {
+                host_log::Level::Trace => Level::Trace,
+                host_log::Level::Debug => Level::Debug,
+                host_log::Level::Info => Level::Info,
+                host_log::Level::Warn => Level::Warn,
+                host_log::Level::Error => Level::Error,
+            };
+            self.plugin.log.write(&self.plugin.name, level, &text);
         }
+        Ok(())
+    }
+}
+
+impl host_metrics::Host for State {
+    fn count(&mut self, name: String, by: u64) -> Answer<()> {
+        if self.may_call() {
+            self.plugin.numbers.count(&name, by);
+        }
+        Ok(())
+    }
+
+    fn gauge(&mut self, name: String, value: f64) -> Answer<()> {
+        if self.may_call() {
+            self.plugin.numbers.gauge(&name, value);
+        }
+        Ok(())
     }
 }
 
 fn kv_error(error: KvError) -> host_kv::KvError {
     match error {
         KvError::TooLarge => host_kv::KvError::TooLarge,
-        // Nobody expects a version here; a removed plugin has no room.
-        KvError::Quota | KvError::Mismatch(_) | KvError::Removed => host_kv::KvError::Quota,
+        KvError::Quota | KvError::Removed => host_kv::KvError::Quota,
+        KvError::Mismatch(version) => host_kv::KvError::Conflict(version.unwrap_or(0)),
+    }
+}
+
+fn expect(expected: host_kv::Expected) -> Expect {
+    match expected {
+        host_kv::Expected::Any => Expect::Any,
+        host_kv::Expected::Absent => Expect::Absent,
+        host_kv::Expected::Version(version) => Expect::Version(version),
     }
 }
 
 impl host_kv::Host for State {
-    fn get(&mut self, key: String) -> Option<Vec<u8>> {
-        if self.may_call() {
-            self.plugin.kv.get(&key)
-        } else {
-            None
-        }
-    }
-
-    fn put(&mut self, key: String, value: Vec<u8>, ttl_ms: u64) -> Result<(), host_kv::KvError> {
+    fn get(&mut self, key: String) -> Answer<Option<host_kv::Entry>> {
         if !self.may_call() {
-            return Err(host_kv::KvError::Quota);
+            return Ok(None);
         }
-        self.plugin.kv.put(&key, value, ttl_ms).map_err(kv_error)
+        let kept = self.plugin.kv.get(&key, now_ms());
+        Ok(kept.map(|kept| host_kv::Entry {
+            value: kept.value.to_vec(),
+            version: kept.version,
+        }))
     }
 
-    fn remove(&mut self, key: String) -> bool {
-        self.may_call() && self.plugin.kv.remove(&key)
-    }
-
-    fn increment(&mut self, key: String, by: i64) -> Result<i64, host_kv::KvError> {
+    fn put(
+        &mut self,
+        key: String,
+        value: Vec<u8>,
+        expected: host_kv::Expected,
+        ttl_ms: u64,
+    ) -> Answer<Result<u64, host_kv::KvError>> {
         if !self.may_call() {
-            return Err(host_kv::KvError::Quota);
+            return Ok(Err(host_kv::KvError::Quota));
         }
-        self.plugin.kv.increment(&key, by).map_err(kv_error)
+        let put = (self.plugin.kv).put(&key, value.into(), expect(expected), ttl_ms, now_ms());
+        Ok(put.map_err(kv_error))
+    }
+
+    fn remove(
+        &mut self,
+        key: String,
+        expected: host_kv::Expected,
+    ) -> Answer<Result<bool, host_kv::KvError>> {
+        if !self.may_call() {
+            return Ok(Err(host_kv::KvError::Quota));
+        }
+        let removed = self.plugin.kv.remove(&key, expect(expected), now_ms());
+        Ok(removed.map_err(kv_error))
+    }
+
+    fn increment(&mut self, key: String, by: i64) -> Answer<Result<i64, host_kv::KvError>> {
+        if !self.may_call() {
+            return Ok(Err(host_kv::KvError::Quota));
+        }
+        let new = self.plugin.kv.increment(&key, by, now_ms());
+        Ok(new.map_err(kv_error))
+    }
+
+    fn keys(&mut self, prefix: String, after: String, limit: u32) -> Answer<Vec<String>> {
+        if !self.may_call() {
+            return Ok(Vec::new());
+        }
+        let limit = usize::try_from(limit.min(KEYS)).unwrap_or(0);
+        let after = Some(after.as_str()).filter(|after| !after.is_empty());
+        let found = self.plugin.kv.scan(&prefix, after, limit, now_ms());
+        Ok(found.into_iter().map(|(key, _)| key.to_string()).collect())
     }
 }
 
 impl host_publish::Host for State {
-    fn publish(&mut self, emit: types::Emit) -> Result<(), host_publish::PublishError> {
+    fn publish(&mut self, emit: types::Emit) -> Answer<Result<(), host_publish::PublishError>> {
+        Ok(self.publish_one(emit))
+    }
+}
+
+impl State {
+    fn publish_one(&mut self, emit: types::Emit) -> Result<(), host_publish::PublishError> {
         let left = self.publishes.checked_sub(1).filter(|_| self.may_call());
         let Some(left) = left else {
             return Err(host_publish::PublishError::Busy);
         };
         self.publishes = left;
-        let emit = convert::emit(emit).map_err(|_| host_publish::PublishError::BadTopic)?;
+        let emit = convert::published(emit).map_err(|_| host_publish::PublishError::BadTopic)?;
         let Ok(topic) = witmq_proto::TopicName::new(emit.topic.clone()) else {
             return Err(host_publish::PublishError::BadTopic);
         };
@@ -209,19 +147,21 @@ impl host_publish::Host for State {
             return Err(host_publish::PublishError::Busy);
         }
         let plugin = &self.plugin;
-        if !plugin.grants.iter().any(|filter| filter.matches(&topic)) {
+        if !plugin
+            .grants()
+            .publish
+            .iter()
+            .any(|filter| filter.matches(&topic))
+        {
             let text = format!(
-                "plugin `{0}` may not publish to `{topic}`: grant it with [plugins.{0}] publish = [\"{topic}\"]",
+                "plugin `{0}` may not publish to `{topic}`: grant it: witmq plugin grants {0} --add publish:{topic}",
                 plugin.name
             );
-            plugin.note_error(text.clone());
-            if plugin.may_log().is_some() {
-                tracing::warn!(target: "witmq::plugin", "{text}");
-            }
+            plugin.denied(&text);
             return Err(host_publish::PublishError::Denied(text));
         }
         let message = convert::message_of(emit, topic, now_ms());
-        if (plugin.publish)(message) {
+        if (plugin.outside.publish)(message) {
             Ok(())
         } else {
             Err(host_publish::PublishError::Busy)
@@ -230,12 +170,103 @@ impl host_publish::Host for State {
 }
 
 impl host_clock::Host for State {
-    fn now_ms(&mut self) -> u64 {
-        now_ms()
+    fn now_ms(&mut self) -> Answer<u64> {
+        Ok(now_ms())
     }
 
-    fn monotonic_ns(&mut self) -> u64 {
-        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    fn monotonic_ns(&mut self) -> Answer<u64> {
+        Ok(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+impl host_timers::Host for State {
+    fn after(&mut self, token: u64, delay_ms: u64) -> Answer<Result<(), host_timers::TimerError>> {
+        if !self.plugin.has_timer() {
+            return Ok(Err(host_timers::TimerError::NoExport));
+        }
+        let is_set = self.may_call() && self.plugin.timers.after(token, delay_ms);
+        Ok(is_set.then_some(()).ok_or(host_timers::TimerError::Quota))
+    }
+
+    fn cancel(&mut self, token: u64) -> Answer<bool> {
+        Ok(self.may_call() && self.plugin.timers.cancel(token))
+    }
+}
+
+impl host_secrets::Host for State {
+    fn get(&mut self, name: String) -> Answer<Option<Vec<u8>>> {
+        let plugin = &self.plugin;
+        if !plugin.grants().secrets.contains(&name) {
+            let text = format!(
+                "plugin `{0}` may not read the secret `{name}`: grant it: witmq plugin grants {0} --add secret:{name}",
+                plugin.name
+            );
+            plugin.denied(&text);
+            return Ok(None);
+        }
+        if !self.may_call() {
+            return Ok(None);
+        }
+        Ok((self.plugin.outside.secret)(&name))
+    }
+}
+
+impl host_payload::Host for State {
+    fn len(&mut self) -> Answer<u32> {
+        Ok(u32::try_from(self.payload.len()).unwrap_or(u32::MAX))
+    }
+
+    fn read(&mut self, offset: u32, max: u32) -> Answer<Vec<u8>> {
+        let (offset, max) = (usize::try_from(offset)?, usize::try_from(max)?);
+        let end = offset.saturating_add(max).min(self.payload.len());
+        Ok(self.payload.get(offset..end).unwrap_or_default().to_vec())
+    }
+}
+
+impl host_clients::Host for State {
+    async fn find(
+        &mut self,
+        client_id: String,
+    ) -> Answer<Result<Option<host_clients::Client>, host_clients::ClientsError>> {
+        if let Some(refusal) = self.refuse_clients() {
+            return Ok(Err(refusal));
+        }
+        let found = self.plugin.outside.clients.find(&client_id).await;
+        Ok(found
+            .map(|client| client.map(convert::client))
+            .map_err(|_| host_clients::ClientsError::Busy))
+    }
+
+    async fn disconnect(
+        &mut self,
+        client_id: String,
+        reason_code: u8,
+    ) -> Answer<Result<bool, host_clients::ClientsError>> {
+        if let Some(refusal) = self.refuse_clients() {
+            return Ok(Err(refusal));
+        }
+        let reason = convert::disconnect_reason(reason_code);
+        let done = self
+            .plugin
+            .outside
+            .clients
+            .disconnect(&client_id, reason)
+            .await;
+        Ok(done.map_err(|_| host_clients::ClientsError::Busy))
+    }
+}
+
+impl State {
+    fn refuse_clients(&mut self) -> Option<host_clients::ClientsError> {
+        if !self.plugin.grants().clients {
+            let text = format!(
+                "plugin `{0}` may not ask about clients: grant it: witmq plugin grants {0} --add clients",
+                self.plugin.name
+            );
+            self.plugin.denied(&text);
+            return Some(host_clients::ClientsError::Denied);
+        }
+        (!self.may_call()).then_some(host_clients::ClientsError::Busy)
     }
 }
 

@@ -1,13 +1,21 @@
 //! One instance of a plugin: its store, its calls with their deadline, and what went wrong in them.
+//!
+//! Calls are futures because some components wait. Those of a pure component never do: [`at_once`] takes their
+//! answer without an executor, which is how shards call.
 
-use crate::abi::{authenticate, authorize, lifecycle, transform};
+use crate::abi::hot::OnMessage;
+use crate::abi::{authenticate, authorize, events, lifecycle, sink, timer};
 use crate::config::RuntimeConfig;
-use crate::convert;
+use crate::convert::{self, Fill};
 use crate::engine::ticks;
-use crate::imports::State;
+use crate::lane::{Delivered, Publication};
 use crate::package::{Package, first_line};
 use crate::plugin::Shared;
+use crate::state::State;
+use bytes::{Bytes, BytesMut};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use wasmtime::{Engine, Store, Trap};
 use witmq_broker::ports::hooks::{AuthRequest, Query};
@@ -22,6 +30,51 @@ pub(crate) struct Template {
     pub(crate) generation: u64,
     pub(crate) limits: Arc<RuntimeConfig>,
     pub(crate) engine: Engine,
+    pub(crate) fill: Fill,
+    /// Time of one call on a shard.
+    pub(crate) deadline: Duration,
+    /// Time of one call beside the shards.
+    pub(crate) timeout: Duration,
+    pub(crate) memory_bytes: usize,
+}
+
+impl Template {
+    /// The plugin's own limits count where they are tighter than the operator's.
+    pub(crate) fn new(
+        plugin: Arc<Shared>,
+        package: Arc<Package>,
+        config: String,
+        generation: u64,
+        limits: Arc<RuntimeConfig>,
+        engine: Engine,
+    ) -> Self {
+        let asked = package.manifest.limits;
+        let tighter = |asked: Option<u64>, ours: Duration| {
+            asked.map_or(ours, |asked| Duration::from_millis(asked).min(ours))
+        };
+        Self {
+            fill: Fill::of(&package.manifest),
+            deadline: tighter(asked.deadline_ms, limits.deadline),
+            timeout: tighter(asked.timeout_ms, limits.timeout),
+            memory_bytes: (asked.memory_bytes)
+                .map_or(limits.memory_bytes, |asked| asked.min(limits.memory_bytes)),
+            plugin,
+            package,
+            config,
+            generation,
+            limits,
+            engine,
+        }
+    }
+}
+
+/// Where an instance runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// On a thread of its caller, which waits for nothing: ended by a trap at its deadline.
+    Inline,
+    /// On a lane: it lets others run while it computes or waits, and is given up at its timeout.
+    Beside,
 }
 
 /// Why an instance could not be made.
@@ -35,6 +88,19 @@ pub(crate) enum InstanceError {
     Failed(StepFailure),
 }
 
+impl InstanceError {
+    /// As the failure of the call that needed the instance.
+    pub(crate) fn into_failure(self, plugin: &str) -> StepFailure {
+        match self {
+            Self::Refused(cause) => StepFailure::Failed {
+                plugin: plugin.to_owned(),
+                cause,
+            },
+            Self::Failed(failure) => failure,
+        }
+    }
+}
+
 /// One store. Thrown away whole after a trap.
 pub(crate) struct Instance {
     pub(crate) generation: u64,
@@ -43,8 +109,12 @@ pub(crate) struct Instance {
     lifecycle: lifecycle::Guest,
     authenticate: Option<authenticate::Guest>,
     authorize: Option<authorize::Guest>,
-    transform: Option<transform::Guest>,
-    needs: lifecycle::Needs,
+    transform: Option<OnMessage>,
+    sink: Option<sink::Guest>,
+    events: Option<events::Guest>,
+    timer: Option<timer::Guest>,
+    /// Scratch for the properties of a message.
+    properties: BytesMut,
 }
 
 /// A failed call, and whether the instance may be called again.
@@ -53,60 +123,90 @@ pub(crate) struct Failed {
     pub(crate) is_fatal: bool,
 }
 
+/// The answer of a future in which nothing waits.
+///
+/// # Panics
+/// Something waits: a bug, because only effectful components are linked with what waits.
+pub(crate) fn at_once<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => unreachable!("a pure component waits for nothing"),
+    }
+}
+
+/// Loads an export, if the component has it.
+macro_rules! load {
+    ($package:ident.$hook:ident, $store:ident, $instance:ident, $failed:ident) => {
+        match &$package.$hook {
+            Some(indices) => match indices.load(&mut $store, &$instance) {
+                Ok(guest) => Some(guest),
+                Err(error) => return Err($failed(&$store, &error)),
+            },
+            None => None,
+        }
+    };
+}
+
 impl Instance {
-    /// Instantiates and initialises; `seat` is the shard it will serve.
-    pub(crate) fn new(template: &Arc<Template>, seat: u32) -> Result<Self, InstanceError> {
+    /// Instantiates and initialises; `place` is the number among `count` instances.
+    pub(crate) async fn new(
+        template: &Arc<Template>,
+        side: Side,
+        (place, count): (u32, u32),
+    ) -> Result<Self, InstanceError> {
         let limits = &template.limits;
         let state = State::new(
             template.plugin.clone(),
-            limits.memory_bytes,
+            template.memory_bytes,
             limits.transfer_bytes,
         );
         let mut store = Store::new(&template.engine, state);
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(limits.transfer_bytes);
         let package = &template.package;
-        let deadline = limits.init_deadline;
-        prepare(&mut store, limits, deadline);
+        if side == Side::Beside {
+            store.epoch_deadline_async_yield_and_update(1);
+        }
+        prepare(&mut store, limits, limits.init_deadline);
         let failed = |store: &Store<State>, error: &wasmtime::Error| {
             InstanceError::Failed(classify(&template.plugin.name, store, error))
         };
-        let instance = match package.pre.instantiate(&mut store) {
+        let instance = match package.pre.instantiate_async(&mut store).await {
             Ok(instance) => instance,
             Err(error) => return Err(failed(&store, &error)),
         };
-        macro_rules! load {
-            ($indices:expr) => {
-                match $indices.load(&mut store, &instance) {
-                    Ok(guest) => guest,
-                    Err(error) => return Err(failed(&store, &error)),
-                }
-            };
-        }
-        let lifecycle = load!(package.lifecycle);
-        let authenticate = match &package.authenticate {
-            Some(indices) => Some(load!(indices)),
-            None => None,
+        let lifecycle = match package.lifecycle.load(&mut store, &instance) {
+            Ok(guest) => guest,
+            Err(error) => return Err(failed(&store, &error)),
         };
-        let authorize = match &package.authorize {
-            Some(indices) => Some(load!(indices)),
-            None => None,
-        };
-        let transform = match &package.transform {
-            Some(indices) => Some(load!(indices)),
-            None => None,
-        };
+        let transform = package.transform.as_ref();
+        let transform = transform.map(|index| OnMessage::load(&mut store, &instance, index));
+        let transform = transform
+            .transpose()
+            .map_err(|error| failed(&store, &error))?;
+        let (authenticate, authorize) = (
+            load!(package.authenticate, store, instance, failed),
+            load!(package.authorize, store, instance, failed),
+        );
+        let (sink, events, timer) = (
+            load!(package.sink, store, instance, failed),
+            load!(package.events, store, instance, failed),
+            load!(package.timer, store, instance, failed),
+        );
         let place = lifecycle::Place {
             plugin: template.plugin.name.clone(),
             generation: template.generation,
-            shard: seat,
-            shards: u32::from(limits.shards),
+            instance: place,
+            instances: count,
         };
-        let needs = match lifecycle.call_init(&mut store, &place, &template.config) {
-            Ok(Ok(needs)) => needs,
+        match lifecycle
+            .call_init(&mut store, &place, &template.config)
+            .await
+        {
+            Ok(Ok(())) => {}
             Ok(Err(text)) => return Err(InstanceError::Refused(text)),
             Err(error) => return Err(failed(&store, &error)),
-        };
+        }
         Ok(Self {
             generation: template.generation,
             template: template.clone(),
@@ -115,58 +215,72 @@ impl Instance {
             authenticate,
             authorize,
             transform,
-            needs,
+            sink,
+            events,
+            timer,
+            properties: BytesMut::new(),
         })
     }
 
-    /// One call: fresh deadline and budgets, measured, its failure named.
-    fn call<R>(
-        &mut self,
-        deadline: Duration,
-        call: impl FnOnce(&mut Self) -> wasmtime::Result<Result<R, String>>,
+    /// Fresh deadline and budgets for one call.
+    fn begin(&mut self, deadline: Duration) -> Instant {
+        prepare(&mut self.store, &self.template.limits, deadline);
+        Instant::now()
+    }
+
+    /// The call is over: measured, its failure named.
+    fn end<R>(
+        &self,
+        start: Instant,
+        outcome: wasmtime::Result<Result<R, String>>,
     ) -> Result<R, Failed> {
-        let template = self.template.clone();
-        prepare(&mut self.store, &template.limits, deadline);
-        let start = Instant::now();
-        let outcome = call(self);
-        template.plugin.count_call(start.elapsed());
+        let plugin = &self.template.plugin;
+        plugin.times.add(start.elapsed());
         let failed = match outcome {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(cause)) => {
-                let failure = StepFailure::Failed {
-                    plugin: template.plugin.name.clone(),
+            Ok(Err(cause)) => Failed {
+                failure: StepFailure::Failed {
+                    plugin: plugin.name.clone(),
                     cause,
-                };
-                Failed {
-                    failure,
-                    is_fatal: false,
-                }
-            }
+                },
+                is_fatal: false,
+            },
             Err(error) => Failed {
-                failure: classify(&template.plugin.name, &self.store, &error),
+                failure: classify(&plugin.name, &self.store, &error),
                 is_fatal: true,
             },
         };
-        template
-            .plugin
-            .count_failure(&failed.failure, failed.is_fatal);
+        plugin.note_memory(self.store.data().memory.used);
+        plugin.count_failure(&failed.failure, failed.is_fatal);
         Err(failed)
     }
 
+    /// On the message path: nothing waits.
     pub(crate) fn transform(
         &mut self,
         publisher: Publisher<'_>,
         message: &Message,
     ) -> Result<StepOutcome, Failed> {
-        let limits = self.template.limits.clone();
-        let input = convert::message(message, publisher, self.needs);
-        let outcome = self.call(limits.deadline, |this| match &this.transform {
-            Some(guest) => Ok(guest
-                .call_on_message(&mut this.store, &input)?
-                .map_err(convert::failure)),
-            None => Ok(Err("it has no transform hook".to_owned())),
-        })?;
-        convert::outcome(outcome, limits.split_messages).map_err(|cause| self.bad_answer(cause))
+        let start = self.begin(self.template.deadline);
+        let Some(on_message) = self.transform else {
+            return self.end(start, Ok(Err(missing("transform"))));
+        };
+        self.store.data_mut().payload = message.payload.clone();
+        let input = (self.template.fill).message(message, publisher, &mut self.properties);
+        let answer = on_message.call(&mut self.store, &input);
+        self.transformed(start, answer)
+    }
+
+    fn transformed(
+        &mut self,
+        start: Instant,
+        answer: wasmtime::Result<Result<crate::abi::hot::Outcome, crate::abi::hot::Failure>>,
+    ) -> Result<StepOutcome, Failed> {
+        self.store.data_mut().payload = Bytes::new();
+        let answer = answer.map(|answer| answer.map_err(convert::hot_failure));
+        let outcome = self.end(start, answer)?;
+        let split_messages = self.template.limits.split_messages;
+        convert::outcome(outcome, split_messages).map_err(|cause| self.bad_answer(cause))
     }
 
     /// An answer that cannot be used: counted; the instance serves on.
@@ -182,49 +296,163 @@ impl Instance {
         }
     }
 
-    pub(crate) fn authorize(&mut self, query: &Query<'_>) -> Result<Verdict, Failed> {
-        let deadline = self.template.limits.deadline;
-        let input = convert::query(query);
-        let verdict = self.call(deadline, |this| match &this.authorize {
-            Some(guest) => Ok(guest
-                .call_check(&mut this.store, &input)?
-                .map_err(convert::failure)),
-            None => Ok(Err("it has no authorize hook".to_owned())),
-        })?;
+    pub(crate) async fn authorize(&mut self, query: &Query<'_>) -> Result<Verdict, Failed> {
+        let start = self.begin(self.template.deadline);
+        let answer = match &self.authorize {
+            Some(guest) => {
+                guest
+                    .call_check(&mut self.store, &convert::query(query))
+                    .await
+            }
+            None => return self.end(start, Ok(Err(missing("authorize")))),
+        };
+        let verdict = self.end(start, answer.map(|answer| answer.map_err(convert::failure)))?;
         Ok(convert::verdict(verdict))
     }
 
-    pub(crate) fn authenticate(&mut self, request: &AuthRequest) -> Result<AuthStep, Failed> {
-        let deadline = self.template.limits.authenticate_deadline;
-        let step = self.call(deadline, |this| {
-            let Some(guest) = &this.authenticate else {
-                return Ok(Err("it has no authenticate hook".to_owned()));
-            };
-            let answer = match request {
-                AuthRequest::Begin(attempt) => {
-                    guest.call_begin(&mut this.store, &convert::attempt(attempt))?
-                }
-                AuthRequest::Proceed {
-                    attempt,
-                    state,
-                    data,
-                } => {
-                    guest.call_proceed(&mut this.store, &convert::attempt(attempt), state, data)?
-                }
-            };
-            Ok(answer.map_err(convert::failure))
-        })?;
+    /// `None`: not its client.
+    pub(crate) async fn authenticate(
+        &mut self,
+        request: &AuthRequest,
+    ) -> Result<Option<AuthStep>, Failed> {
+        let is_effectful = self.template.package.is_effectful;
+        let start = self.begin(match is_effectful {
+            true => self.template.timeout,
+            false => self.template.limits.authenticate_deadline,
+        });
+        let Some(guest) = &self.authenticate else {
+            return self.end(start, Ok(Err(missing("authenticate"))));
+        };
+        let answer = match request {
+            AuthRequest::Begin(attempt) => {
+                let attempt = convert::attempt(attempt);
+                guest.call_begin(&mut self.store, &attempt).await
+            }
+            AuthRequest::Proceed {
+                attempt,
+                state,
+                data,
+            } => {
+                let attempt = convert::attempt(attempt);
+                guest
+                    .call_proceed(&mut self.store, &attempt, state, data)
+                    .await
+            }
+        };
+        let step = self.end(start, answer.map(|answer| answer.map_err(convert::failure)))?;
         convert::step(step).map_err(|cause| self.bad_answer(cause))
     }
 
-    /// Tells the guest that it goes. What it does then concerns nobody.
-    pub(crate) fn shut_down(mut self) {
-        let limits = self.template.limits.clone();
-        prepare(&mut self.store, &limits, limits.deadline);
-        if let Err(error) = self.lifecycle.call_shutdown(&mut self.store) {
-            tracing::debug!(plugin = %self.template.plugin.name, error = %first_line(&error), "its shutdown failed");
+    /// One answer per message of the batch.
+    pub(crate) async fn deliver(
+        &mut self,
+        batch: &[Publication],
+    ) -> Result<Vec<Delivered>, Failed> {
+        let start = self.begin(self.template.timeout);
+        let Some(guest) = &self.sink else {
+            return self.end(start, Ok(Err(missing("sink"))));
+        };
+        let fill = self.template.fill;
+        let batch: Vec<_> = batch.iter().map(|part| part.filled(fill)).collect();
+        let answer = guest.call_deliver(&mut self.store, &batch).await;
+        let all = self.end(start, answer.map(|answer| answer.map_err(convert::failure)))?;
+        if all.len() != batch.len() {
+            let cause = format!("it gave {} answers to {} messages", all.len(), batch.len());
+            return Err(self.bad_answer(cause));
+        }
+        Ok(all.into_iter().map(convert::delivered).collect())
+    }
+
+    pub(crate) async fn observe(&mut self, batch: &[events::Event]) -> Result<(), Failed> {
+        let start = self.begin(self.template.timeout);
+        let Some(guest) = &self.events else {
+            return self.end(start, Ok(Err(missing("events"))));
+        };
+        let answer = guest.call_observe(&mut self.store, batch).await;
+        self.end(start, answer.map(|answer| answer.map_err(convert::failure)))
+    }
+
+    pub(crate) async fn fire(&mut self, token: u64, due_ms: u64) -> Result<(), Failed> {
+        let start = self.begin(self.template.timeout);
+        let Some(guest) = &self.timer else {
+            return self.end(start, Ok(Err(missing("timer"))));
+        };
+        let answer = guest.call_fire(&mut self.store, token, due_ms).await;
+        self.end(start, answer.map(|answer| answer.map_err(convert::failure)))
+    }
+
+    /// Asks how it is.
+    pub(crate) async fn check(&mut self) -> Result<lifecycle::Health, StepFailure> {
+        prepare(
+            &mut self.store,
+            &self.template.limits,
+            self.template.limits.init_deadline,
+        );
+        let health = self.lifecycle.call_check(&mut self.store).await;
+        health.map_err(|error| classify(&self.template.plugin.name, &self.store, &error))
+    }
+
+    /// Takes a new configuration in place; false: another instance is needed.
+    pub(crate) async fn reconfigure(&mut self, template: &Arc<Template>) -> bool {
+        prepare(&mut self.store, &template.limits, template.deadline);
+        let applied = (self.lifecycle).call_reconfigure(&mut self.store, &template.config);
+        let is_in_place = matches!(applied.await, Ok(Ok(lifecycle::Applied::InPlace)));
+        if is_in_place {
+            (self.generation, self.template) = (template.generation, template.clone());
+        }
+        is_in_place
+    }
+
+    /// Hands it the state of the instance it replaces. False: it trapped, and may not be called any more.
+    pub(crate) async fn adopt(&mut self, carried: &[u8]) -> bool {
+        prepare(
+            &mut self.store,
+            &self.template.limits,
+            self.template.deadline,
+        );
+        let plugin = &self.template.plugin;
+        match self.lifecycle.call_adopt(&mut self.store, carried).await {
+            Ok(Ok(())) => true,
+            Ok(Err(text)) => {
+                tracing::warn!(plugin = %plugin.name, "the state of the instance before is not taken over: {text}");
+                plugin.note_error(format!("adopt: {text}"));
+                true
+            }
+            Err(error) => {
+                let failure = classify(&plugin.name, &self.store, &error);
+                plugin.count_failure(&failure, true);
+                false
+            }
         }
     }
+
+    /// Tells the guest that it goes; the state it leaves to the one that takes its place.
+    pub(crate) async fn shut_down(&mut self) -> Option<Vec<u8>> {
+        let limits = self.template.limits.clone();
+        prepare(&mut self.store, &limits, self.template.deadline);
+        let plugin = &self.template.plugin.name;
+        plugin_memory(self);
+        match self.lifecycle.call_shutdown(&mut self.store).await {
+            Ok(Some(blob)) if blob.len() > limits.carried_bytes => {
+                tracing::warn!(%plugin, bytes = blob.len(), maximum = limits.carried_bytes, "it leaves more state than may be handed over: dropped");
+                None
+            }
+            Ok(blob) => blob,
+            Err(error) => {
+                tracing::debug!(%plugin, error = %first_line(&error), "its shutdown failed");
+                None
+            }
+        }
+    }
+}
+
+fn plugin_memory(instance: &Instance) {
+    let used = instance.store.data().memory.used;
+    instance.template.plugin.note_memory(used);
+}
+
+fn missing(hook: &str) -> String {
+    format!("it has no {hook} hook")
 }
 
 fn prepare(store: &mut Store<State>, limits: &RuntimeConfig, deadline: Duration) {

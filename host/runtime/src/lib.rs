@@ -9,30 +9,48 @@
 //! | `abi` | generated bindings of the WIT package |
 //! | `engine` | the engine, the epoch ticker, the linker |
 //! | `wasi` | what std guests import: answered at once, or refused |
-//! | `imports` | the capabilities of `witmq:plugin` |
+//! | `imports`, `state` | the capabilities of `witmq:plugin`, and what a store carries for them |
+//! | `manifest` | what a component says of itself without being run |
 //! | `package` | bytes to a checked, compiled component |
+//! | `capability`, `vetting` | what has to be granted, and what a version has to pass before it serves |
 //! | `instance` | one store: calls, deadline, failures |
 //! | `seat` | one thread's instances: shards and authenticator threads |
+//! | `lane` | instances beside the shards: what waits, sinks, events, timers |
+//! | `pump` | the queue, retries and dead letters of a sink |
+//! | `directory`, `timers` | who finds a plugin by its name: events and timers |
+//! | `breaker`, `log` | when a plugin rests or is taken back; what it logs |
+//! | `numbers` | how long calls take, and metrics that plugins count |
 //! | `registry` | what is installed: install, configure, roll back, restore |
 //! | `authenticator` | threads that run `authenticate` |
 
 mod abi;
 mod authenticator;
+mod breaker;
+mod capability;
 mod config;
 mod convert;
+mod directory;
 mod engine;
 mod files;
 mod imports;
 mod instance;
-mod kv;
+mod lane;
+mod log;
+mod manifest;
+mod numbers;
 mod package;
 mod plugin;
+mod pump;
 mod registry;
 mod seat;
+mod state;
+mod timers;
+mod vetting;
 mod wasi;
 
 pub use authenticator::Authenticator;
-pub use config::RuntimeConfig;
+pub use config::{Grants, Outside, Publish, RuntimeConfig, Secret};
+pub use directory::Observers;
 pub use package::digest;
 pub use registry::{Runtime, StartError};
 pub use seat::ShardPlugins;

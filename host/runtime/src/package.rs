@@ -1,52 +1,92 @@
 //! From bytes to a compiled component whose imports and exports are known and allowed.
 
-use crate::abi::{authenticate, authorize, lifecycle, transform};
+use crate::abi::{authenticate, authorize, events, lifecycle, sink, timer};
 use crate::config::RuntimeConfig;
 use crate::imports::State;
+use crate::manifest::{self, Manifest};
 use crate::wasi;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use wasmtime::Engine;
-use wasmtime::component::{Component, InstancePre, Linker};
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 use witmq_broker::ports::ControlError;
 
 /// Capabilities of `witmq:plugin`, by the name of their interface.
-const CAPABILITIES: [(&str, &str); 4] = [
+const CAPABILITIES: [(&str, &str); 9] = [
     ("host-log", "log"),
+    ("host-metrics", "metrics"),
+    ("host-clock", "clock"),
     ("host-kv", "kv"),
     ("host-publish", "publish"),
-    ("host-clock", "clock"),
+    ("host-timers", "timers"),
+    ("host-secrets", "secrets"),
+    ("host-payload", "payload"),
+    ("host-clients", CLIENTS),
+];
+/// A capability that waits.
+const CLIENTS: &str = "clients";
+/// Hooks, in the order they are shown in.
+const HOOKS: [&str; 6] = [
+    "authenticate",
+    "authorize",
+    "transform",
+    "sink",
+    "events",
+    "timer",
 ];
 /// Parts of WASI that a plugin has no use for and that are refused when called; importing them is harmless.
 const WASI: &str = "wasi:";
 const PACKAGE: &str = "witmq:plugin/";
-const ABI: &str = "0.1.";
+/// Versions that load, and the one that is shown.
+const ABI: &str = "1.0.";
+const VERSION: &str = "1.0.0";
 
 /// A compiled component.
 pub(crate) struct Package {
     pub(crate) digest: String,
+    pub(crate) manifest: Manifest,
     pub(crate) pre: InstancePre<State>,
     pub(crate) lifecycle: lifecycle::GuestIndices,
     pub(crate) authenticate: Option<authenticate::GuestIndices>,
     pub(crate) authorize: Option<authorize::GuestIndices>,
-    pub(crate) transform: Option<transform::GuestIndices>,
+    /// Its `on-message`.
+    pub(crate) transform: Option<ComponentExportIndex>,
+    pub(crate) sink: Option<sink::GuestIndices>,
+    pub(crate) events: Option<events::GuestIndices>,
+    pub(crate) timer: Option<timer::GuestIndices>,
     pub(crate) capabilities: Vec<String>,
+    /// It imports something that waits.
+    pub(crate) is_effectful: bool,
 }
 
 impl Package {
     /// Names of the hooks it has.
     pub(crate) fn hooks(&self) -> Vec<String> {
-        let mut hooks = Vec::new();
-        let mut add = |has: bool, name: &str| hooks.extend(has.then(|| name.to_owned()));
-        add(self.authenticate.is_some(), "authenticate");
-        add(self.authorize.is_some(), "authorize");
-        add(self.transform.is_some(), "transform");
-        hooks
+        let has = [
+            self.authenticate.is_some(),
+            self.authorize.is_some(),
+            self.transform.is_some(),
+            self.sink.is_some(),
+            self.events.is_some(),
+            self.timer.is_some(),
+        ];
+        let hooks = HOOKS.iter().zip(has).filter(|(_, has)| *has);
+        hooks.map(|(name, _)| (*name).to_owned()).collect()
     }
 
-    /// Whether shards call it; otherwise only authenticator threads do.
+    /// Whether shards call it.
     pub(crate) fn runs_on_shards(&self) -> bool {
-        self.authorize.is_some() || self.transform.is_some()
+        !self.is_effectful && (self.authorize.is_some() || self.transform.is_some())
+    }
+
+    /// Whether authenticator threads call it.
+    pub(crate) fn runs_on_authenticators(&self) -> bool {
+        !self.is_effectful && self.authenticate.is_some()
+    }
+
+    /// Whether it has instances beside the shards.
+    pub(crate) fn has_lane(&self) -> bool {
+        self.is_effectful || self.sink.is_some() || self.events.is_some() || self.timer.is_some()
     }
 }
 
@@ -87,8 +127,27 @@ pub(crate) fn load(
             BUILD,
         )
     })?;
+    let manifest = manifest::read(wasm).map_err(|error| {
+        let hint = "the section is written by the SDK; see host/docs/plugins.md";
+        invalid("bad-manifest", error.to_string(), hint)
+    })?;
     let capabilities = check_imports(engine, &component)?;
     check_exports(engine, &component)?;
+    let is_effectful = capabilities.iter().any(|name| name == CLIENTS);
+    let exports_of = |hook: &str| {
+        let name = format!("{PACKAGE}{hook}@{VERSION}");
+        component.get_export_index(None, &name).is_some()
+    };
+    if let Some(hook) = ["transform", "authorize"]
+        .into_iter()
+        .find(|hook| is_effectful && exports_of(hook))
+    {
+        let text = format!(
+            "it imports something that waits (host-clients), so its hook `{hook}` cannot run on the message path"
+        );
+        let hint = "move what waits into a component of its own, with the hooks sink, events, timer or authenticate";
+        return Err(invalid("waits-on-path", text, hint));
+    }
     let mut linker = linker.clone();
     wasi_versions(engine, &component)
         .iter()
@@ -103,7 +162,7 @@ pub(crate) fn load(
                 "build it against the `wit` folder of this broker's version",
             )
         })
-        .and_then(|pre| bind(pre, capabilities, digest(wasm)))
+        .and_then(|pre| bind(pre, capabilities, manifest, digest(wasm)))
 }
 
 /// Versions of WASI 0.2 that a component imports.
@@ -166,7 +225,8 @@ fn check_imports(engine: &Engine, component: &Component) -> Result<Vec<String>, 
             Some(short) => capabilities.extend(short.map(str::to_owned)),
             None => {
                 let text = format!("it imports `{name}`, which this broker does not offer");
-                let hint = "a plugin may import witmq:plugin/host-log, host-kv, host-publish, host-clock (@0.1) and WASI";
+                let hint =
+                    "a plugin may import the host-* interfaces of witmq:plugin@1.0 and WASI 0.2";
                 return Err(invalid("missing-import", text, hint));
             }
         }
@@ -191,7 +251,7 @@ fn check_exports(engine: &Engine, component: &Component) -> Result<(), ControlEr
             .is_some_and(|version| version.starts_with(ABI))
     });
     if let Some(name) = other {
-        let text = format!("it exports `{name}`; this broker speaks witmq:plugin@0.1");
+        let text = format!("it exports `{name}`; this broker speaks witmq:plugin@1.0");
         return Err(invalid(
             "unknown-abi",
             text,
@@ -203,22 +263,19 @@ fn check_exports(engine: &Engine, component: &Component) -> Result<(), ControlEr
             .any(|name| name.starts_with(&format!("{PACKAGE}{interface}@")))
     };
     if !has("lifecycle") {
-        let text = "it exports no witmq:plugin/lifecycle@0.1, so it is no WitMQ plugin".to_owned();
+        let text = "it exports no witmq:plugin/lifecycle@1.0, so it is no WitMQ plugin".to_owned();
         return Err(invalid(
             "unknown-abi",
             text,
             "start from `witmq plugin new NAME`",
         ));
     }
-    if !["authenticate", "authorize", "transform"]
-        .into_iter()
-        .any(has)
-    {
-        let text = "it exports none of the hooks authenticate, authorize and transform".to_owned();
+    if !HOOKS.into_iter().any(has) {
+        let text = format!("it exports none of the hooks {}", HOOKS.join(", "));
         return Err(invalid(
             "no-hook",
             text,
-            "name at least one hook in witmq_sdk::plugin!",
+            "name at least one hook in #[witmq_sdk::plugin(…)]",
         ));
     }
     Ok(())
@@ -227,42 +284,43 @@ fn check_exports(engine: &Engine, component: &Component) -> Result<(), ControlEr
 fn bind(
     pre: InstancePre<State>,
     capabilities: Vec<String>,
+    manifest: Manifest,
     digest: String,
 ) -> Result<Package, ControlError> {
-    let has = |interface: &str| {
-        pre.component()
-            .get_export_index(None, format!("{PACKAGE}{interface}@0.1.0"))
-            .is_some()
+    let component = pre.component();
+    let export = |interface: &str| {
+        component.get_export_index(None, format!("{PACKAGE}{interface}@{VERSION}"))
     };
     let unfit = |error: wasmtime::Error| {
-        let text = format!("its exports do not fit witmq:plugin@0.1: {error:#}");
+        let text = format!("its exports do not fit witmq:plugin@1.0: {error:#}");
         invalid(
             "unknown-abi",
             text,
             "build it against the `wit` folder of this broker's version",
         )
     };
-    let lifecycle = lifecycle::GuestIndices::new(&pre).map_err(unfit)?;
-    let authenticate = has("authenticate")
-        .then(|| authenticate::GuestIndices::new(&pre))
-        .transpose()
-        .map_err(unfit)?;
-    let authorize = has("authorize")
-        .then(|| authorize::GuestIndices::new(&pre))
-        .transpose()
-        .map_err(unfit)?;
-    let transform = has("transform")
-        .then(|| transform::GuestIndices::new(&pre))
-        .transpose()
-        .map_err(unfit)?;
+    macro_rules! indices {
+        ($hook:ident) => {
+            export(stringify!($hook))
+                .map(|_| $hook::GuestIndices::new(&pre))
+                .transpose()
+                .map_err(unfit)?
+        };
+    }
+    let on_message = |transform| component.get_export_index(Some(&transform), "on-message");
     Ok(Package {
         digest,
-        pre,
-        lifecycle,
-        authenticate,
-        authorize,
-        transform,
+        lifecycle: lifecycle::GuestIndices::new(&pre).map_err(unfit)?,
+        authenticate: indices!(authenticate),
+        authorize: indices!(authorize),
+        transform: export("transform").and_then(on_message),
+        sink: indices!(sink),
+        events: indices!(events),
+        timer: indices!(timer),
+        is_effectful: capabilities.iter().any(|name| name == CLIENTS),
+        manifest,
         capabilities,
+        pre,
     })
 }
 

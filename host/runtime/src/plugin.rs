@@ -1,16 +1,18 @@
 //! What all instances of one plugin share, across versions: store, grants, log budget, numbers.
 
-use crate::config::RuntimeConfig;
-use crate::kv::Kv;
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-use witmq_broker::ports::{PluginKv, StepFailure};
-use witmq_proto::{Message, TopicFilter};
-
-/// Takes messages of plugins into the broker; false if its queue is full.
-pub(crate) type PublishSink = Arc<dyn Fn(Message) -> bool + Send + Sync>;
+use crate::breaker::{Breaker, Probation};
+use crate::config::{Grants, Outside, RuntimeConfig};
+use crate::lane::Lane;
+use crate::log::{Level, Log};
+use crate::numbers::{Numbers, Times};
+use crate::pump::Pump;
+use crate::timers::Timers;
+use arc_swap::ArcSwap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use witmq_broker::ports::StepFailure;
+use witmq_broker::ports::kv::KvSpace;
 
 /// Kinds of failure, as metrics and `plugin ls` name them.
 pub(crate) const KINDS: [&str; 5] = ["trap", "deadline", "memory", "answer", "failed"];
@@ -18,91 +20,123 @@ pub(crate) const KINDS: [&str; 5] = ["trap", "deadline", "memory", "answer", "fa
 /// Shared by every instance of a plugin.
 pub(crate) struct Shared {
     pub(crate) name: String,
-    pub(crate) kv: Kv,
-    pub(crate) publish: PublishSink,
-    /// Where it may publish.
-    pub(crate) grants: Vec<TopicFilter>,
-    log: Mutex<LogBudget>,
-    calls: AtomicU64,
-    nanos: AtomicU64,
+    pub(crate) kv: Arc<dyn KvSpace>,
+    pub(crate) outside: Arc<Outside>,
+    /// What the operator lets it do.
+    grants: ArcSwap<Grants>,
+    pub(crate) timers: Timers,
+    /// Numbers of its own.
+    pub(crate) numbers: Numbers,
+    /// How long its calls take.
+    pub(crate) times: Times,
+    /// Its instances beside the shards.
+    lane: Mutex<Option<Arc<Lane>>>,
+    has_timer: AtomicBool,
+    /// The queue of its sink, once it has had one.
+    pub(crate) pump: OnceLock<Arc<Pump>>,
+    /// What it logs.
+    pub(crate) log: Log,
+    /// Most memory that an instance had, bytes.
+    memory_bytes: AtomicU64,
+    /// Instances made in place of one that failed.
+    restarts: AtomicU64,
+    /// Events and messages that its lane had no room for.
+    pub(crate) lane_full: AtomicU64,
     failures: [AtomicU64; KINDS.len()],
     breaker: Mutex<Breaker>,
+    /// While a new version has to prove itself.
+    probation: Mutex<Option<Probation>>,
+    /// Told when it fails to.
+    alarm: SyncSender<String>,
     last_error: Mutex<Option<String>>,
-}
-
-struct LogBudget {
-    lines: u32,
-    left: u32,
-    second: Instant,
-    dropped: u64,
-}
-
-struct Breaker {
-    failures: VecDeque<Instant>,
-    maximum: usize,
-    window: Duration,
-    first: Duration,
-    longest: Duration,
-    rest: Duration,
-    until: Option<Instant>,
 }
 
 impl Shared {
     pub(crate) fn new(
         name: &str,
         config: &RuntimeConfig,
-        publish: PublishSink,
-        kv: &dyn PluginKv,
+        outside: Arc<Outside>,
+        timers: Timers,
+        grants: Grants,
+        alarm: SyncSender<String>,
     ) -> Self {
         Self {
             name: name.to_owned(),
-            kv: Kv::new(kv.space(name)),
-            publish,
-            grants: config.publish.get(name).cloned().unwrap_or_default(),
-            log: Mutex::new(LogBudget {
-                lines: config.log_lines,
-                left: config.log_lines,
-                second: Instant::now(),
-                dropped: 0,
-            }),
-            calls: AtomicU64::new(0),
-            nanos: AtomicU64::new(0),
+            kv: outside.kv.space(name),
+            grants: ArcSwap::from_pointee(grants),
+            outside,
+            timers,
+            numbers: Numbers::default(),
+            times: Times::default(),
+            lane: Mutex::new(None),
+            has_timer: AtomicBool::new(false),
+            pump: OnceLock::new(),
+            memory_bytes: AtomicU64::new(0),
+            restarts: AtomicU64::new(0),
+            lane_full: AtomicU64::new(0),
+            log: Log::new(config.log_lines),
+            alarm,
             failures: Default::default(),
-            breaker: Mutex::new(Breaker {
-                failures: VecDeque::new(),
-                maximum: config.breaker_failures.max(1),
-                window: config.breaker_window,
-                first: config.breaker_rest,
-                longest: config.breaker_longest,
-                rest: config.breaker_rest,
-                until: None,
-            }),
+            breaker: Mutex::new(Breaker::new(config)),
+            probation: Mutex::new(None),
             last_error: Mutex::new(None),
         }
     }
 
-    /// Whether one more line may be logged in this second; how many were dropped before it.
-    pub(crate) fn may_log(&self) -> Option<u64> {
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        if now.saturating_duration_since(log.second) >= Duration::from_secs(1) {
-            log.second = now;
-            log.left = log.lines;
-        }
-        if log.left == 0 {
-            log.dropped += 1;
-            return None;
-        }
-        log.left -= 1;
-        Some(std::mem::take(&mut log.dropped))
+    /// What it may do now.
+    pub(crate) fn grants(&self) -> arc_swap::Guard<Arc<Grants>> {
+        self.grants.load()
     }
 
-    pub(crate) fn count_call(&self, took: Duration) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        self.nanos.fetch_add(
-            u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
-            Ordering::Relaxed,
-        );
+    /// The operator changed what it may do.
+    pub(crate) fn set_grants(&self, grants: Grants) {
+        self.grants.store(Arc::new(grants));
+    }
+
+    /// Its instances beside the shards, if it has any.
+    pub(crate) fn lane(&self) -> Option<Arc<Lane>> {
+        (self.lane.lock())
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Another lane serves from now on; the one before ends when its last user lets go of it.
+    pub(crate) fn set_lane(&self, lane: Option<Arc<Lane>>) {
+        let has_timer = lane.as_ref().is_some_and(|lane| lane.has_timer());
+        self.has_timer.store(has_timer, Ordering::Relaxed);
+        *self.lane.lock().unwrap_or_else(PoisonError::into_inner) = lane;
+    }
+
+    /// Whether timers have an export to fire at.
+    pub(crate) fn has_timer(&self) -> bool {
+        self.has_timer.load(Ordering::Relaxed)
+    }
+
+    /// A capability was refused: the operator is told how to grant it.
+    pub(crate) fn denied(&self, text: &str) {
+        self.note_error(text.to_owned());
+        self.log.write(&self.name, Level::Warn, text);
+    }
+
+    /// An instance takes so much memory.
+    pub(crate) fn note_memory(&self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.memory_bytes.fetch_max(bytes, Ordering::Relaxed);
+    }
+
+    /// Most memory that an instance had.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.memory_bytes.load(Ordering::Relaxed)
+    }
+
+    /// An instance was made in place of one that failed.
+    pub(crate) fn count_restart(&self) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many there were.
+    pub(crate) fn restarts(&self) -> u64 {
+        self.restarts.load(Ordering::Relaxed)
     }
 
     /// Counts a failure; a guest that fails too often rests.
@@ -112,12 +146,26 @@ impl Shared {
             StepFailure::Deadline(_) => 1,
             StepFailure::Memory(_) => 2,
             StepFailure::BadAnswer { .. } => 3,
-            StepFailure::Failed { .. } | StepFailure::Unknown(_) | StepFailure::BreakerOpen(_) => 4,
+            StepFailure::Failed { .. }
+            | StepFailure::Unknown(_)
+            | StepFailure::BreakerOpen(_)
+            | StepFailure::Poison(_)
+            | StepFailure::Full(_) => 4,
         };
         if let Some(counter) = self.failures.get(kind) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
         self.note_error(failure.to_string());
+        let mut probation = (self.probation.lock()).unwrap_or_else(PoisonError::into_inner);
+        if probation
+            .as_mut()
+            .is_some_and(|probation| probation.fails(self.times.count()))
+        {
+            *probation = None;
+            // Full only while as many reverts are under way as there may be plugins.
+            let _is_full = self.alarm.try_send(self.name.clone()).is_err();
+        }
+        drop(probation);
         if is_fatal {
             self.breaker
                 .lock()
@@ -141,23 +189,14 @@ impl Shared {
             .is_resting()
     }
 
-    /// A new version, or a success after a rest: the past is forgotten.
-    pub(crate) fn forgive(&self) {
+    /// A new version serves: the past is forgotten; where there is one to go back to, it has to prove itself.
+    pub(crate) fn begin(&self, probation: Option<Probation>) {
         let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
-        breaker.failures.clear();
-        breaker.until = None;
-        breaker.rest = breaker.first;
-    }
-
-    pub(crate) fn calls(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
-    }
-
-    /// Mean microseconds per call.
-    pub(crate) fn mean_us(&self) -> f64 {
-        let nanos = Duration::from_nanos(self.nanos.load(Ordering::Relaxed));
-        let calls = u32::try_from(self.calls()).unwrap_or(u32::MAX);
-        nanos.checked_div(calls).unwrap_or_default().as_secs_f64() * 1e6
+        breaker.forgive();
+        *self
+            .probation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = probation;
     }
 
     pub(crate) fn failures(&self) -> Vec<(&'static str, u64)> {
@@ -173,35 +212,5 @@ impl Shared {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
-    }
-}
-
-impl Breaker {
-    fn trip(&mut self, name: &str) {
-        let now = Instant::now();
-        while self
-            .failures
-            .front()
-            .is_some_and(|at| now.saturating_duration_since(*at) > self.window)
-        {
-            self.failures.pop_front();
-        }
-        self.failures.push_back(now);
-        if self.failures.len() >= self.maximum {
-            self.failures.clear();
-            self.until = now.checked_add(self.rest);
-            tracing::warn!(plugin = name, rest = ?self.rest, "too many failures: the plugin rests");
-            self.rest = (self.rest * 2).min(self.longest);
-        }
-    }
-
-    fn is_resting(&mut self) -> bool {
-        match self.until {
-            Some(until) if Instant::now() < until => true,
-            _ => {
-                self.until = None;
-                false
-            }
-        }
     }
 }

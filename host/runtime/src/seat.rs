@@ -3,8 +3,11 @@
 //! A shard looks at one atomic number per call. When it has changed, it takes the boxes that a control thread
 //! built and warmed, and sends the old ones to the reaper: no message sees two versions.
 
-use crate::instance::{Failed, Instance, InstanceError, Template};
-use std::collections::BTreeMap;
+use crate::instance::{Failed, Instance, Side, Template, at_once};
+use crate::lane::Publication;
+use crate::pump::{Pump, bury};
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +16,7 @@ use witmq_broker::ports::hooks::{AuthRequest, Query};
 use witmq_broker::ports::{
     AuthStep, Authorize, Decision, Publisher, StepFailure, StepOutcome, Transform, Verdict,
 };
-use witmq_proto::{Message, ReasonCode};
+use witmq_proto::Message;
 
 /// What a control thread hands to a seat.
 pub(crate) enum Handover {
@@ -22,6 +25,8 @@ pub(crate) enum Handover {
         template: Arc<Template>,
         instance: Box<Instance>,
     },
+    /// Its sink takes messages here, or (`None`) it has none.
+    Sink(String, Option<Arc<Pump>>),
     /// The plugin is gone.
     Remove(String),
 }
@@ -49,29 +54,80 @@ struct Local {
     instance: Option<Box<Instance>>,
     /// Failed since it last answered: the breaker is asked before it is called.
     is_suspect: bool,
+    /// Hashes of messages in whose calls it ended, and how often, the last ones.
+    strikes: VecDeque<(u64, u8)>,
+}
+
+/// Messages whose strikes are remembered.
+const STRUCK: usize = 16;
+/// Calls that one message may end; then it goes to the dead-letter topic, and the plugin is not called with it again.
+const STRIKES: u8 = 2;
+
+fn hash(message: &Message) -> u64 {
+    let state = foldhash::fast::FixedState::default();
+    state.hash_one((message.topic.as_str(), &message.payload))
+}
+
+impl Local {
+    /// Whether this message ended as many calls as one may.
+    fn is_poison(&self, message: &Message) -> bool {
+        if self.strikes.is_empty() {
+            return false;
+        }
+        let struck = hash(message);
+        let mut known = self.strikes.iter();
+        known.any(|(hash, count)| *hash == struck && *count >= STRIKES)
+    }
+
+    /// The message ended a call.
+    fn strike(&mut self, message: &Message) {
+        let struck = hash(message);
+        let count = match self.strikes.iter_mut().find(|(hash, _)| *hash == struck) {
+            Some((_, count)) => {
+                *count = count.saturating_add(1);
+                *count
+            }
+            None => {
+                if self.strikes.len() >= STRUCK {
+                    self.strikes.pop_front();
+                }
+                self.strikes.push_back((struck, 1));
+                1
+            }
+        };
+        if count == STRIKES {
+            let text = format!("it ended {STRIKES} calls of a transform");
+            bury(&self.template.plugin, message, &text);
+        }
+    }
 }
 
 /// One thread's instances.
 pub(crate) struct Seat {
     number: u32,
+    /// Seats of its kind.
+    count: u32,
     mailbox: Arc<Mailbox>,
     seen: u64,
     plugins: BTreeMap<String, Local>,
+    sinks: BTreeMap<String, Arc<Pump>>,
     has_authorizer: bool,
     reaper: SyncSender<Box<Instance>>,
 }
 
 impl Seat {
     pub(crate) fn new(
-        number: u32,
+        (number, count): (u32, u32),
         mailbox: Arc<Mailbox>,
         reaper: SyncSender<Box<Instance>>,
     ) -> Self {
         Self {
             number,
+            count,
             mailbox,
             seen: 0,
             plugins: BTreeMap::new(),
+            sinks: BTreeMap::new(),
             has_authorizer: false,
             reaper,
         }
@@ -92,29 +148,54 @@ impl Seat {
                 .unwrap_or_else(PoisonError::into_inner),
         );
         for handover in waiting {
-            let old = match handover {
-                Handover::Serve { template, instance } => {
-                    let name = template.plugin.name.clone();
-                    debug_assert_eq!(instance.generation, template.generation);
-                    self.plugins.insert(
-                        name,
-                        Local {
-                            template,
-                            instance: Some(instance),
-                            is_suspect: false,
-                        },
-                    )
+            match handover {
+                Handover::Serve { template, instance } => self.serve(template, instance),
+                Handover::Sink(name, Some(pump)) => drop(self.sinks.insert(name, pump)),
+                Handover::Sink(name, None) => drop(self.sinks.remove(&name)),
+                Handover::Remove(name) => {
+                    self.sinks.remove(&name);
+                    let left = self.plugins.remove(&name);
+                    drop(self.end(left.and_then(|local| local.instance)));
                 }
-                Handover::Remove(name) => self.plugins.remove(&name),
-            };
-            if let Some(instance) = old.and_then(|local| local.instance) {
-                self.reap(instance);
             }
         }
         self.has_authorizer = self
             .plugins
             .values()
             .any(|local| local.template.package.authorize.is_some());
+    }
+
+    /// The new instance takes over what the old one leaves, between two messages.
+    fn serve(&mut self, template: Arc<Template>, mut instance: Box<Instance>) {
+        debug_assert_eq!(instance.generation, template.generation);
+        let name = template.plugin.name.clone();
+        let mut old = self.plugins.remove(&name);
+        if let Some(local) = &mut old
+            && Arc::ptr_eq(&local.template.package, &template.package)
+            && let Some(running) = &mut local.instance
+            && at_once(running.reconfigure(&template))
+        {
+            local.template = template;
+            self.plugins.extend(old.map(|local| (name, local)));
+            return self.reap(instance); // it was only made to try the configuration
+        }
+        let left = self.end(old.and_then(|local| local.instance));
+        let is_well = left.is_none_or(|left| at_once(instance.adopt(&left)));
+        let local = Local {
+            template,
+            instance: is_well.then_some(instance),
+            is_suspect: !is_well,
+            strikes: VecDeque::new(),
+        };
+        self.plugins.insert(name, local);
+    }
+
+    /// Ends an instance that can still run; what it leaves.
+    fn end(&self, instance: Option<Box<Instance>>) -> Option<Vec<u8>> {
+        let mut instance = instance?;
+        let left = at_once(instance.shut_down());
+        self.reap(instance);
+        left
     }
 
     /// Old instances are dropped elsewhere: unmapping memory takes longer than a call.
@@ -139,19 +220,20 @@ impl Seat {
         }
         let instance = match &mut local.instance {
             Some(instance) => instance,
-            none => none.insert(Box::new(Instance::new(&local.template, number).map_err(
-                |error| {
-                    let failure = match error {
-                        InstanceError::Refused(cause) => StepFailure::Failed {
-                            plugin: plugin.to_owned(),
-                            cause,
-                        },
-                        InstanceError::Failed(failure) => failure,
-                    };
-                    local.template.plugin.count_failure(&failure, true);
+            none => {
+                let shared = &local.template.plugin;
+                shared.count_restart();
+                let made = at_once(Instance::new(
+                    &local.template,
+                    Side::Inline,
+                    (number, self.count),
+                ));
+                none.insert(Box::new(made.map_err(|error| {
+                    let failure = error.into_failure(plugin);
+                    shared.count_failure(&failure, true);
                     failure
-                },
-            )?)),
+                })?))
+            }
         };
         match call(instance) {
             Ok(value) => {
@@ -171,27 +253,14 @@ impl Seat {
         }
     }
 
-    pub(crate) fn authenticate(&mut self, plugin: &str, request: &AuthRequest) -> AuthStep {
+    /// `None`: not its client.
+    pub(crate) fn authenticate(
+        &mut self,
+        plugin: &str,
+        request: &AuthRequest,
+    ) -> Result<Option<AuthStep>, StepFailure> {
         self.refresh();
-        let deny = |reason, text: String| AuthStep::Deny {
-            reason,
-            text: Some(text),
-        };
-        match self.with(plugin, |instance| instance.authenticate(request)) {
-            Ok(step) => step,
-            Err(StepFailure::Unknown(_)) => deny(
-                ReasonCode::NotAuthorized,
-                format!("no authenticator `{plugin}` is installed"),
-            ),
-            // A failing hook denies, always. The client is not told why; the operator's log is.
-            Err(failure) => {
-                tracing::warn!(plugin, %failure, "authentication failed, the client is denied");
-                deny(
-                    ReasonCode::ServerUnavailable,
-                    "the authenticator failed".to_owned(),
-                )
-            }
-        }
+        self.with(plugin, |instance| at_once(instance.authenticate(request)))
     }
 }
 
@@ -216,8 +285,39 @@ impl Transform for ShardPlugins {
         message: &Message,
     ) -> Result<StepOutcome, StepFailure> {
         self.seat.refresh();
-        self.seat
-            .with(plugin, |instance| instance.transform(publisher, message))
+        let is_poison = |local: &Local| local.is_poison(message);
+        if self.seat.plugins.get(plugin).is_some_and(is_poison) {
+            return Err(StepFailure::Poison(plugin.to_owned()));
+        }
+        let outcome = (self.seat).with(plugin, |instance| instance.transform(publisher, message));
+        if let Err(StepFailure::Trap { .. } | StepFailure::Deadline(_) | StepFailure::Memory(_)) =
+            &outcome
+            && let Some(local) = self.seat.plugins.get_mut(plugin)
+        {
+            local.strike(message);
+        }
+        outcome
+    }
+
+    fn deliver(
+        &mut self,
+        plugin: &str,
+        publisher: Publisher<'_>,
+        message: &Arc<Message>,
+    ) -> Result<(), StepFailure> {
+        self.seat.refresh();
+        let Some(pump) = self.seat.sinks.get(plugin) else {
+            return Err(StepFailure::Unknown(plugin.to_owned()));
+        };
+        let is_taken = pump.push(Publication {
+            message: message.clone(),
+            client_id: publisher.client_id.into(),
+            username: publisher.username.map(Into::into),
+            session: publisher.session,
+        });
+        is_taken
+            .then_some(())
+            .ok_or_else(|| StepFailure::Full(plugin.to_owned()))
     }
 }
 
@@ -239,7 +339,7 @@ impl Authorize for ShardPlugins {
             .map(|(name, _)| name.clone())
             .collect();
         for name in names {
-            match self.seat.with(&name, |instance| instance.authorize(query)) {
+            match (self.seat).with(&name, |instance| at_once(instance.authorize(query))) {
                 Ok(Verdict {
                     decision: Decision::Ignore,
                     ..

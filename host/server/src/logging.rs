@@ -5,6 +5,7 @@ use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 use tracing_subscriber::EnvFilter;
 use witmq_broker::ports::{BrokerEvent, Events};
+use witmq_runtime::Observers;
 
 /// Starts logging to standard error.
 ///
@@ -65,10 +66,20 @@ impl Window {
     }
 }
 
-/// Broker events as log lines, at most [`LINES`] of a kind in a second.
-#[derive(Debug, Default)]
+/// Broker events as log lines, at most [`LINES`] of a kind in a second; and all of them for plugins that look on.
+#[derive(Debug)]
 pub(crate) struct LogEvents {
     windows: [Window; 7],
+    observers: Observers,
+}
+
+impl LogEvents {
+    pub(crate) fn new(observers: Observers) -> Self {
+        Self {
+            windows: Default::default(),
+            observers,
+        }
+    }
 }
 
 /// Place of an event's window, and its name in the line about hidden ones.
@@ -86,6 +97,7 @@ fn kind(event: &BrokerEvent) -> (usize, &'static str) {
 
 impl Events for LogEvents {
     fn emit(&mut self, event: BrokerEvent) {
+        self.observers.emit(&event);
         let (place, name) = kind(&event);
         let Some(window) = self.windows.get_mut(place) else {
             return;

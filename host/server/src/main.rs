@@ -12,6 +12,7 @@ mod dev;
 mod drain;
 mod logging;
 mod pages;
+mod plugins;
 mod secret;
 mod status;
 mod store;

@@ -1,10 +1,12 @@
 //! Numbers about the running node, as JSON and in the Prometheus text format.
 
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 use witmq_admin::NodeStatus;
 use witmq_broker::kv::Spaces;
+use witmq_broker::ports::control::PluginInfo;
 use witmq_broker::ports::{PluginControl, RuleControl};
 use witmq_broker::shard::Counters;
 use witmq_broker::{ShardId, Shared};
@@ -64,28 +66,17 @@ impl NodeStatus for Status {
     }
 
     fn metrics(&self) -> String {
-        let mut text = String::new();
-        let mut put = |name: &str, kind: &str, labels: &str, value: f64| {
-            if !text.contains(&format!("# TYPE witmq_{name} {kind}\n")) {
-                text.push_str(&format!("# TYPE witmq_{name} {kind}\n"));
-            }
-            text.push_str(&format!("witmq_{name}{labels} {value}\n"));
-        };
+        let mut page = Page::default();
+        let kind = |is_gauge| if is_gauge { "gauge" } else { "counter" };
         for (name, is_gauge, value) in self.counters().entries() {
-            put(
-                name,
-                if is_gauge { "gauge" } else { "counter" },
-                "",
-                float(value),
-            );
+            page.put(name, kind(is_gauge), "", float(value));
         }
         for (name, value) in self.node.counters().entries() {
-            put(name, "counter", "", float(value));
+            page.put(name, "counter", "", float(value));
         }
         let storage = self.storage.iter().flat_map(|storage| storage.entries());
         for (name, is_gauge, value) in storage.chain(self.kv.entries()) {
-            let kind = if is_gauge { "gauge" } else { "counter" };
-            put(name, kind, "", float(value));
+            page.put(name, kind(is_gauge), "", float(value));
         }
         for (name, value) in [
             ("sockets", self.node.open_sockets() as f64),
@@ -95,40 +86,67 @@ impl NodeStatus for Status {
             ("retained_bytes", self.shared.retained.bytes() as f64),
             ("uptime_seconds", self.started.elapsed().as_secs_f64()),
         ] {
-            put(name, "gauge", "", value);
+            page.put(name, "gauge", "", value);
         }
-        let plugins = self.plugins.list();
-        for plugin in &plugins {
-            put(
-                "plugin_calls_total",
-                "counter",
-                &format!("{{plugin=\"{}\"}}", plugin.name),
-                float(plugin.calls),
-            );
+        for plugin in self.plugins.list() {
+            page.put_plugin(&plugin);
         }
-        for plugin in &plugins {
-            for (kind, count) in &plugin.failures {
-                let labels = format!("{{plugin=\"{}\",kind=\"{kind}\"}}", plugin.name);
-                put("plugin_failures_total", "counter", &labels, float(*count));
+        for rule in self.rules.list() {
+            let labels = format!("{{chain=\"{}\"}}", rule.name);
+            for (name, count) in [
+                ("chain_matched_total", rule.matched),
+                ("chain_filtered_total", rule.filtered),
+                ("chain_failed_total", rule.failed),
+            ] {
+                page.put(name, "counter", &labels, float(count));
             }
         }
-        let rules = self.rules.list();
-        for (name, value) in [("matched", 0), ("filtered", 1), ("failed", 2)] {
-            for rule in &rules {
-                let count = [rule.matched, rule.filtered, rule.failed]
-                    .get(value)
-                    .copied()
-                    .unwrap_or(0);
-                let labels = format!("{{chain=\"{}\"}}", rule.name);
-                put(
-                    &format!("chain_{name}_total"),
-                    "counter",
-                    &labels,
-                    float(count),
-                );
-            }
+        page.text()
+    }
+}
+
+/// A page of metrics: the lines of one metric stand together, as the format wants them.
+#[derive(Default)]
+struct Page {
+    metrics: Vec<(String, String)>,
+    places: HashMap<String, usize>,
+}
+
+impl Page {
+    fn put(&mut self, name: &str, kind: &str, labels: &str, value: f64) {
+        let place = *self.places.entry(name.to_owned()).or_insert_with(|| {
+            let head = format!("# TYPE witmq_{name} {kind}\n");
+            self.metrics.push((name.to_owned(), head));
+            self.metrics.len() - 1
+        });
+        if let Some((_, lines)) = self.metrics.get_mut(place) {
+            lines.push_str(&format!("witmq_{name}{labels} {value}\n"));
         }
-        text
+    }
+
+    fn put_plugin(&mut self, plugin: &PluginInfo) {
+        let labels = format!("{{plugin=\"{}\"}}", plugin.name);
+        let [p50, p99] = plugin.quantiles_us;
+        for (name, kind, value) in [
+            ("plugin_calls_total", "counter", float(plugin.calls)),
+            ("plugin_restarts_total", "counter", float(plugin.restarts)),
+            ("plugin_memory_bytes", "gauge", float(plugin.memory_bytes)),
+            ("plugin_p50_us", "gauge", p50),
+            ("plugin_p99_us", "gauge", p99),
+        ] {
+            self.put(name, kind, &labels, value);
+        }
+        for (kind, count) in &plugin.failures {
+            let labels = format!("{{plugin=\"{}\",kind=\"{kind}\"}}", plugin.name);
+            self.put("plugin_failures_total", "counter", &labels, float(*count));
+        }
+        for (name, value) in &plugin.numbers {
+            self.put(&format!("plugin_{name}"), "gauge", &labels, *value);
+        }
+    }
+
+    fn text(self) -> String {
+        self.metrics.into_iter().map(|(_, lines)| lines).collect()
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
+use witmq_broker::ports::control::InstallOptions;
 use witmq_broker::ports::{ControlError, PluginControl, RuleControl};
 
 /// Changes waiting to be looked at; beyond this the folder is read again as a whole.
@@ -122,7 +123,7 @@ fn deploy(path: &Path, targets: &Targets) {
             Ok(wasm) if wasm.is_empty() => return, // the copy has only begun
             Ok(wasm) => targets
                 .plugins
-                .install(&name, wasm, None)
+                .install(&name, wasm, InstallOptions::default())
                 .map(|i| format!("version {}", i.active.version)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return, // the installed version stays
             Err(e) => Err(ControlError::Internal(format!("{file}: {e}"))),

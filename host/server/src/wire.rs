@@ -1,19 +1,19 @@
 //! The only place that knows all parts: builds them from the configuration and joins them by their ports.
 
-use crate::config::{AUTH_FILE, Config, ListenerKind};
+use crate::config::{Config, ListenerKind};
 use crate::delayed::Delayed;
 use crate::drain::Drain;
 use crate::logging::LogEvents;
+use crate::plugins::{self, LateNode};
 use crate::status::Status;
 use crate::store::{Opened, Part, Parts};
 use crate::users::Users;
 use crate::watch::Targets;
 use crate::{bounds, pages, secret};
 use anyhow::{Context as _, Result};
-use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use witmq_admin::{Admin, AdminConfig, Token};
 use witmq_broker::ports::{PluginControl, RuleControl, Transport};
@@ -21,19 +21,13 @@ use witmq_broker::rewrite::Rewrites;
 use witmq_broker::shard::{ClockBase, Shard, ShardPorts};
 use witmq_broker::{ShardId, Shared};
 use witmq_net::{HandedIn, ListenerConfig, MakeShard, Node, NodeConfig, TlsSlot};
-use witmq_proto::{Message, TopicFilter};
 use witmq_rules::{Rules, RulesConfig};
-use witmq_runtime::{Runtime, RuntimeConfig};
+use witmq_runtime::Runtime;
 
-/// The bundled authenticator, built by `build.rs`.
-const AUTH_FILE_WASM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/auth-file.wasm"));
 /// What a shutdown waits for clients to take their DISCONNECT.
 const GRACE: Duration = Duration::from_secs(2);
 /// HTTP connections at a time.
 const HTTP_CONNECTIONS: usize = 256;
-
-/// Puts a message into the broker from any thread; false while it is busy.
-type Publish = Box<dyn Fn(Message) -> bool + Send + Sync>;
 
 /// Who may connect before the operator says anything.
 #[derive(Clone, Copy, Debug)]
@@ -109,15 +103,11 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
     let shards = shard_count(config);
     let clock = clock();
     let started = clock.instant;
-    // Plugins publish through the node, which starts after them.
-    let publisher: Arc<OnceLock<Publish>> = Arc::default();
-    let late = publisher.clone();
-    let sink = Arc::new(move |message| late.get().is_some_and(|publish| publish(message)));
+    let late = LateNode::default();
     let limits = Arc::new(bounds::broker_limits(config, shards));
     let shared = Arc::new(shared(config, shards, &limits, started)?);
     let opened = Opened::open(config, shards, clock, &shared)?;
-    let runtime = Runtime::start(runtime_config(config, shards)?, sink, opened.kv.clone())?;
-    bind_authenticator(&runtime, config, access)?;
+    let runtime = plugins::start(config, shards, access, &late, opened.kv.clone())?;
     let (rules, problems) = Rules::new(RulesConfig {
         dir: Some(config.data_dir.join("rules")),
         ..RulesConfig::default()
@@ -139,8 +129,7 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
         make_shard,
         Arc::new(runtime.authenticator()),
     )?);
-    let is_first = publisher.set(Box::new(node.publisher())).is_ok();
-    debug_assert!(is_first, "the publisher is set once");
+    late.set(&node);
     let plugins: Arc<dyn PluginControl> = Arc::new(runtime);
     let rules: Arc<dyn RuleControl> = Arc::new(rules);
     let status = Status {
@@ -223,7 +212,7 @@ fn make_shard(
             hooks: Box::new(runtime.shard_hooks(id.0)),
             chains: Box::new(rules.shard_chains()),
             store,
-            events: Box::new(LogEvents::default()),
+            events: Box::new(LogEvents::new(runtime.observers())),
         };
         let (limits, shared) = (limits.clone(), shared.clone());
         let mut shard = Shard::new(id, shards, limits, shared, ports, clock);
@@ -292,31 +281,6 @@ fn start_admin(
     Ok(Some(Admin::start(settings, ports)?))
 }
 
-fn runtime_config(config: &Config, shards: u16) -> Result<RuntimeConfig> {
-    let mut publish = std::collections::BTreeMap::new();
-    for (name, plugin) in &config.plugins {
-        let filters = plugin.publish.iter().map(|filter| {
-            TopicFilter::new(filter.as_str())
-                .with_context(|| format!("plugins.{name}.publish: `{filter}`"))
-        });
-        publish.insert(name.clone(), filters.collect::<Result<Vec<_>>>()?);
-    }
-    let limits = &config.limits;
-    Ok(RuntimeConfig {
-        data_dir: Some(config.data_dir.clone()),
-        shards,
-        authenticator: config.auth.plugin.clone(),
-        authenticate_deadline: Duration::from_millis(limits.auth_timeout_ms),
-        deadline: Duration::from_millis(limits.plugin_deadline_ms),
-        memory_bytes: limits.plugin_memory_bytes,
-        transfer_bytes: usize::try_from(limits.max_packet_bytes)?
-            .saturating_mul(2)
-            .saturating_add(64 * 1024),
-        publish,
-        ..RuntimeConfig::default()
-    })
-}
-
 fn listeners(config: &Config) -> Result<(Vec<ListenerConfig>, Vec<Certificate>)> {
     let mut certificates = Vec::new();
     let mut listeners = Vec::new();
@@ -349,58 +313,6 @@ fn listeners(config: &Config) -> Result<(Vec<ListenerConfig>, Vec<Certificate>)>
         });
     }
     Ok((listeners, certificates))
-}
-
-/// Puts the bundled authenticator in place: the first time with the access asked for, later with the operator's
-/// configuration, and always in the version this binary brings.
-fn bind_authenticator(runtime: &Runtime, config: &Config, access: Access) -> Result<()> {
-    if config.auth.plugin != AUTH_FILE {
-        if runtime
-            .list()
-            .iter()
-            .all(|plugin| plugin.name != config.auth.plugin)
-        {
-            tracing::warn!(
-                plugin = config.auth.plugin,
-                "the authenticator is not installed: nobody can connect until `witmq plugin install` brings it"
-            );
-        }
-        return Ok(());
-    }
-    let mut settings: Value = match runtime.config(AUTH_FILE) {
-        Ok(text) => serde_json::from_str(&text).unwrap_or_else(|_| json!({})),
-        Err(_) => json!({}),
-    };
-    if let (Access::Dev { anonymous }, Some(settings)) = (access, settings.as_object_mut()) {
-        let choice = if anonymous { "allow" } else { "deny" };
-        settings.insert("anonymous".to_owned(), choice.into());
-        settings.insert("default".to_owned(), "allow".into());
-    }
-    let ours = sha256(AUTH_FILE_WASM);
-    let installed = runtime
-        .list()
-        .into_iter()
-        .find(|plugin| plugin.name == AUTH_FILE);
-    let is_current =
-        installed.is_some_and(|plugin| plugin.active.digest == ours && plugin.state != "failed");
-    let settings = settings.to_string();
-    let done = if is_current {
-        if runtime
-            .config(AUTH_FILE)
-            .is_ok_and(|present| present == settings)
-        {
-            return Ok(());
-        }
-        runtime.configure(AUTH_FILE, settings)
-    } else {
-        runtime.install(AUTH_FILE, AUTH_FILE_WASM.to_vec(), Some(settings))
-    };
-    done.map(drop)
-        .context("the bundled authenticator cannot serve")
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    witmq_runtime::digest(bytes)
 }
 
 impl Broker {

@@ -17,7 +17,17 @@ fn install(broker: &Broker) {
     let guest = component("witmq_test_guests");
     let guest = guest.to_str().unwrap();
     let words = [
-        "plugin", "install", guest, "--name", "counter", "--config", COUNT,
+        "plugin",
+        "install",
+        guest,
+        "--name",
+        "counter",
+        "--config",
+        COUNT,
+        "--grant",
+        "publish:made/by/#",
+        "--grant",
+        "secret:token",
     ];
     drop(broker.ok(&words, ""));
 }

@@ -273,10 +273,10 @@ async fn round_trips(
 async fn misbehave(broker: &Broker, victim: &mut Client, mode: &str) {
     let config = format!("{{\"mode\":\"{mode}\"}}");
     drop(broker.ok(&["plugin", "config", "bad", &config], ""));
-    for _ in 0..3 {
+    for number in 0..3 {
         victim
             .sender
-            .publish("bad", QoS::AtLeastOnce, false, "x")
+            .publish("bad", QoS::AtLeastOnce, false, format!("{mode} {number}"))
             .await
             .unwrap();
         let reason = victim.wait(puback_failure).await;
@@ -287,17 +287,28 @@ async fn misbehave(broker: &Broker, victim: &mut Client, mode: &str) {
         );
         victim
             .sender
-            .publish("skip", QoS::AtLeastOnce, false, mode.to_owned())
+            .publish(
+                "skip",
+                QoS::AtLeastOnce,
+                false,
+                format!("{mode} or {number}"),
+            )
             .await
             .unwrap();
-        assert_eq!(victim.text().await, mode, "`continue` passes the message");
+        let expected = format!("{mode} or {number}");
+        assert_eq!(
+            victim.text().await,
+            expected,
+            "`continue` passes the message"
+        );
     }
 }
 
 #[tokio::test]
 async fn misbehaving_components_are_contained_while_others_go_on() {
-    let broker =
-        Broker::serve("[limits]\nplugin_deadline_ms = 5\nplugin_memory_bytes = 16777216\n");
+    let broker = Broker::serve(
+        "[limits]\nplugin_deadline_ms = 5\nplugin_memory_bytes = 16777216\nplugin_probation_s = 0\n",
+    );
     let anonymous = r#"{"anonymous":"allow","default":"allow"}"#;
     drop(broker.ok(&["plugin", "config", "auth-file", anonymous], ""));
     let tcp = broker.address("tcp");
@@ -312,6 +323,10 @@ async fn misbehaving_components_are_contained_while_others_go_on() {
             "bad",
             "--config",
             r#"{"mode":"pass"}"#,
+            "--grant",
+            "publish:made/by/#",
+            "--grant",
+            "secret:token",
         ],
         "",
     ));

@@ -85,6 +85,20 @@ pub trait Transform {
         publisher: Publisher<'_>,
         message: &Message,
     ) -> Result<StepOutcome, StepFailure>;
+
+    /// Hands a message to the sink of `plugin`, which takes it from a bounded queue.
+    ///
+    /// # Errors
+    /// Unknown plugin, or its queue is full.
+    fn deliver(
+        &mut self,
+        plugin: &str,
+        publisher: Publisher<'_>,
+        message: &Arc<Message>,
+    ) -> Result<(), StepFailure> {
+        let _ = (publisher, message);
+        Err(StepFailure::Unknown(plugin.to_owned()))
+    }
 }
 
 /// What a plugin made of a message.
@@ -151,7 +165,7 @@ pub struct Emit {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StepFailure {
     /// No plugin of that name is installed (or it has no `transform`).
-    #[error("no plugin `{0}` with a transform hook is installed")]
+    #[error("no plugin `{0}` with this hook is installed")]
     Unknown(String),
     /// The guest trapped.
     #[error("plugin `{plugin}` trapped: {cause}")]
@@ -183,6 +197,12 @@ pub enum StepFailure {
         /// Its words.
         cause: String,
     },
+    /// This very message ended several calls: the plugin is not called with it any more.
+    #[error("plugin `{0}` ended at this message before: it is in the dead-letter topic")]
+    Poison(String),
+    /// The queue of its sink is full.
+    #[error("the queue of sink `{0}` is full")]
+    Full(String),
     /// Too many failures lately; the plugin rests.
     #[error("plugin `{0}` is resting after too many failures")]
     BreakerOpen(String),

@@ -37,7 +37,7 @@ pub struct PluginVersion {
     pub installed_ms: u64,
 }
 
-/// A plugin as `witmq plugin ls` shows it.
+/// A plugin as `witmq plugin ls` and `get` show it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PluginInfo {
     /// Name.
@@ -46,11 +46,17 @@ pub struct PluginInfo {
     pub active: PluginVersion,
     /// All kept versions, oldest first.
     pub versions: Vec<PluginVersion>,
+    /// Name and version that the component gives itself, and what it says it does; empty without a manifest.
+    pub about: [String; 3],
     /// Exported hooks, e.g. `["transform"]`.
     pub hooks: Vec<String>,
     /// Imported capabilities, e.g. `["kv", "log"]`.
     pub capabilities: Vec<String>,
-    /// `serving`, `resting` (breaker open) or `failed`.
+    /// JSON Schema of the configuration, as JSON text.
+    pub schema: Option<String>,
+    /// It waits, so it runs beside the shards.
+    pub is_effectful: bool,
+    /// `serving`, `resting` (breaker open), `disabled` or `failed`.
     pub state: &'static str,
     /// Calls so far.
     pub calls: u64,
@@ -60,20 +66,77 @@ pub struct PluginInfo {
     pub last_error: Option<String>,
     /// Mean microseconds per call.
     pub mean_us: f64,
+    /// Microseconds that half of the calls, and 99 of 100, did not exceed; to within a half.
+    pub quantiles_us: [f64; 2],
+    /// Most memory that one instance had, bytes.
+    pub memory_bytes: u64,
+    /// Instances made in place of one that failed.
+    pub restarts: u64,
+    /// Further numbers by name: of its sink, and those that the plugin counts itself (`own_NAME`).
+    pub numbers: Vec<(String, f64)>,
+}
+
+/// What an installation may bring besides the component.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InstallOptions {
+    /// Configuration (JSON); `None` keeps the present one, or `{}`.
+    pub config: Option<String>,
+    /// Capabilities granted with it, e.g. `publish:alerts/#`.
+    pub grants: Vec<String>,
+    /// Keep it without letting it serve.
+    pub is_disabled: bool,
+}
+
+/// What a plugin asks for and has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PluginGrants {
+    /// What its manifest asks for, and whether it is granted.
+    pub asked: Vec<(String, bool)>,
+    /// Granted by the configuration of the broker; not changed here.
+    pub configured: Vec<String>,
+    /// Granted while the broker ran.
+    pub approved: Vec<String>,
+}
+
+/// Something that happened to a plugin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginChange {
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    /// `installed`, `configured`, `rolled-back`, `reverted` (by itself), `granted`, `enabled` or `disabled`.
+    pub what: String,
+    /// The version that served afterwards.
+    pub version: u64,
+    /// Why, in words; may be empty.
+    pub text: String,
+}
+
+/// A line of a plugin's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginLine {
+    /// Counts up from 1.
+    pub number: u64,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    /// `trace`, `debug`, `info`, `warn` or `error`.
+    pub level: &'static str,
+    /// The line.
+    pub text: String,
 }
 
 /// The plugin runtime's control side.
 pub trait PluginControl: Send + Sync {
     /// Checks, compiles, tries and switches to a new version of `name`; the old one serves until then and stays on
-    /// error. `config` of `None` keeps the present one (or `{}`).
+    /// error.
     ///
     /// # Errors
-    /// Not a component, missing import, unknown ABI, init refused, bad config.
+    /// Not a component, missing import, unknown ABI, something not granted, bad config, its own tests fail, init
+    /// refused.
     fn install(
         &self,
         name: &str,
         wasm: Vec<u8>,
-        config: Option<String>,
+        options: InstallOptions,
     ) -> Result<PluginInfo, ControlError>;
     /// Same component, new configuration.
     ///
@@ -90,6 +153,36 @@ pub trait PluginControl: Send + Sync {
     /// # Errors
     /// No such plugin or version.
     fn rollback(&self, name: &str, version: Option<u64>) -> Result<PluginInfo, ControlError>;
+    /// Lets it serve, or keeps it without.
+    ///
+    /// # Errors
+    /// As `install`, or no such plugin.
+    fn set_enabled(&self, name: &str, is_enabled: bool) -> Result<PluginInfo, ControlError>;
+    /// What it asks for and has.
+    ///
+    /// # Errors
+    /// No such plugin.
+    fn grants(&self, name: &str) -> Result<PluginGrants, ControlError>;
+    /// Grants capabilities and takes others back, at once. A plugin that is not installed yet may be granted some.
+    ///
+    /// # Errors
+    /// No capability, or one taken back that the configuration grants.
+    fn change_grants(
+        &self,
+        name: &str,
+        add: &[String],
+        remove: &[String],
+    ) -> Result<PluginGrants, ControlError>;
+    /// What happened to it, oldest first.
+    ///
+    /// # Errors
+    /// No such plugin.
+    fn history(&self, name: &str) -> Result<Vec<PluginChange>, ControlError>;
+    /// Lines of its log behind number `after`, oldest first: what is still remembered of them.
+    ///
+    /// # Errors
+    /// No such plugin.
+    fn log(&self, name: &str, after: u64) -> Result<Vec<PluginLine>, ControlError>;
     /// Everything installed.
     fn list(&self) -> Vec<PluginInfo>;
     /// Removes a plugin and its versions.

@@ -140,6 +140,8 @@ pub struct Query<'a> {
     pub client_id: &'a str,
     /// Its name.
     pub username: Option<&'a str>,
+    /// Stable number of its connection; 0 while it has none.
+    pub session: u64,
     /// What for.
     pub action: AuthorizeAction,
     /// Topic name or filter.

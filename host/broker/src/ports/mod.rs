@@ -4,6 +4,7 @@
 //! Must not: contain behaviour beyond small constructors.
 
 pub mod chains;
+pub mod clients;
 pub mod control;
 pub mod events;
 pub mod hooks;

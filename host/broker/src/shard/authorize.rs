@@ -81,6 +81,7 @@ impl Shard {
         let verdict = self.ports.hooks.authorize(&Query {
             client_id: &client.id,
             username: client.identity.username.as_deref(),
+            session: client.connection.map_or(0, super::ConnectionId::number),
             action: question.action,
             topic: question.topic,
             qos: question.qos,

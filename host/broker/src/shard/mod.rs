@@ -17,6 +17,7 @@ mod drain;
 mod end;
 mod group;
 mod inbound;
+mod inspect;
 mod outbox;
 mod promise;
 mod queue;

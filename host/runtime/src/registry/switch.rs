@@ -1,11 +1,17 @@
 //! How a change takes place: compiled, tried on every seat, written down, then handed over. Restoring too.
 
-use super::{Inner, Installed, internal, refused};
+use super::control::{internal, refused};
+use super::{Inner, Installed};
+use crate::abi::lifecycle::Health;
+use crate::breaker::Probation;
 use crate::files::Record;
-use crate::instance::{Instance, Template};
+use crate::instance::{Instance, InstanceError, Side, Template, at_once};
+use crate::lane::Lane;
 use crate::package::{self, Package};
 use crate::plugin::Shared;
+use crate::pump::Pump;
 use crate::seat::Handover;
+use crate::vetting;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use witmq_broker::ports::ControlError;
@@ -15,6 +21,15 @@ pub(super) struct Change {
     pub(super) record: Record,
     pub(super) components: HashMap<u64, Vec<u8>>,
     pub(super) package: Arc<Package>,
+    /// A new version or configuration: it is taken back by itself if it does not prove itself.
+    pub(super) is_new: bool,
+}
+
+/// Instances that were made and tried.
+#[derive(Default)]
+struct Ready {
+    seats: Vec<Option<Box<Instance>>>,
+    beside: Vec<Instance>,
 }
 
 impl Inner {
@@ -63,26 +78,10 @@ impl Inner {
                 ),
             }
         }
-        self.forget_keys();
-    }
-
-    /// Keys of plugins that are gone: the broker ended before that was stored.
-    fn forget_keys(&self) {
-        let installed = self.installed();
-        for plugin in self.kv.plugins() {
-            if !installed.contains_key(&*plugin) {
-                self.kv.delete_all(&plugin);
-            }
-        }
-    }
-
-    fn new_shared(&self, name: &str) -> Arc<Shared> {
-        let publish = self.publish.clone();
-        Arc::new(Shared::new(name, &self.config, publish, &*self.kv))
     }
 
     fn restore_one(&self, name: &str, record: Record) -> Result<(), String> {
-        let shared = self.new_shared(name);
+        let shared = Arc::new(self.shared(name, &record));
         let active = record.active;
         let failed = Installed {
             shared: shared.clone(),
@@ -90,6 +89,7 @@ impl Inner {
             components: HashMap::new(),
             package: None,
             generation: 0,
+            before: None,
         };
         self.installed().insert(name.to_owned(), failed);
         let restore = || {
@@ -99,6 +99,7 @@ impl Inner {
                 record,
                 components: HashMap::new(),
                 package,
+                is_new: false,
             };
             self.switch(&mut self.installed(), name, change)
         };
@@ -135,24 +136,32 @@ impl Inner {
         name: &str,
         change: Change,
     ) -> Result<(), ControlError> {
-        let (shared, generation) = match installed.get(name) {
-            Some(old) => (old.shared.clone(), old.generation + 1),
-            None => (self.new_shared(name), 1),
-        };
         let Change {
             record,
             components,
             package,
+            is_new,
         } = change;
-        let template = Arc::new(Template {
-            plugin: shared.clone(),
-            package: package.clone(),
-            config: record.config.clone(),
+        let old = installed.get(name);
+        let (shared, generation) = match old {
+            Some(old) => (old.shared.clone(), old.generation + 1),
+            None => (Arc::new(self.shared(name, &record)), 1),
+        };
+        let before = old
+            .filter(|old| is_new && old.package.is_some() && !old.record.is_disabled)
+            .map(|old| (old.record.active, old.record.config.clone()));
+        let template = Arc::new(Template::new(
+            shared.clone(),
+            package.clone(),
+            record.config.clone(),
             generation,
-            limits: self.config.clone(),
-            engine: self.engine.clone(),
-        });
-        let ready = self.instances(&template)?;
+            self.config.clone(),
+            self.engine.clone(),
+        ));
+        let ready = match record.is_disabled {
+            true => Ready::default(),
+            false => self.ready(&template, &record)?,
+        };
         if let Some(files) = &self.files {
             files
                 .write_record(name, &record)
@@ -167,31 +176,122 @@ impl Inner {
         let old = installed.get(name).map(|old| &old.record.versions);
         let old = old.into_iter().flatten().map(|old| old.version);
         let stale: Vec<u64> = old.filter(|old| !keeps.contains(old)).collect();
-        shared.forgive();
-        let package = Some(package);
+        shared.set_grants(self.granted(name, &record));
+        let failures = shared.failures().iter().map(|(_, count)| count).sum();
+        let probation = before
+            .as_ref()
+            .map(|_| Probation::begin(&self.config, shared.times.count(), failures));
+        shared.begin(probation);
+        self.hand_over(&template, ready);
         let plugin = Installed {
             shared,
             record,
             components,
-            package,
+            package: Some(package),
             generation,
+            before,
         };
         installed.insert(name.to_owned(), plugin);
-        for (mailbox, instance) in self.mailboxes.iter().zip(ready) {
-            mailbox.put(match instance {
-                Some(instance) => Handover::Serve {
-                    template: template.clone(),
-                    instance,
-                },
-                None => Handover::Remove(name.to_owned()),
-            });
-        }
         if let Some(files) = &self.files {
             stale
                 .iter()
                 .for_each(|version| files.forget_component(name, *version));
         }
         Ok(())
+    }
+
+    /// Everything that may fail: grants, configuration, its own tests, instances for everybody, its health.
+    fn ready(&self, template: &Arc<Template>, record: &Record) -> Result<Ready, ControlError> {
+        let (name, manifest) = (&template.plugin.name, &template.package.manifest);
+        vetting::check_grants(name, manifest, &self.granted(name, record))?;
+        vetting::check_config(name, manifest, &template.config)?;
+        vetting::run_vectors(template)?;
+        let mut seats = self.instances(template)?;
+        let mut beside = self.instances_beside(template)?;
+        let first = seats.iter_mut().flatten().next();
+        let health = match (first, beside.first_mut()) {
+            (Some(instance), _) => at_once(instance.check()),
+            (None, Some(instance)) => self.wait(instance.check())?,
+            (None, None) => Ok(Health::Ok),
+        };
+        match health {
+            Ok(Health::Ok) => Ok(Ready { seats, beside }),
+            Ok(Health::Degraded(text)) => {
+                tracing::warn!(plugin = %name, "it serves, but says: {text}");
+                template.plugin.note_error(text);
+                Ok(Ready { seats, beside })
+            }
+            Ok(Health::Failed(text)) => Err(refused(name, &InstanceError::Refused(text))),
+            Err(failure) => Err(refused(name, &InstanceError::Failed(failure))),
+        }
+    }
+
+    fn hand_over(&self, template: &Arc<Template>, ready: Ready) {
+        let (shared, name) = (&template.plugin, &template.plugin.name);
+        let has_sink = template.package.sink.is_some() && !ready.beside.is_empty();
+        let lane = (!ready.beside.is_empty()).then(|| {
+            let before = shared.lane();
+            Arc::new(Lane::start(
+                &self.workers,
+                template,
+                ready.beside,
+                before.as_deref(),
+            ))
+        });
+        shared.set_lane(lane);
+        self.directory.set(name, Some(shared.clone()));
+        let pump = has_sink.then(|| self.pump(shared));
+        let mut seats = ready.seats.into_iter();
+        for mailbox in &self.mailboxes {
+            mailbox.put(match seats.next().flatten() {
+                Some(instance) => Handover::Serve {
+                    template: template.clone(),
+                    instance,
+                },
+                None => Handover::Remove(name.to_owned()),
+            });
+            mailbox.put(Handover::Sink(name.to_owned(), pump.clone()));
+        }
+    }
+
+    /// Waits for something that may wait, as long as an init may.
+    fn wait<R>(&self, future: impl Future<Output = R>) -> Result<R, ControlError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| internal("try it", &error))?;
+        let limit = self.config.init_deadline;
+        let waited = runtime.block_on(async { tokio::time::timeout(limit, future).await });
+        waited.map_err(|_| ControlError::Invalid {
+            code: "trap-in-init",
+            message: format!("it did not answer within {limit:?}"),
+            hint: Some("init and check have to be quick; wait in a hook".to_owned()),
+        })
+    }
+
+    fn shared(&self, name: &str, record: &Record) -> Shared {
+        let (timers, grants) = (self.clock.timers(name), self.granted(name, record));
+        Shared::new(
+            name,
+            &self.config,
+            self.outside.clone(),
+            timers,
+            grants,
+            self.alarm.clone(),
+        )
+    }
+
+    fn pump(&self, shared: &Arc<Shared>) -> Arc<Pump> {
+        let start = || {
+            let directory = self.directory.clone();
+            Arc::new(Pump::start(
+                &self.workers,
+                directory,
+                shared.clone(),
+                &self.config,
+            ))
+        };
+        shared.pump.get_or_init(start).clone()
     }
 
     /// A new instance for every seat that calls this plugin, in the order of seats.
@@ -204,14 +304,35 @@ impl Inner {
         (0u32..)
             .zip(&self.mailboxes)
             .map(|(seat, _)| {
-                let is_needed = match seat < shards {
-                    true => package.runs_on_shards(),
-                    false => package.authenticate.is_some(),
+                let (is_needed, place) = match seat < shards {
+                    true => (package.runs_on_shards(), (seat, shards)),
+                    false => {
+                        let threads = u32::from(self.config.authenticator_threads);
+                        (package.runs_on_authenticators(), (seat - shards, threads))
+                    }
                 };
-                let make = || Instance::new(template, seat).map(Box::new);
+                let make = || at_once(Instance::new(template, Side::Inline, place)).map(Box::new);
                 let instance = is_needed.then(make).transpose();
                 instance.map_err(|error| refused(&template.plugin.name, &error))
             })
             .collect()
+    }
+
+    /// Its instances beside the shards, if it needs any.
+    fn instances_beside(&self, template: &Arc<Template>) -> Result<Vec<Instance>, ControlError> {
+        if !template.package.has_lane() {
+            return Ok(Vec::new());
+        }
+        let count = match template.package.is_effectful {
+            true => u32::from(self.config.lane_instances.max(1)),
+            false => 1,
+        };
+        let mut made = Vec::new();
+        for place in 0..count {
+            let making = Instance::new(template, Side::Beside, (place, count));
+            let instance = self.wait(making)?;
+            made.push(instance.map_err(|error| refused(&template.plugin.name, &error))?);
+        }
+        Ok(made)
     }
 }

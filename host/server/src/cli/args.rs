@@ -226,6 +226,63 @@ pub(crate) enum PluginCommand {
         /// Configuration as JSON text, or @FILE; the present one is kept if absent
         #[arg(long)]
         config: Option<String>,
+        /// Grant a capability with it, e.g. publish:alerts/#; may be repeated
+        #[arg(long = "grant", value_name = "CAPABILITY")]
+        grants: Vec<String>,
+        /// Keep it without letting it serve
+        #[arg(long)]
+        disabled: bool,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Show everything about a plugin, as JSON
+    Get {
+        name: String,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Numbers of one plugin, or of all
+    Stats {
+        name: Option<String>,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Let a plugin serve again
+    Enable {
+        name: String,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Keep a plugin without letting it serve
+    Disable {
+        name: String,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Show, give or take back what a plugin may do
+    Grants {
+        name: String,
+        /// Grant a capability: publish:FILTER, secret:NAME or clients; may be repeated
+        #[arg(long, value_name = "CAPABILITY")]
+        add: Vec<String>,
+        /// Take one back; may be repeated
+        #[arg(long, value_name = "CAPABILITY")]
+        rm: Vec<String>,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Show what happened to a plugin
+    History {
+        name: String,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Show the last lines of a plugin's log
+    Logs {
+        name: String,
+        /// Go on as they come
+        #[arg(short, long)]
+        follow: bool,
         #[command(flatten)]
         admin: AdminArgs,
     },

@@ -9,6 +9,7 @@ mod delayed;
 mod drain;
 mod exit;
 mod messages;
+mod new;
 mod plugin;
 mod remote;
 mod rule;
@@ -54,7 +55,7 @@ pub(crate) fn run(command: Command) -> Result<(), CliError> {
 
 fn version() -> String {
     format!(
-        "witmq {} (MQTT 3.1, 3.1.1, 5.0; plugin interface witmq:plugin@0.1.0)",
+        "witmq {} (MQTT 3.1, 3.1.1, 5.0; plugin interface witmq:plugin@1.0.0)",
         env!("CARGO_PKG_VERSION")
     )
 }

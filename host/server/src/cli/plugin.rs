@@ -3,32 +3,50 @@
 use super::args::PluginCommand;
 use super::remote::{Remote, encode};
 use super::{CliError, Exit, print, table};
-use serde_json::Value;
-use std::path::{Path, PathBuf};
+use serde_json::{Value, json};
+use std::path::Path;
 
 pub(crate) fn run(command: PluginCommand) -> Result<(), CliError> {
     match command {
-        PluginCommand::New { name, sdk } => new(&name, sdk.as_deref()),
+        PluginCommand::New { name, sdk } => super::new::new(&name, sdk.as_deref()),
         PluginCommand::Install {
             file,
             name,
             config,
+            grants,
+            disabled,
             admin,
         } => {
             let name = name.map_or_else(|| stem(&file), Ok)?;
-            let wasm = read(&file)?;
-            let query = match config {
-                Some(config) => format!("?config={}", encode(&text_or_file(&config)?)),
-                None => String::new(),
-            };
-            let path = format!("plugins/{}{query}", encode(&name));
-            let info = Remote::new(&admin)?.put(&path, "application/wasm", &wasm)?;
-            print(&format!(
-                "{name}: version {} serves on every shard",
-                info["active"]["version"]
-            ));
+            let config = config.as_deref();
+            install(
+                &file,
+                &name,
+                config,
+                (&grants, disabled),
+                &Remote::new(&admin)?,
+            )
+        }
+        PluginCommand::Get { name, admin } => {
+            let info = Remote::new(&admin)?.read(&path(&name, ""))?;
+            print(&serde_json::to_string_pretty(&info).unwrap_or_default());
             Ok(())
         }
+        PluginCommand::Stats { name, admin } => stats(name.as_deref(), &Remote::new(&admin)?),
+        PluginCommand::Enable { name, admin } => enable(&name, true, &Remote::new(&admin)?),
+        PluginCommand::Disable { name, admin } => enable(&name, false, &Remote::new(&admin)?),
+        PluginCommand::Grants {
+            name,
+            add,
+            rm,
+            admin,
+        } => grants(&name, &add, &rm, &Remote::new(&admin)?),
+        PluginCommand::History { name, admin } => history(&name, &Remote::new(&admin)?),
+        PluginCommand::Logs {
+            name,
+            follow,
+            admin,
+        } => logs(&name, follow, &Remote::new(&admin)?),
         PluginCommand::Ls { json, admin } => {
             let list = Remote::new(&admin)?.read("plugins")?;
             if json {
@@ -42,41 +60,241 @@ pub(crate) fn run(command: PluginCommand) -> Result<(), CliError> {
             name,
             config,
             admin,
-        } => {
-            let remote = Remote::new(&admin)?;
-            let path = format!("plugins/{}/config", encode(&name));
-            match config {
-                None => {
-                    print(&serde_json::to_string_pretty(&remote.read(&path)?).unwrap_or_default())
-                }
-                Some(config) => {
-                    let text = text_or_file(&config)?;
-                    remote.put(&path, "application/json", text.as_bytes())?;
-                    print(&format!("{name}: new configuration serves"));
-                }
-            }
-            Ok(())
-        }
+        } => configure(&name, config.as_deref(), &Remote::new(&admin)?),
         PluginCommand::Rollback {
             name,
             version,
             admin,
-        } => {
-            let query = version.map_or_else(String::new, |v| format!("?version={v}"));
-            let path = format!("plugins/{}/rollback{query}", encode(&name));
-            let info = Remote::new(&admin)?.post(&path)?;
-            print(&format!(
-                "{name}: back to version {}",
-                info["active"]["version"]
-            ));
-            Ok(())
-        }
+        } => rollback(&name, version, &Remote::new(&admin)?),
         PluginCommand::Rm { name, admin } => {
-            Remote::new(&admin)?.delete(&format!("plugins/{}", encode(&name)))?;
+            Remote::new(&admin)?.delete(&path(&name, ""))?;
             print(&format!("{name}: removed"));
             Ok(())
         }
     }
+}
+
+fn install(
+    file: &Path,
+    name: &str,
+    config: Option<&str>,
+    (grants, is_disabled): (&[String], bool),
+    remote: &Remote,
+) -> Result<(), CliError> {
+    let wasm = read(file)?;
+    let mut query = format!(
+        "?grants={}&disabled={is_disabled}",
+        encode(&grants.join(" "))
+    );
+    if let Some(config) = config {
+        query.push_str(&format!("&config={}", encode(&text_or_file(config)?)));
+    }
+    let info = remote.put(&path(name, &query), "application/wasm", &wasm)?;
+    let version = &info["active"]["version"];
+    print(&match is_disabled {
+        true => {
+            format!("{name}: version {version} is kept; `witmq plugin enable {name}` lets it serve")
+        }
+        false => format!("{name}: version {version} serves on every shard"),
+    });
+    Ok(())
+}
+
+fn rollback(name: &str, version: Option<u64>, remote: &Remote) -> Result<(), CliError> {
+    let query = version.map_or_else(String::new, |v| format!("?version={v}"));
+    let info = remote.post(&path(name, &format!("/rollback{query}")))?;
+    let version = &info["active"]["version"];
+    print(&format!("{name}: back to version {version}"));
+    Ok(())
+}
+
+fn enable(name: &str, is_enabled: bool, remote: &Remote) -> Result<(), CliError> {
+    if is_enabled {
+        let info = remote.post(&path(name, "/enable"))?;
+        let version = &info["active"]["version"];
+        print(&format!("{name}: version {version} serves"));
+    } else {
+        remote.post(&path(name, "/disable"))?;
+        print(&format!(
+            "{name}: no longer serves; steps of chains that name it fail"
+        ));
+    }
+    Ok(())
+}
+
+fn configure(name: &str, config: Option<&str>, remote: &Remote) -> Result<(), CliError> {
+    let path = path(name, "/config");
+    match config {
+        None => print(&serde_json::to_string_pretty(&remote.read(&path)?).unwrap_or_default()),
+        Some(config) => {
+            let text = text_or_file(config)?;
+            remote.put(&path, "application/json", text.as_bytes())?;
+            print(&format!("{name}: new configuration serves"));
+        }
+    }
+    Ok(())
+}
+
+fn path(name: &str, rest: &str) -> String {
+    format!("plugins/{}{rest}", encode(name))
+}
+
+fn items(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn text(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn grants(name: &str, add: &[String], rm: &[String], remote: &Remote) -> Result<(), CliError> {
+    let path = path(name, "/grants");
+    let grants = if add.is_empty() && rm.is_empty() {
+        remote.read(&path)?
+    } else {
+        remote.post_json(&path, &json!({ "add": add, "remove": rm }))?
+    };
+    let asked = items(&grants["asked"]).map(|asked| {
+        let state = if asked["granted"] == true {
+            "granted"
+        } else {
+            "NOT GRANTED"
+        };
+        vec![
+            text(&asked["capability"]),
+            state.to_owned(),
+            "asked for by its manifest".to_owned(),
+        ]
+    });
+    let held = |key: &str, words: &str| {
+        let all =
+            items(&grants[key]).map(|one| vec![text(one), "granted".to_owned(), words.to_owned()]);
+        all.collect::<Vec<_>>()
+    };
+    let rows: Vec<Vec<String>> = asked
+        .chain(held("configured", "by the configuration of the broker"))
+        .chain(held(
+            "approved",
+            "by `witmq plugin grants` or `install --grant`",
+        ))
+        .collect();
+    table(&["CAPABILITY", "STATE", "SAID"], &rows);
+    Ok(())
+}
+
+fn history(name: &str, remote: &Remote) -> Result<(), CliError> {
+    let list = remote.read(&path(name, "/history"))?;
+    let rows: Vec<Vec<String>> = items(&list)
+        .map(|change| {
+            vec![
+                moment(&change["at_ms"]),
+                text(&change["what"]),
+                text(&change["version"]),
+                text(&change["text"]),
+            ]
+        })
+        .collect();
+    table(&["WHEN (UTC)", "WHAT", "VERSION", "WHY"], &rows);
+    Ok(())
+}
+
+/// How often new lines are asked for.
+const LOG_PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
+
+fn logs(name: &str, follow: bool, remote: &Remote) -> Result<(), CliError> {
+    let mut after = 0;
+    loop {
+        let lines = remote.read(&path(name, &format!("/log?after={after}")))?;
+        for line in items(&lines) {
+            after = line["number"].as_u64().unwrap_or(after);
+            let level = text(&line["level"]).to_uppercase();
+            print(&format!(
+                "{} {level:5} {}",
+                moment(&line["at_ms"]),
+                text(&line["text"])
+            ));
+        }
+        if !follow {
+            return Ok(());
+        }
+        std::thread::sleep(LOG_PAUSE);
+    }
+}
+
+/// Milliseconds since 1970 as date and time.
+fn moment(ms: &Value) -> String {
+    let ms = ms.as_u64().unwrap_or(0);
+    let (days, rest) = (ms / 86_400_000, ms % 86_400_000);
+    let (hour, minute, second) = (rest / 3_600_000, rest / 60_000 % 60, rest / 1000 % 60);
+    // Civil date from days, counted from 0000-03-01 in eras of 400 years.
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let (month, carry) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    let year = era * 400 + year_of_era + carry;
+    format!(
+        "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{:03}",
+        ms % 1000
+    )
+}
+
+fn stats(name: Option<&str>, remote: &Remote) -> Result<(), CliError> {
+    let list = match name {
+        Some(name) => Value::Array(vec![remote.read(&path(name, ""))?]),
+        None => remote.read("plugins")?,
+    };
+    let micros = |value: &Value| format!("{:.1}", value.as_f64().unwrap_or(0.0));
+    let rows: Vec<Vec<String>> = items(&list)
+        .map(|p| {
+            let failures = p["failures"].as_object().into_iter().flatten();
+            let failures: Vec<String> = failures
+                .filter(|(_, count)| count.as_u64() != Some(0))
+                .map(|(kind, count)| format!("{kind} {count}"))
+                .collect();
+            vec![
+                text(&p["name"]),
+                text(&p["state"]),
+                text(&p["calls"]),
+                micros(&p["mean_us"]),
+                micros(&p["p50_us"]),
+                micros(&p["p99_us"]),
+                format!(
+                    "{:.1}",
+                    p["memory_bytes"].as_f64().unwrap_or(0.0) / 1024.0 / 1024.0
+                ),
+                text(&p["restarts"]),
+                failures.join(", "),
+            ]
+        })
+        .collect();
+    let head = [
+        "NAME",
+        "STATE",
+        "CALLS",
+        "MEAN µs",
+        "P50 µs",
+        "P99 µs",
+        "MEMORY MiB",
+        "RESTARTS",
+        "FAILURES",
+    ];
+    table(&head, &rows);
+    for plugin in items(&list).filter(|_| name.is_some()) {
+        for (key, value) in plugin["numbers"].as_object().into_iter().flatten() {
+            print(&format!("  {key} {value}"));
+        }
+    }
+    Ok(())
 }
 
 fn show(list: &Value) {
@@ -130,82 +348,6 @@ fn show(list: &Value) {
     );
 }
 
-/// The files of a new plugin: where they go and what is in them.
-const TEMPLATE: [(&str, &str); 3] = [
-    (
-        "Cargo.toml",
-        include_str!("../../../../sdk/template/Cargo.toml.in"),
-    ),
-    (
-        "src/lib.rs",
-        include_str!("../../../../sdk/template/src/lib.rs.in"),
-    ),
-    (
-        "README.md",
-        include_str!("../../../../sdk/template/README.md.in"),
-    ),
-];
-
-fn new(name: &str, sdk: Option<&Path>) -> Result<(), CliError> {
-    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if name.is_empty()
-        || !name.chars().all(legal)
-        || !name.starts_with(|c: char| c.is_ascii_lowercase())
-    {
-        return Err(CliError::new(
-            Exit::Usage,
-            format!(
-                "`{name}` cannot be a plugin name: use lower case letters, digits and -, a letter first"
-            ),
-        ));
-    }
-    let folder = PathBuf::from(name);
-    if folder.exists() {
-        return Err(CliError::new(
-            Exit::Refused,
-            format!("{name} exists already; nothing was written"),
-        ));
-    }
-    let sdk = match sdk {
-        Some(path) => path.join("sdk"),
-        None => find_sdk()?,
-    };
-    let sdk = sdk
-        .canonicalize()
-        .map_err(|e| CliError::failed(format!("{}: {e}", sdk.display())))?;
-    let dependency = format!("witmq-sdk = {{ path = {:?} }}", sdk.display().to_string());
-    for (path, text) in TEMPLATE {
-        let path = folder.join(path);
-        let write = || {
-            std::fs::create_dir_all(path.parent().unwrap_or(&folder))?;
-            std::fs::write(
-                &path,
-                text.replace("{{name}}", name)
-                    .replace("{{sdk}}", &dependency),
-            )
-        };
-        write().map_err(|e| CliError::failed(format!("{}: {e}", path.display())))?;
-    }
-    print(&format!(
-        "{name}/ written. Next:\n  cd {name}\n  cargo test\n  cargo build --release --target wasm32-wasip2\n  witmq plugin \
-         install target/wasm32-wasip2/release/{}.wasm --name {name}",
-        name.replace('-', "_")
-    ));
-    Ok(())
-}
-
-/// The SDK of the checkout this is run in.
-fn find_sdk() -> Result<PathBuf, CliError> {
-    let here = std::env::current_dir().map_err(|e| CliError::failed(e.to_string()))?;
-    here.ancestors()
-        .map(|dir| dir.join("sdk"))
-        .find(|sdk| sdk.join("Cargo.toml").is_file() && sdk.join("template").is_dir())
-        .ok_or_else(|| {
-            CliError::new(Exit::Usage, "the SDK is not in this folder or above it")
-                .hint("give the path of a checkout of WitMQ: --sdk PATH")
-        })
-}
-
 fn stem(file: &Path) -> Result<String, CliError> {
     let stem = file.file_stem().and_then(|s| s.to_str());
     stem.map(|s| s.replace('_', "-")).ok_or_else(|| {
@@ -227,5 +369,24 @@ fn text_or_file(text: &str) -> Result<String, CliError> {
         None => Ok(text.to_owned()),
         Some(path) => std::fs::read_to_string(path)
             .map_err(|e| CliError::failed(format!("cannot read {path}: {e}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::moment;
+    use serde_json::json;
+
+    #[test]
+    fn moments_are_dates() {
+        for (ms, expected) in [
+            (0u64, "1970-01-01 00:00:00.000"),
+            (951_782_399_999, "2000-02-28 23:59:59.999"),
+            (951_782_400_000, "2000-02-29 00:00:00.000"),
+            (1_709_251_200_000, "2024-03-01 00:00:00.000"),
+            (1_795_582_800_001, "2026-11-25 05:00:00.001"),
+        ] {
+            assert_eq!(moment(&json!(ms)), expected);
+        }
     }
 }

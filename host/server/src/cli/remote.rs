@@ -79,6 +79,18 @@ impl Remote {
         self.finish(request.send_empty())
     }
 
+    /// POST of a JSON value.
+    ///
+    /// # Errors
+    /// As [`Remote::read`].
+    pub(crate) fn post_json(&self, path: &str, body: &Value) -> Result<Value, CliError> {
+        let request = self
+            .agent
+            .post(self.url(path))
+            .header("Authorization", self.bearer());
+        self.finish(request.send_json(body))
+    }
+
     /// DELETE.
     ///
     /// # Errors

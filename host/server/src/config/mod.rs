@@ -43,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) redirect: Redirect,
     pub(crate) shared: Shared,
     pub(crate) storage: Storage,
+    /// Files of secrets, by the name plugins ask for.
+    pub(crate) secrets: BTreeMap<String, PathBuf>,
     /// Settings of installed plugins, by name.
     pub(crate) plugins: BTreeMap<String, Plugin>,
     pub(crate) log: Log,
@@ -64,6 +66,7 @@ impl Default for Config {
             redirect: Redirect::default(),
             shared: Shared::default(),
             storage: Storage::default(),
+            secrets: BTreeMap::new(),
             plugins: BTreeMap::new(),
             log: Log::default(),
         }
@@ -157,14 +160,14 @@ impl Default for Http {
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Auth {
-    /// Name of the plugin bound as authenticator.
-    pub(crate) plugin: String,
+    /// Names of the plugins bound as authenticators, in the order they are asked.
+    pub(crate) plugins: Vec<String>,
 }
 
 impl Default for Auth {
     fn default() -> Self {
         Self {
-            plugin: AUTH_FILE.into(),
+            plugins: vec![AUTH_FILE.into()],
         }
     }
 }
@@ -224,6 +227,10 @@ pub(crate) struct Limits {
     pub(crate) plugin_kv_keys: usize,
     /// Time one `transform` or `authorize` call may take.
     pub(crate) plugin_deadline_ms: u64,
+    /// So long a new version of a plugin has to prove itself, or is taken back; 0: it has not to.
+    pub(crate) plugin_probation_s: u64,
+    /// Time one call of a plugin beside the shards may take, waiting included.
+    pub(crate) plugin_timeout_ms: u64,
     /// Time one `authenticate` call may take, waiting included.
     pub(crate) auth_timeout_ms: u64,
     /// Seconds between `$SYS` updates.
@@ -266,6 +273,8 @@ impl Default for Limits {
             plugin_kv_bytes: 16 * 1024 * 1024,
             plugin_kv_keys: 100_000,
             plugin_deadline_ms: 50,
+            plugin_probation_s: 30,
+            plugin_timeout_ms: 5_000,
             auth_timeout_ms: 5_000,
             sys_interval_s: 10,
         }
@@ -312,6 +321,10 @@ impl Default for Storage {
 pub(crate) struct Plugin {
     /// Topic filters the plugin may publish to.
     pub(crate) publish: Vec<String>,
+    /// Secrets it may read, by their names in `[secrets]`.
+    pub(crate) secrets: Vec<String>,
+    /// Whether it may ask about clients and disconnect them.
+    pub(crate) clients: bool,
 }
 
 /// Logging.
@@ -380,6 +393,19 @@ impl Config {
         }
         self.mqtt.check()?;
         self.redirect.check()?;
+        if self.auth.plugins.is_empty() || self.auth.plugins.len() > 16 {
+            return Err(ConfigError::rule(
+                "`auth.plugins` names 1 to 16 plugins: without one nobody could connect".into(),
+            ));
+        }
+        for (name, plugin) in &self.plugins {
+            let unknown = |secret: &&String| !self.secrets.contains_key(*secret);
+            if let Some(secret) = plugin.secrets.iter().find(unknown) {
+                return Err(ConfigError::rule(format!(
+                    "plugins.{name}.secrets names `{secret}`, which [secrets] does not have; add `{secret} = \"FILE\"` there"
+                )));
+            }
+        }
         if self.shards > 64 {
             return Err(ConfigError::rule("`shards` is at most 64".into()));
         }

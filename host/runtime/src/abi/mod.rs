@@ -1,0 +1,33 @@
+//! Bindings of `witmq:plugin@1.0.0`, generated from `wit/`; the hot export by hand in `hot`. One folder per frozen
+//! version, once there are more.
+//!
+//! Exports are called asynchronously: what waits may; what does not is ready at once (`instance::at_once`).
+#![allow(
+    unsafe_code,
+    missing_docs,
+    unused_qualifications,
+    unreachable_pub,
+    trivial_numeric_casts,
+    clippy::all,
+    clippy::pedantic,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    clippy::use_self,
+    clippy::too_many_lines,
+    reason = "generated code: the ABI of components cannot be expressed without it (ADR 0003)"
+)]
+
+pub(crate) mod hot;
+
+wasmtime::component::bindgen!({
+    path: "../../wit",
+    world: "everything",
+    imports: {
+        "witmq:plugin/host-clients": async | trappable,
+        default: trappable,
+    },
+    exports: { default: async },
+});
+
+pub(crate) use exports::witmq::plugin::{authenticate, authorize, events, lifecycle, sink, timer};

@@ -1,0 +1,140 @@
+//! When a plugin is given a rest, and when a new version is taken back.
+//!
+//! Owns: [`Breaker`], [`Probation`]. Must not: act; they only tell.
+
+use crate::config::RuntimeConfig;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Too many failures in a window make the plugin rest, twice as long each time.
+#[derive(Debug)]
+pub(crate) struct Breaker {
+    failures: VecDeque<Instant>,
+    maximum: usize,
+    window: Duration,
+    first: Duration,
+    longest: Duration,
+    rest: Duration,
+    until: Option<Instant>,
+}
+
+impl Breaker {
+    pub(crate) fn new(config: &RuntimeConfig) -> Self {
+        Self {
+            failures: VecDeque::new(),
+            maximum: config.breaker_failures.max(1),
+            window: config.breaker_window,
+            first: config.breaker_rest,
+            longest: config.breaker_longest,
+            rest: config.breaker_rest,
+            until: None,
+        }
+    }
+
+    /// The past is forgotten.
+    pub(crate) fn forgive(&mut self) {
+        self.failures.clear();
+        self.until = None;
+        self.rest = self.first;
+    }
+
+    /// One more failure.
+    pub(crate) fn trip(&mut self, name: &str) {
+        let now = Instant::now();
+        while self
+            .failures
+            .front()
+            .is_some_and(|at| now.saturating_duration_since(*at) > self.window)
+        {
+            self.failures.pop_front();
+        }
+        self.failures.push_back(now);
+        if self.failures.len() >= self.maximum {
+            self.failures.clear();
+            self.until = now.checked_add(self.rest);
+            tracing::warn!(plugin = name, rest = ?self.rest, "too many failures: the plugin rests");
+            self.rest = (self.rest * 2).min(self.longest);
+        }
+    }
+
+    /// Whether the plugin rests now.
+    pub(crate) fn is_resting(&mut self) -> bool {
+        match self.until {
+            Some(until) if Instant::now() < until => true,
+            _ => {
+                self.until = None;
+                false
+            }
+        }
+    }
+}
+
+/// A new version that has to prove itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Probation {
+    until: Instant,
+    /// Calls before it began to serve.
+    calls: u64,
+    failures: u64,
+    maximum: u64,
+    /// Failures per thousand calls.
+    per_mille: u64,
+}
+
+impl Probation {
+    /// `calls` and `failures` of the versions before: at the rate of those a new one may fail, too.
+    pub(crate) fn begin(config: &RuntimeConfig, calls: u64, failures: u64) -> Self {
+        let usual = (failures * 1000).checked_div(calls).unwrap_or(0);
+        Self {
+            until: Instant::now() + config.probation,
+            calls,
+            failures: 0,
+            maximum: config.probation_failures.max(1),
+            per_mille: config.probation_per_mille + usual,
+        }
+    }
+
+    /// One more failure, at so many calls altogether: whether it was one too many.
+    pub(crate) fn fails(&mut self, calls: u64) -> bool {
+        if Instant::now() >= self.until {
+            return false;
+        }
+        self.failures += 1;
+        let since = calls.saturating_sub(self.calls).max(self.failures);
+        self.failures >= self.maximum && self.failures * 1000 > since * self.per_mille
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_fails_by_number_and_by_rate() {
+        let config = RuntimeConfig {
+            probation_failures: 3,
+            probation_per_mille: 100,
+            ..RuntimeConfig::default()
+        };
+        let mut first = Probation::begin(&config, 1000, 0);
+        assert!(!first.fails(1001) && !first.fails(1002) && first.fails(1003));
+        let mut rare = Probation::begin(&config, 1000, 0);
+        assert!(
+            !rare.fails(1010) && !rare.fails(1020) && !rare.fails(1030),
+            "a tenth is allowed"
+        );
+        assert!(rare.fails(1039), "more is not");
+        let mut usual = Probation::begin(&config, 1000, 400);
+        assert!(
+            (1001..1040)
+                .filter(|calls| calls % 2 == 0)
+                .all(|calls| !usual.fails(calls))
+        );
+        let over = RuntimeConfig {
+            probation: Duration::ZERO,
+            ..config
+        };
+        let mut proved = Probation::begin(&over, 0, 0);
+        assert!((1..100).all(|calls| !proved.fails(calls)));
+    }
+}

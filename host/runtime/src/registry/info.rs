@@ -1,0 +1,102 @@
+//! What is said of an installed plugin.
+
+use super::Installed;
+use crate::files::Version;
+use crate::numbers::Number;
+use crate::plugin::Shared;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use witmq_broker::ports::control::{PluginInfo, PluginVersion};
+
+fn version(version: &Version) -> PluginVersion {
+    PluginVersion {
+        version: version.version,
+        digest: version.digest.clone(),
+        installed_ms: version.installed_ms,
+    }
+}
+
+fn micros(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}
+
+/// Everything that `witmq plugin get` shows.
+pub(super) fn info(name: &str, plugin: &Installed) -> PluginInfo {
+    let (record, shared) = (&plugin.record, &plugin.shared);
+    let versions: Vec<_> = record.versions.iter().map(version).collect();
+    let active = versions
+        .iter()
+        .find(|version| version.version == record.active);
+    let none = PluginVersion {
+        version: record.active,
+        digest: String::new(),
+        installed_ms: 0,
+    };
+    let package = plugin.package.as_ref();
+    let manifest = package
+        .map(|package| package.manifest.clone())
+        .unwrap_or_default();
+    let calls = u32::try_from(shared.times.count()).unwrap_or(u32::MAX);
+    let mean = shared.times.sum().checked_div(calls).unwrap_or_default();
+    PluginInfo {
+        name: name.to_owned(),
+        active: active.or_else(|| versions.last()).cloned().unwrap_or(none),
+        about: [manifest.name, manifest.version, manifest.description],
+        hooks: package.map(|package| package.hooks()).unwrap_or_default(),
+        capabilities: package
+            .map(|package| package.capabilities.clone())
+            .unwrap_or_default(),
+        schema: manifest.config.map(|schema| schema.to_string()),
+        is_effectful: package.is_some_and(|package| package.is_effectful),
+        state: match package {
+            _ if record.is_disabled => "disabled",
+            None => "failed",
+            Some(_) if shared.is_resting() => "resting",
+            Some(_) => "serving",
+        },
+        calls: shared.times.count(),
+        failures: shared.failures(),
+        last_error: shared.last_error(),
+        mean_us: micros(mean),
+        quantiles_us: [500, 990].map(|per_mille| micros(shared.times.quantile(per_mille))),
+        memory_bytes: shared.memory_bytes(),
+        restarts: shared.restarts(),
+        numbers: numbers(shared),
+        versions,
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "for people and metrics")]
+fn numbers(shared: &Shared) -> Vec<(String, f64)> {
+    let value = |number: u64| number as f64;
+    let mut all = vec![
+        (
+            "metrics_refused".to_owned(),
+            value(shared.numbers.refused()),
+        ),
+        (
+            "lane_full".to_owned(),
+            value(shared.lane_full.load(Ordering::Relaxed)),
+        ),
+    ];
+    if let Some(pump) = shared.pump.get() {
+        let counts = &pump.counts;
+        let mut add = |name: &str, count: &AtomicU64| {
+            all.push((format!("sink_{name}"), value(count.load(Ordering::Relaxed))));
+        };
+        add("delivered", &counts.delivered);
+        add("retried", &counts.retried);
+        add("dead", &counts.dead);
+        add("refused", &counts.refused);
+        add("waiting", &counts.waiting);
+    }
+    let own = shared.numbers.all().into_iter();
+    all.extend(own.map(|(name, number)| {
+        let value = match number {
+            Number::Counter(count) => value(count),
+            Number::Gauge(gauge) => gauge,
+        };
+        (format!("own_{name}"), value)
+    }));
+    all
+}

@@ -1,0 +1,212 @@
+//! What the tests of the plugin host share: a component that misbehaves as it is told, and a host around it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    dead_code,
+    reason = "tests; each file uses a part of it"
+)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+use witmq_broker::kv::Spaces;
+use witmq_broker::ports::clients::{Answered, ClientInfo, Clients};
+use witmq_broker::ports::control::{InstallOptions, PluginInfo};
+use witmq_broker::ports::kv::PluginKv as _;
+use witmq_broker::ports::{
+    ControlError, PluginControl, Publisher, StepFailure, StepOutcome, Transform,
+};
+use witmq_proto::packet::{PublishProperties, QoS};
+use witmq_proto::{ByteString, Bytes, Message, ReasonCode, TopicFilter, TopicName};
+use witmq_runtime::{Grants, Outside, Runtime, RuntimeConfig, ShardPlugins};
+
+/// The component, built once.
+pub(crate) fn guest() -> Vec<u8> {
+    static WASM: OnceLock<Vec<u8>> = OnceLock::new();
+    let build = || {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let target = root.join("target/guests");
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.current_dir(&root).args([
+            "build",
+            "--quiet",
+            "--profile",
+            "guest",
+            "--target",
+            "wasm32-wasip2",
+        ]);
+        cargo
+            .args(["--package", "witmq-test-guests", "--target-dir"])
+            .arg(&target);
+        for name in [
+            "RUSTFLAGS",
+            "CARGO_ENCODED_RUSTFLAGS",
+            "RUSTC_WRAPPER",
+            "RUSTC_WORKSPACE_WRAPPER",
+        ] {
+            cargo.env_remove(name);
+        }
+        assert!(
+            cargo.status().unwrap().success(),
+            "is the target there? rustup target add wasm32-wasip2"
+        );
+        std::fs::read(target.join("wasm32-wasip2/guest/witmq_test_guests.wasm")).unwrap()
+    };
+    WASM.get_or_init(build).clone()
+}
+
+pub(crate) fn mode(mode: &str) -> Option<String> {
+    Some(format!("{{\"mode\":\"{mode}\"}}"))
+}
+
+pub(crate) fn stamp(stamp: &str) -> Option<String> {
+    Some(format!("{{\"mode\":\"stamp\",\"stamp\":\"{stamp}\"}}"))
+}
+
+pub(crate) fn config() -> RuntimeConfig {
+    RuntimeConfig {
+        shards: 2,
+        authenticators: vec!["g".to_owned()],
+        grants: BTreeMap::from([("g".to_owned(), granted())]),
+        probation: Duration::ZERO,
+        deadline: Duration::from_millis(50),
+        authenticate_deadline: Duration::from_millis(50),
+        breaker_failures: 1000,
+        memory_bytes: 8 * 1024 * 1024,
+        ..RuntimeConfig::default()
+    }
+}
+
+/// Everything that the manifest of the guest asks for.
+pub(crate) fn granted() -> Grants {
+    Grants {
+        publish: vec![TopicFilter::new("made/by/#").unwrap()],
+        secrets: ["token".to_owned()].into(),
+        clients: false,
+    }
+}
+
+/// What plugins reach.
+#[derive(Clone, Default)]
+pub(crate) struct Around {
+    pub(crate) published: Arc<Mutex<Vec<Message>>>,
+    pub(crate) kv: Arc<Spaces>,
+}
+
+impl Around {
+    /// A counter of plugin `g`.
+    pub(crate) fn count(&self, key: &str) -> i64 {
+        let kept = self.kv.space("g").get(key, 0);
+        let bytes = kept.and_then(|kept| <[u8; 8]>::try_from(&kept.value[..]).ok());
+        bytes.map_or(0, i64::from_le_bytes)
+    }
+
+    /// Payloads published to a topic so far.
+    pub(crate) fn on(&self, topic: &str) -> Vec<String> {
+        let published = self.published.lock().unwrap();
+        let there = published.iter().filter(|message| *message.topic == *topic);
+        there
+            .map(|message| String::from_utf8_lossy(&message.payload).into_owned())
+            .collect()
+    }
+}
+
+/// No client anywhere.
+struct Nobody;
+
+impl Clients for Nobody {
+    fn find(&self, _: &str) -> Answered<Option<ClientInfo>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn disconnect(&self, _: &str, _: ReasonCode) -> Answered<bool> {
+        Box::pin(async { Ok(false) })
+    }
+}
+
+pub(crate) fn start(config: RuntimeConfig) -> Runtime {
+    start_with(config).0
+}
+
+pub(crate) fn start_with(config: RuntimeConfig) -> (Runtime, Around) {
+    let around = Around::default();
+    let into = around.published.clone();
+    let outside = Outside {
+        publish: Arc::new(move |message| {
+            into.lock().unwrap().push(message);
+            true
+        }),
+        secret: Arc::new(|name| (name == "token").then(|| b"s3cret".to_vec())),
+        clients: Arc::new(Nobody),
+        kv: around.kv.clone(),
+    };
+    (Runtime::start(config, outside).unwrap(), around)
+}
+
+pub(crate) fn install(
+    runtime: &Runtime,
+    name: &str,
+    wasm: Vec<u8>,
+    config: Option<String>,
+) -> Result<PluginInfo, ControlError> {
+    let options = InstallOptions {
+        config,
+        ..InstallOptions::default()
+    };
+    runtime.install(name, wasm, options)
+}
+
+pub(crate) fn installed(config: RuntimeConfig, wanted: &str) -> (Runtime, ShardPlugins) {
+    let runtime = start(config);
+    install(&runtime, "g", guest(), mode(wanted)).unwrap();
+    let hooks = runtime.shard_hooks(0);
+    (runtime, hooks)
+}
+
+/// Asks again until it is so.
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < end, "{what} did not happen in time");
+        std::thread::yield_now();
+    }
+}
+
+pub(crate) fn message(payload: &str) -> Message {
+    Message {
+        topic: TopicName::new("t").unwrap(),
+        payload: Bytes::copy_from_slice(payload.as_bytes()),
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        properties: PublishProperties::default(),
+        expires_at: None,
+        publisher: ByteString::from_static("c"),
+        received_ms: 1,
+        hops: 0,
+    }
+}
+
+pub(crate) const NOBODY: Publisher<'_> = Publisher {
+    client_id: "c",
+    username: None,
+    attributes: &[],
+    session: 1,
+};
+
+pub(crate) fn call(hooks: &mut ShardPlugins, payload: &str) -> Result<String, StepFailure> {
+    match hooks.transform("g", NOBODY, &message(payload))? {
+        StepOutcome::Modify(patch) => {
+            Ok(String::from_utf8(patch.payload.unwrap().to_vec()).unwrap())
+        }
+        other => Ok(format!("{other:?}")),
+    }
+}
+
+pub(crate) fn code(result: Result<impl std::fmt::Debug, ControlError>) -> String {
+    match result.unwrap_err() {
+        ControlError::Invalid { code, .. } => code.to_owned(),
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,214 @@
+//! Plugins as this node has them: their limits and grants from the configuration, what they reach beyond themselves,
+//! and the bundled authenticator.
+//!
+//! Owns: [`start`], which gives the plugin host. Must not: know shards beyond questions to them.
+
+use crate::config::{AUTH_FILE, Config};
+use crate::wire::Access;
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use witmq_broker::ports::PluginControl;
+use witmq_broker::ports::clients::{Answered, Busy, ClientInfo, Clients};
+use witmq_broker::ports::control::InstallOptions;
+use witmq_broker::ports::kv::PluginKv;
+use witmq_broker::shard::{Shard, shard_of};
+use witmq_net::Node;
+use witmq_proto::{Message, ReasonCode, TopicFilter};
+use witmq_runtime::{Grants, Outside, Runtime, RuntimeConfig};
+
+/// The bundled authenticator, built by `build.rs`.
+const AUTH_FILE_WASM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/auth-file.wasm"));
+/// Bytes of a secret.
+const SECRET_BYTES: u64 = 64 * 1024;
+
+/// The node, for plugins that start before it.
+#[derive(Clone, Default)]
+pub(crate) struct LateNode(Arc<OnceLock<(Arc<Node>, Publish)>>);
+
+/// Puts a message into the broker from any thread; false while it is busy.
+type Publish = Box<dyn Fn(Message) -> bool + Send + Sync>;
+
+impl LateNode {
+    /// The node is there.
+    pub(crate) fn set(&self, node: &Arc<Node>) {
+        let publish: Publish = Box::new(node.publisher());
+        let is_first = self.0.set((node.clone(), publish)).is_ok();
+        debug_assert!(is_first, "the node is set once");
+    }
+
+    fn publish(&self, message: Message) -> bool {
+        (self.0.get()).is_some_and(|(_, publish)| publish(message))
+    }
+
+    /// Asks the shard of a client.
+    fn ask<R: Send + 'static>(
+        &self,
+        client_id: &str,
+        question: impl FnOnce(&mut Shard, std::time::Instant, &str) -> R + Send + 'static,
+    ) -> Answered<R> {
+        let (answer, answered) = oneshot::channel();
+        let is_asked = self.0.get().is_some_and(|(node, _)| {
+            let shard = shard_of(client_id, node.shards());
+            let client_id = client_id.to_owned();
+            node.ask(shard, move |shard, now| {
+                let _is_gone = answer.send(question(shard, now, &client_id)).is_err();
+            })
+        });
+        Box::pin(async move {
+            match is_asked {
+                true => answered.await.map_err(|_| Busy),
+                false => Err(Busy),
+            }
+        })
+    }
+}
+
+impl Clients for LateNode {
+    fn find(&self, client_id: &str) -> Answered<Option<ClientInfo>> {
+        self.ask(client_id, |shard, _, client_id| {
+            shard.client_info(client_id)
+        })
+    }
+
+    fn disconnect(&self, client_id: &str, reason: ReasonCode) -> Answered<bool> {
+        self.ask(client_id, move |shard, now, client_id| {
+            shard.disconnect_client(now, client_id, reason)
+        })
+    }
+}
+
+/// Starts the plugin host with what is installed, and puts the bundled authenticator in place.
+pub(crate) fn start(
+    config: &Config,
+    shards: u16,
+    access: Access,
+    node: &LateNode,
+    kv: Arc<dyn PluginKv>,
+) -> Result<Runtime> {
+    let late = node.clone();
+    let outside = Outside {
+        publish: Arc::new(move |message| late.publish(message)),
+        secret: secrets(config.secrets.clone()),
+        clients: Arc::new(node.clone()),
+        kv,
+    };
+    let runtime = Runtime::start(runtime_config(config, shards)?, outside)?;
+    bind_authenticator(&runtime, config, access)?;
+    Ok(runtime)
+}
+
+/// Reads a secret's file each time it is asked for.
+fn secrets(files: BTreeMap<String, PathBuf>) -> witmq_runtime::Secret {
+    Arc::new(move |name| {
+        let path = files.get(name)?;
+        let read = || -> Result<Vec<u8>> {
+            let length = std::fs::metadata(path)?.len();
+            anyhow::ensure!(
+                length <= SECRET_BYTES,
+                "it is {length} bytes long, at most {SECRET_BYTES} are allowed"
+            );
+            let mut bytes = std::fs::read(path)?;
+            if bytes.ends_with(b"\n") {
+                bytes.pop(); // as editors and `echo` leave it
+            }
+            Ok(bytes)
+        };
+        read()
+            .inspect_err(|error| {
+                tracing::warn!(secret = name, path = %path.display(), "a secret cannot be read: {error:#}");
+            })
+            .ok()
+    })
+}
+
+fn grants(config: &Config) -> Result<BTreeMap<String, Grants>> {
+    let mut grants = BTreeMap::new();
+    for (name, plugin) in &config.plugins {
+        let filters = plugin.publish.iter().map(|filter| {
+            TopicFilter::new(filter.as_str())
+                .with_context(|| format!("plugins.{name}.publish: `{filter}`"))
+        });
+        let granted = Grants {
+            publish: filters.collect::<Result<Vec<_>>>()?,
+            secrets: plugin.secrets.iter().cloned().collect(),
+            clients: plugin.clients,
+        };
+        grants.insert(name.clone(), granted);
+    }
+    Ok(grants)
+}
+
+fn runtime_config(config: &Config, shards: u16) -> Result<RuntimeConfig> {
+    let limits = &config.limits;
+    Ok(RuntimeConfig {
+        data_dir: Some(config.data_dir.clone()),
+        shards,
+        authenticators: config.auth.plugins.clone(),
+        authenticate_deadline: Duration::from_millis(limits.auth_timeout_ms),
+        deadline: Duration::from_millis(limits.plugin_deadline_ms),
+        timeout: Duration::from_millis(limits.plugin_timeout_ms),
+        probation: Duration::from_secs(limits.plugin_probation_s),
+        memory_bytes: limits.plugin_memory_bytes,
+        transfer_bytes: usize::try_from(limits.max_packet_bytes)?
+            .saturating_mul(2)
+            .saturating_add(64 * 1024),
+        grants: grants(config)?,
+        ..RuntimeConfig::default()
+    })
+}
+
+/// Puts the bundled authenticator in place: the first time with the access asked for, later with the operator's
+/// configuration, and always in the version this binary brings.
+fn bind_authenticator(runtime: &Runtime, config: &Config, access: Access) -> Result<()> {
+    let installed = runtime.list();
+    for name in config.auth.plugins.iter().filter(|name| *name != AUTH_FILE) {
+        if installed.iter().all(|plugin| plugin.name != *name) {
+            tracing::warn!(
+                plugin = name,
+                "the authenticator is not installed: it denies everybody it is asked about until `witmq plugin install` brings it"
+            );
+        }
+    }
+    if !config.auth.plugins.iter().any(|name| name == AUTH_FILE) {
+        return Ok(());
+    }
+    let mut settings: Value = match runtime.config(AUTH_FILE) {
+        Ok(text) => serde_json::from_str(&text).unwrap_or_else(|_| json!({})),
+        Err(_) => json!({}),
+    };
+    if let (Access::Dev { anonymous }, Some(settings)) = (access, settings.as_object_mut()) {
+        let choice = if anonymous { "allow" } else { "deny" };
+        settings.insert("anonymous".to_owned(), choice.into());
+        settings.insert("default".to_owned(), "allow".into());
+    }
+    let ours = witmq_runtime::digest(AUTH_FILE_WASM);
+    let present = installed.iter().find(|plugin| plugin.name == AUTH_FILE);
+    let is_current =
+        present.is_some_and(|plugin| plugin.active.digest == ours && plugin.state != "failed");
+    let settings = settings.to_string();
+    let done = if is_current {
+        if runtime
+            .config(AUTH_FILE)
+            .is_ok_and(|present| present == settings)
+        {
+            return Ok(());
+        }
+        runtime.configure(AUTH_FILE, settings)
+    } else {
+        runtime.install(
+            AUTH_FILE,
+            AUTH_FILE_WASM.to_vec(),
+            InstallOptions {
+                config: Some(settings),
+                ..InstallOptions::default()
+            },
+        )
+    };
+    done.map(drop)
+        .context("the bundled authenticator cannot serve")
+}
