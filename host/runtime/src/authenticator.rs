@@ -190,6 +190,7 @@ fn denied(reason: ReasonCode, text: &str) -> AuthStep {
     AuthStep::Deny {
         reason,
         text: Some(text.to_owned()),
+        server_reference: None,
     }
 }
 

@@ -16,6 +16,7 @@ use witmq_broker::ports::hooks::{Attempt, Query};
 use witmq_broker::ports::{
     AclRule, AuthStep, AuthorizeAction, Decision, Grant, Publisher, Transport, Verdict,
 };
+use witmq_broker::redirect::Referral;
 use witmq_proto::codec::{Limits, decode_properties, encode_properties};
 use witmq_proto::packet::{PublishProperties, QoS};
 use witmq_proto::{Message, ReasonCode, TopicName};
@@ -288,6 +289,7 @@ pub(crate) fn step(step: authenticate::Step) -> Result<Option<AuthStep>, String>
         authenticate::Step::Deny(denial) => AuthStep::Deny {
             reason: reason_out(denial.reason_code),
             text: denial.text,
+            server_reference: denial.server_reference.map(server).transpose()?,
         },
         authenticate::Step::Ignore => return Ok(None),
         authenticate::Step::Challenge(challenge) => AuthStep::Challenge {
@@ -295,6 +297,14 @@ pub(crate) fn step(step: authenticate::Step) -> Result<Option<AuthStep>, String>
             state: bounded(challenge.state, STATE_BYTES, "state")?,
         },
     }))
+}
+
+/// A Server Reference, printable and short.
+fn server(text: String) -> Result<ByteString, String> {
+    match Referral::new(&text, false) {
+        Ok(referral) => Ok(referral.server),
+        Err(error) => Err(format!("its server reference cannot be used: {error}")),
+    }
 }
 
 fn rule(rule: authenticate::Rule) -> AclRule {

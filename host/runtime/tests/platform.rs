@@ -16,7 +16,7 @@ use witmq_broker::ports::{
     AuthStep, Authenticate, BrokerEvent, ControlError, PluginControl, StepFailure, Transform,
     Transport,
 };
-use witmq_proto::packet::Version;
+use witmq_proto::packet::{QoS, Version};
 use witmq_proto::{Bytes, ReasonCode};
 use witmq_runtime::{Runtime, RuntimeConfig, ShardPlugins};
 
@@ -322,6 +322,23 @@ fn events_reach_who_looks_on() {
         });
     }
     wait_until("300 events", || around.count("event/session-ended") == 300);
+    for event in [
+        BrokerEvent::Subscribed {
+            client_id: "c".into(),
+            filter: "a/+".into(),
+            qos: QoS::AtLeastOnce,
+        },
+        BrokerEvent::Unsubscribed {
+            client_id: "c".into(),
+            filter: "a/+".into(),
+        },
+    ] {
+        observers.emit(&event);
+    }
+    wait_until("the end of the subscription", || {
+        around.count("event/unsubscribed") == 1
+    });
+    assert_eq!(around.count("event/subscribed"), 1);
     assert_eq!(observers.dropped(), 0);
 }
 

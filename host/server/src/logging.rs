@@ -98,6 +98,12 @@ fn kind(event: &BrokerEvent) -> (usize, &'static str) {
 impl Events for LogEvents {
     fn emit(&mut self, event: BrokerEvent) {
         self.observers.emit(&event);
+        if matches!(
+            event,
+            BrokerEvent::Subscribed { .. } | BrokerEvent::Unsubscribed { .. }
+        ) {
+            return tracing::debug!(?event, "event"); // everyday: no line, and none about lines not written
+        }
         let (place, name) = kind(&event);
         let Some(window) = self.windows.get_mut(place) else {
             return;

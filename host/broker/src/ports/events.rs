@@ -4,7 +4,7 @@ use crate::ports::Transport;
 use bytestring::ByteString;
 use std::net::SocketAddr;
 use witmq_proto::ReasonCode;
-use witmq_proto::packet::Version;
+use witmq_proto::packet::{QoS, Version};
 
 /// Something happened. At most one per stop of a message's way, and only where somebody may care:
 /// plain deliveries are counted in [`crate::shard::Counters`], not emitted.
@@ -45,6 +45,22 @@ pub enum BrokerEvent {
         reason: ReasonCode,
         /// Words (the protocol error, `connection closed by peer`, …).
         text: String,
+    },
+    /// A subscription was made or replaced.
+    Subscribed {
+        /// Client id.
+        client_id: ByteString,
+        /// Topic filter, as it is in force.
+        filter: ByteString,
+        /// Granted quality of service.
+        qos: QoS,
+    },
+    /// A client gave a subscription up. Those that end with their session are not told of one by one.
+    Unsubscribed {
+        /// Client id.
+        client_id: ByteString,
+        /// Topic filter.
+        filter: ByteString,
     },
     /// A publish or subscription was denied.
     Denied {

@@ -73,6 +73,8 @@ pub enum AuthStep {
         reason: ReasonCode,
         /// Text for the reason string.
         text: Option<String>,
+        /// Where to go instead, with 0x9C and 0x9D; the node's own referral if `None`.
+        server_reference: Option<ByteString>,
     },
     /// Ask the client for another round (AUTH 0x18).
     Challenge {

@@ -2,6 +2,7 @@
 
 use super::authorize::Question;
 use super::client::{Client, Connection, Exchange, Identity, Pending};
+use super::drain::is_referral;
 use super::topics::placed_before;
 use super::{Action, ConnectionId, Link, Shard, Timer, shard_of};
 use crate::acl::{Acl, substitute};
@@ -150,13 +151,24 @@ impl Shard {
         reason: ReasonCode,
         text: Option<String>,
     ) {
+        self.refuse_to(id, client_id, reason, text, None);
+    }
+
+    /// Refuses a CONNECT, and says where to go instead: to `server`, or where the node sends its clients.
+    fn refuse_to(
+        &mut self,
+        id: ConnectionId,
+        client_id: &ByteString,
+        reason: ReasonCode,
+        text: Option<String>,
+        server: Option<ByteString>,
+    ) {
         self.counters.refused += 1;
-        let referral = self.referral(reason);
+        let server = server.or_else(|| self.referral(reason));
         let Some(connection) = self.connection_mut(id) else {
             return;
         };
-        let server = referral.as_ref().map(|referral| &*referral.server);
-        connection.endpoint.refuse(reason, text.as_deref(), server);
+        (connection.endpoint).refuse(reason, text.as_deref(), server.as_deref());
         connection.closing = true;
         connection.pending = None;
         connection.exchange = None;
@@ -193,28 +205,40 @@ impl Shard {
         connection.asking = false;
         match step {
             AuthStep::Allow(grant) => self.allow(now, id, *grant),
-            AuthStep::Deny { reason, text } => self.deny(now, id, reason, text),
+            AuthStep::Deny {
+                reason,
+                text,
+                server_reference,
+            } => self.deny(now, id, reason, text, server_reference),
             AuthStep::Challenge { data, state } => self.challenge(now, id, data, state),
         }
     }
 
-    fn deny(&mut self, now: Instant, id: ConnectionId, reason: ReasonCode, text: Option<String>) {
+    fn deny(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        reason: ReasonCode,
+        text: Option<String>,
+        server: Option<ByteString>,
+    ) {
         let reason = if reason.is_failure() {
             reason
         } else {
             ReasonCode::NotAuthorized
         };
+        let server = server.filter(|_| is_referral(reason));
         let Some(connection) = self.connection(id) else {
             return;
         };
         match &connection.pending {
             Some(pending) => {
                 let client_id = pending.attempt.client_id.clone();
-                self.refuse(id, &client_id, reason, text); // [MQTT-4.12.0-1]
+                self.refuse_to(id, &client_id, reason, text, server); // [MQTT-4.12.0-1]
             }
             None => {
                 let text = text.unwrap_or_else(|| "re-authentication failed".to_owned());
-                self.end_connection(now, id, reason.in_disconnect(), &text); // [MQTT-4.12.1-2]
+                self.end_connection_to(now, id, reason.in_disconnect(), &text, server); // [MQTT-4.12.1-2]
             }
         }
     }
@@ -233,6 +257,7 @@ impl Shard {
                 id,
                 ReasonCode::BadAuthenticationMethod,
                 Some(text.to_owned()),
+                None,
             );
         };
         let exchange = match (connection.exchange.take(), &connection.pending) {
@@ -250,7 +275,7 @@ impl Shard {
         };
         if exchange.rounds > rounds {
             let text = format!("authentication took more than {rounds} rounds");
-            return self.deny(now, id, ReasonCode::NotAuthorized, Some(text));
+            return self.deny(now, id, ReasonCode::NotAuthorized, Some(text), None);
         }
         connection.exchange = Some(exchange);
         connection.endpoint.auth(Auth {
@@ -315,7 +340,7 @@ impl Shard {
             Ok(acl) => acl,
             Err(error) => {
                 let text = format!("the grant's rules cannot be used: {error}");
-                return self.deny(now, id, ReasonCode::NotAuthorized, Some(text));
+                return self.deny(now, id, ReasonCode::NotAuthorized, Some(text), None);
             }
         };
         let identity = Identity {

@@ -3,10 +3,9 @@
 //! Owns: the pace of [`Shard::drain`]. Where they are sent is [`crate::redirect::Redirect`].
 
 use super::{ConnectionId, Shard, Timer};
-use crate::redirect::Referral;
 use bytestring::ByteString;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
+use witmq_proto::ReasonCode;
 
 /// What clients are told.
 const TEXT: &str = "this broker sends its clients to another server";
@@ -74,11 +73,19 @@ impl Shard {
         true
     }
 
-    /// The referral that goes with a reason, if it is one of those.
-    pub(super) fn referral(&self, reason: witmq_proto::ReasonCode) -> Option<Arc<Referral>> {
-        use witmq_proto::ReasonCode::{ServerMoved, UseAnotherServer};
-        let is_one = matches!(reason, UseAnotherServer | ServerMoved);
-        let present = is_one.then(|| self.shared.redirect.present()).flatten();
-        present.filter(|referral| referral.reason() == reason)
+    /// Where the node sends its clients with this reason, if it does.
+    pub(super) fn referral(&self, reason: ReasonCode) -> Option<ByteString> {
+        let present = is_referral(reason).then(|| self.shared.redirect.present());
+        let present = present.flatten();
+        let present = present.filter(|referral| referral.reason() == reason)?;
+        Some(present.server.clone())
     }
+}
+
+/// Whether a Server Reference goes with this reason (section 4.11).
+pub(super) fn is_referral(reason: ReasonCode) -> bool {
+    matches!(
+        reason,
+        ReasonCode::UseAnotherServer | ReasonCode::ServerMoved
+    )
 }

@@ -8,6 +8,7 @@ use super::subscribe::shared_filter;
 use super::topics::placed_before;
 use super::{Action, CloseCause, ConnectionId, Shard, Timer};
 use crate::ports::{AuthorizeAction, BrokerEvent, Record};
+use bytestring::ByteString;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use witmq_proto::packet::{QoS, Will};
@@ -36,15 +37,26 @@ impl Shard {
         reason: ReasonCode,
         text: &str,
     ) {
-        let referral = self.referral(reason);
+        self.end_connection_to(now, id, reason, text, None);
+    }
+
+    /// Ends a connection, and says where to go instead: to `server`, or where the node sends its clients.
+    pub(super) fn end_connection_to(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        reason: ReasonCode,
+        text: &str,
+        server: Option<ByteString>,
+    ) {
+        let server = server.or_else(|| self.referral(reason));
         let Some(connection) = self.connection_mut(id) else {
             return;
         };
         if connection.closing {
             return;
         }
-        let server = referral.as_ref().map(|referral| &*referral.server);
-        connection.endpoint.disconnect(reason, Some(text), server);
+        (connection.endpoint).disconnect(reason, Some(text), server.as_deref());
         connection.closing = true;
         connection.pending = None;
         self.detach(now, id, reason, text);
@@ -301,7 +313,7 @@ impl Shard {
 fn will_message(
     will: Will,
     topic: TopicName,
-    publisher: bytestring::ByteString,
+    publisher: ByteString,
     now: Instant,
     received_ms: u64,
 ) -> Message {

@@ -3,8 +3,8 @@
 use super::client::{Feed, Membership, Subscription};
 use super::promise::Promise;
 use super::{ConnectionId, Shard};
-use crate::ports::Record;
 use crate::ports::store::Health;
+use crate::ports::{BrokerEvent, Record};
 use crate::router::groups::Member;
 use crate::router::interest::GroupKey;
 use bytestring::ByteString;
@@ -145,6 +145,14 @@ impl Shard {
                 options,
                 id,
             });
+        }
+        if let Some(client) = self.client(key) {
+            let event = BrokerEvent::Subscribed {
+                client_id: client.id.clone(),
+                filter: wanted.filter.clone(),
+                qos: options.qos,
+            };
+            self.ports.events.emit(event);
         }
         ReasonCode::granted(options.qos)
     }
@@ -302,6 +310,13 @@ impl Shard {
                 session,
                 filter: text,
             });
+        }
+        if let Some(client) = self.client(key) {
+            let event = BrokerEvent::Unsubscribed {
+                client_id: client.id.clone(),
+                filter: text.clone(),
+            };
+            self.ports.events.emit(event);
         }
         ReasonCode::Success
     }

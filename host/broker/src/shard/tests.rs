@@ -17,8 +17,8 @@ mod sys;
 mod topics;
 
 use crate::limits::Limits;
-use crate::ports::AclRule;
 use crate::ports::hooks::AuthStep;
+use crate::ports::{AclRule, BrokerEvent};
 use crate::testing::{Rig, allow_all, connect};
 use std::time::Duration;
 use witmq_proto::packet::{
@@ -388,6 +388,11 @@ fn bad_filters_fail_alone_and_limits_hold() {
         ]
     );
     assert_eq!(rig.counters().subscriptions_refused, 1);
+    assert_eq!(
+        subscription_events(&rig),
+        ["+a 1", "+b 2", "+a 0"],
+        "of what was granted"
+    );
     let filters = vec![ByteString::from("a"), ByteString::from("zzz")];
     rig.send(
         peer,
@@ -406,6 +411,17 @@ fn bad_filters_fail_alone_and_limits_hold() {
         [ReasonCode::Success, ReasonCode::NoSubscriptionExisted]
     );
     assert_eq!(rig.counters().subscriptions, 1);
+    assert_eq!(subscription_events(&rig), ["-a"]);
+}
+
+/// Subscriptions made (`+`) and given up (`-`) since the last look.
+fn subscription_events(rig: &Rig) -> Vec<String> {
+    let event = |event| match event {
+        BrokerEvent::Subscribed { filter, qos, .. } => Some(format!("+{filter} {}", qos as u8)),
+        BrokerEvent::Unsubscribed { filter, .. } => Some(format!("-{filter}")),
+        _ => None,
+    };
+    rig.events.take().into_iter().filter_map(event).collect()
 }
 
 #[test]
@@ -414,6 +430,7 @@ fn refusals_reach_the_client_in_the_form_of_its_version() {
     rig.authenticator = Box::new(|_| AuthStep::Deny {
         reason: ReasonCode::BadUserNameOrPassword,
         text: Some("wrong password".to_owned()),
+        server_reference: None,
     });
     for version in [Version::V31, Version::V311, Version::V5] {
         let (peer, connack) = join_with(&mut rig, connect(version, "c"));

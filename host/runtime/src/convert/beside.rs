@@ -39,63 +39,37 @@ pub(crate) fn delivered(delivered: sink::Delivered) -> Delivered {
 
 /// An event as plugins see it; `None` for what they are not told.
 pub(crate) fn event(event: &BrokerEvent, at_ms: u64) -> Option<events::Event> {
-    let mut seen = events::Event {
-        name: String::new(),
-        at_ms,
-        client_id: String::new(),
-        username: String::new(),
-        topic: String::new(),
-        reason_code: 0,
-        text: String::new(),
-    };
-    let name = match event {
-        BrokerEvent::Connected {
-            client_id,
-            username,
-            ..
-        } => {
-            seen.client_id = client_id.to_string();
-            seen.username = username.as_deref().unwrap_or_default().to_owned();
-            "connected"
-        }
-        BrokerEvent::Refused {
-            client_id,
-            reason,
-            text,
-            ..
-        } => {
-            (seen.client_id, seen.text) = (client_id.to_string(), text.clone());
-            seen.reason_code = reason.to_u8();
-            "refused"
-        }
-        BrokerEvent::Disconnected {
-            client_id,
-            reason,
-            text,
-        } => {
-            (seen.client_id, seen.text) = (client_id.to_string(), text.clone());
-            seen.reason_code = reason.to_u8();
-            "disconnected"
-        }
-        BrokerEvent::Denied {
-            client_id,
-            action,
-            topic,
-        } => {
-            (seen.client_id, seen.text) = (client_id.to_string(), (*action).to_owned());
-            seen.topic = topic.to_string();
-            "denied"
-        }
-        BrokerEvent::Dropped { client_id, cause } => {
-            (seen.client_id, seen.text) = (client_id.to_string(), (*cause).to_owned());
-            "dropped"
-        }
-        BrokerEvent::SessionEnded { client_id } => {
-            seen.client_id = client_id.to_string();
-            "session-ended"
-        }
+    let (name, client_id) = match event {
+        BrokerEvent::Connected { client_id, .. } => ("connected", client_id),
+        BrokerEvent::Refused { client_id, .. } => ("refused", client_id),
+        BrokerEvent::Disconnected { client_id, .. } => ("disconnected", client_id),
+        BrokerEvent::Subscribed { client_id, .. } => ("subscribed", client_id),
+        BrokerEvent::Unsubscribed { client_id, .. } => ("unsubscribed", client_id),
+        BrokerEvent::Denied { client_id, .. } => ("denied", client_id),
+        BrokerEvent::Dropped { client_id, .. } => ("dropped", client_id),
+        BrokerEvent::SessionEnded { client_id } => ("session-ended", client_id),
         _ => return None,
     };
-    seen.name = name.to_owned();
-    Some(seen)
+    let (topic, reason, text) = match event {
+        BrokerEvent::Refused { reason, text, .. }
+        | BrokerEvent::Disconnected { reason, text, .. } => ("", *reason, &**text),
+        BrokerEvent::Subscribed { filter, qos, .. } => (&**filter, ReasonCode::granted(*qos), ""),
+        BrokerEvent::Unsubscribed { filter, .. } => (&**filter, ReasonCode::Success, ""),
+        BrokerEvent::Denied { action, topic, .. } => (&**topic, ReasonCode::Success, *action),
+        BrokerEvent::Dropped { cause, .. } => ("", ReasonCode::Success, *cause),
+        _ => ("", ReasonCode::Success, ""),
+    };
+    let username = match event {
+        BrokerEvent::Connected { username, .. } => username.as_deref(),
+        _ => None,
+    };
+    Some(events::Event {
+        name: name.to_owned(),
+        at_ms,
+        client_id: client_id.to_string(),
+        username: username.unwrap_or_default().to_owned(),
+        topic: topic.to_owned(),
+        reason_code: reason.to_u8(),
+        text: text.to_owned(),
+    })
 }

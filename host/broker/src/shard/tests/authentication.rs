@@ -51,6 +51,7 @@ fn two_rounds(request: &AuthRequest) -> AuthStep {
         _ => AuthStep::Deny {
             reason: ReasonCode::BadUserNameOrPassword,
             text: None,
+            server_reference: None,
         },
     }
 }

@@ -131,6 +131,7 @@ fn a_denial_with_that_code_needs_no_reference() {
     rig.authenticator = Box::new(|_| AuthStep::Deny {
         reason: ReasonCode::UseAnotherServer,
         text: None,
+        server_reference: None,
     });
     let peer = rig.connect(connect(Version::V5, "c"));
     let packets = rig.received(peer);
@@ -139,6 +140,28 @@ fn a_denial_with_that_code_needs_no_reference() {
     };
     assert_eq!(connack.reason, ReasonCode::UseAnotherServer);
     assert_eq!(connack.properties.server_reference, None);
+}
+
+#[test]
+fn a_denial_may_say_where_to_go() {
+    let mut rig = rig();
+    for (reason, reference) in [
+        (ReasonCode::ServerMoved, Some("third:1883")),
+        (ReasonCode::NotAuthorized, None), // none goes with it
+    ] {
+        rig.authenticator = Box::new(move |_| AuthStep::Deny {
+            reason,
+            text: None,
+            server_reference: Some("third:1883".into()),
+        });
+        let peer = rig.connect(connect(Version::V5, "c"));
+        let packets = rig.received(peer);
+        let [Packet::Connack(connack)] = &packets[..] else {
+            panic!("{packets:?}")
+        };
+        assert_eq!(connack.reason, reason);
+        assert_eq!(connack.properties.server_reference.as_deref(), reference);
+    }
 }
 
 #[test]
