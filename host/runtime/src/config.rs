@@ -77,6 +77,12 @@ pub struct RuntimeConfig {
     pub carried_bytes: usize,
     /// Memory and tables of one instance, bytes (default 64 MiB).
     pub memory_bytes: usize,
+    /// An instance that was called so often makes room for a new one; 0: never (default 0).
+    pub retire_calls: u64,
+    /// So does one whose memory has grown beyond this, in percent of what it may have; 100: never (default 90).
+    pub retire_memory_percent: u8,
+    /// An instance retires for its memory at the earliest after this long (default 10 s).
+    pub retire_pause: Duration,
     /// Bytes that may cross the border in one call (default 4 MiB).
     pub transfer_bytes: usize,
     /// Calls of host functions in one call of a hook (default 1000).
@@ -133,6 +139,9 @@ impl Default for RuntimeConfig {
             events_queue: 8192,
             carried_bytes: 1024 * 1024,
             memory_bytes: 64 * 1024 * 1024,
+            retire_calls: 0,
+            retire_memory_percent: 90,
+            retire_pause: Duration::from_secs(10),
             transfer_bytes: 4 * 1024 * 1024,
             host_calls: 1000,
             publishes: 16,

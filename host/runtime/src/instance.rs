@@ -12,6 +12,7 @@ use crate::lane::{Delivered, Publication};
 use crate::package::{Package, first_line};
 use crate::plugin::Shared;
 use crate::state::State;
+use crate::trap;
 use bytes::{Bytes, BytesMut};
 use std::pin::pin;
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub(crate) struct Template {
     /// Time of one call beside the shards.
     pub(crate) timeout: Duration,
     pub(crate) memory_bytes: usize,
+    /// Memory at which an instance retires.
+    retire_bytes: usize,
 }
 
 impl Template {
@@ -52,12 +55,18 @@ impl Template {
         let tighter = |asked: Option<u64>, ours: Duration| {
             asked.map_or(ours, |asked| Duration::from_millis(asked).min(ours))
         };
+        let memory_bytes = (asked.memory_bytes)
+            .map_or(limits.memory_bytes, |asked| asked.min(limits.memory_bytes));
+        let retire_bytes = match limits.retire_memory_percent {
+            100.. => usize::MAX,
+            percent => memory_bytes / 100 * usize::from(percent),
+        };
         Self {
+            retire_bytes,
+            memory_bytes,
             fill: Fill::of(&package.manifest),
             deadline: tighter(asked.deadline_ms, limits.deadline),
             timeout: tighter(asked.timeout_ms, limits.timeout),
-            memory_bytes: (asked.memory_bytes)
-                .map_or(limits.memory_bytes, |asked| asked.min(limits.memory_bytes)),
             plugin,
             package,
             config,
@@ -115,7 +124,12 @@ pub(crate) struct Instance {
     timer: Option<timer::Guest>,
     /// Scratch for the properties of a message.
     properties: BytesMut,
+    made: Instant,
+    calls: u64,
 }
+
+/// Calls between two looks at the memory of an instance that does well.
+const LOOK: u64 = 256;
 
 /// A failed call, and whether the instance may be called again.
 pub(crate) struct Failed {
@@ -219,11 +233,30 @@ impl Instance {
             events,
             timer,
             properties: BytesMut::new(),
+            made: Instant::now(),
+            calls: 0,
         })
+    }
+
+    /// Whether it should make room for a new instance: after so many calls, or with so much memory, which WebAssembly
+    /// never gives back.
+    pub(crate) fn is_worn(&self) -> bool {
+        let limits = &self.template.limits;
+        (limits.retire_calls > 0 && self.calls >= limits.retire_calls)
+            || (self.store.data().memory.used >= self.template.retire_bytes
+                && self.made.elapsed() >= limits.retire_pause)
+    }
+
+    pub(crate) fn template(&self) -> &Arc<Template> {
+        &self.template
     }
 
     /// Fresh deadline and budgets for one call.
     fn begin(&mut self, deadline: Duration) -> Instant {
+        if self.calls.is_multiple_of(LOOK) {
+            plugin_memory(self);
+        }
+        self.calls += 1;
         prepare(&mut self.store, &self.template.limits, deadline);
         Instant::now()
     }
@@ -250,7 +283,7 @@ impl Instance {
                 is_fatal: true,
             },
         };
-        plugin.note_memory(self.store.data().memory.used);
+        plugin_memory(self);
         plugin.count_failure(&failed.failure, failed.is_fatal);
         Err(failed)
     }
@@ -464,6 +497,7 @@ fn prepare(store: &mut Store<State>, limits: &RuntimeConfig, deadline: Duration)
 
 /// Names what ended a call.
 fn classify(plugin: &str, store: &Store<State>, error: &wasmtime::Error) -> StepFailure {
+    trap::report(store, error);
     let plugin = plugin.to_owned();
     if store.data().memory.is_exceeded {
         return StepFailure::Memory(plugin);

@@ -305,6 +305,25 @@ impl Worker {
                 self.note(fired);
             }
         }
+        if self.instance.as_ref().is_some_and(Instance::is_worn) {
+            self.renew().await;
+        }
+    }
+
+    /// A fresh instance takes over what the worn one leaves.
+    async fn renew(&mut self) {
+        let place = (self.place, self.count);
+        let fresh = Instance::new(&self.template, Side::Beside, place).await;
+        let (Ok(fresh), Some(mut worn)) = (fresh, self.instance.take()) else {
+            return;
+        };
+        let left = worn.shut_down().await;
+        self.instance = Some(fresh);
+        if let Some(left) = left {
+            self.adopt(&left).await;
+        }
+        let retired = &self.template.plugin.retired;
+        retired.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A failure that nobody waits for: it was counted.

@@ -45,6 +45,7 @@ mod registry;
 mod seat;
 mod state;
 mod timers;
+mod trap;
 mod vetting;
 mod wasi;
 

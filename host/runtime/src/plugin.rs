@@ -6,6 +6,7 @@ use crate::lane::Lane;
 use crate::log::{Level, Log};
 use crate::numbers::{Numbers, Times};
 use crate::pump::Pump;
+use crate::seat::Renewal;
 use crate::timers::Timers;
 use arc_swap::ArcSwap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,6 +17,14 @@ use witmq_broker::ports::kv::KvSpace;
 
 /// Kinds of failure, as metrics and `plugin ls` name them.
 pub(crate) const KINDS: [&str; 5] = ["trap", "deadline", "memory", "answer", "failed"];
+
+/// What a thread that may not take its time leaves to the one that may.
+pub(crate) enum Alarm {
+    /// The version of this plugin does not prove itself: the one before is to serve.
+    Revert(String),
+    /// An instance is worn: another one is to take its place.
+    Renew(Renewal),
+}
 
 /// Shared by every instance of a plugin.
 pub(crate) struct Shared {
@@ -40,6 +49,8 @@ pub(crate) struct Shared {
     memory_bytes: AtomicU64,
     /// Instances made in place of one that failed.
     restarts: AtomicU64,
+    /// Instances made in place of one that was worn.
+    pub(crate) retired: AtomicU64,
     /// Events and messages that its lane had no room for.
     pub(crate) lane_full: AtomicU64,
     failures: [AtomicU64; KINDS.len()],
@@ -47,7 +58,7 @@ pub(crate) struct Shared {
     /// While a new version has to prove itself.
     probation: Mutex<Option<Probation>>,
     /// Told when it fails to.
-    alarm: SyncSender<String>,
+    alarm: SyncSender<Alarm>,
     last_error: Mutex<Option<String>>,
 }
 
@@ -58,7 +69,7 @@ impl Shared {
         outside: Arc<Outside>,
         timers: Timers,
         grants: Grants,
-        alarm: SyncSender<String>,
+        alarm: SyncSender<Alarm>,
     ) -> Self {
         Self {
             name: name.to_owned(),
@@ -73,6 +84,7 @@ impl Shared {
             pump: OnceLock::new(),
             memory_bytes: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
+            retired: AtomicU64::new(0),
             lane_full: AtomicU64::new(0),
             log: Log::new(config.log_lines),
             alarm,
@@ -163,7 +175,7 @@ impl Shared {
         {
             *probation = None;
             // Full only while as many reverts are under way as there may be plugins.
-            let _is_full = self.alarm.try_send(self.name.clone()).is_err();
+            let _is_full = !self.alarm(Alarm::Revert(self.name.clone()));
         }
         drop(probation);
         if is_fatal {
@@ -172,6 +184,11 @@ impl Shared {
                 .unwrap_or_else(PoisonError::into_inner)
                 .trip(&self.name);
         }
+    }
+
+    /// Tells the control thread; false while it has more to do than it may.
+    pub(crate) fn alarm(&self, alarm: Alarm) -> bool {
+        self.alarm.try_send(alarm).is_ok()
     }
 
     pub(crate) fn note_error(&self, error: String) {

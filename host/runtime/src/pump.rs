@@ -196,7 +196,7 @@ impl Task {
             Err(failure) => return Some(self.failed(batch, &failure)),
         };
         self.alone = self.alone.saturating_sub(batch.len());
-        let (mut again, mut pause, mut asked) = (Vec::new(), None, Duration::ZERO);
+        let (mut again, mut pause, mut is_ours) = (Vec::new(), None, false);
         for (part, answer) in batch.into_iter().zip(answers) {
             match answer {
                 Delivered::Done => {
@@ -205,14 +205,15 @@ impl Task {
                 Delivered::Never(text) => self.bury(&part.publication, &text),
                 Delivered::Again(after) => {
                     self.counts.retried.fetch_add(1, Ordering::Relaxed);
-                    asked = asked.max(after.unwrap_or(self.pause));
-                    pause = Some(asked);
+                    is_ours |= after.is_none();
+                    pause = pause.max(Some(after.unwrap_or(self.pause)));
                     again.push(part);
                 }
             }
         }
         match pause {
-            Some(_) => self.pause = (self.pause * 2).min(LONGEST_PAUSE),
+            Some(_) if is_ours => self.pause = (self.pause * 2).min(LONGEST_PAUSE),
+            Some(_) => {} // the plugin says how long
             None => self.pause = FIRST_PAUSE,
         }
         again
@@ -239,6 +240,7 @@ impl Task {
                 self.bury(&only.publication, &text);
                 self.alone = self.alone.saturating_sub(1);
                 batch.clear();
+                self.pause = FIRST_PAUSE; // the next one may fare better
             }
         }
         batch

@@ -15,7 +15,7 @@ use crate::imports::State;
 use crate::instance::Instance;
 use crate::lane::Workers;
 use crate::package::Package;
-use crate::plugin::Shared;
+use crate::plugin::{Alarm, Shared};
 use crate::seat::{Mailbox, Seat, ShardPlugins};
 use crate::timers::Clock;
 use std::collections::{BTreeMap, HashMap};
@@ -38,7 +38,7 @@ pub enum StartError {
 
 /// Old instances that wait to be dropped.
 const DYING: usize = 1024;
-/// Versions that wait to be taken back.
+/// Versions that wait to be taken back, and worn instances.
 const ALARMS: usize = 256;
 
 /// One installed plugin.
@@ -69,7 +69,7 @@ struct Inner {
     installed: Mutex<BTreeMap<String, Installed>>,
     /// Grants of plugins that are not installed yet.
     promised: Mutex<BTreeMap<String, Vec<String>>>,
-    alarm: SyncSender<String>,
+    alarm: SyncSender<Alarm>,
     /// Compiled components by digest: a roll back compiles nothing.
     compiled: Mutex<HashMap<String, Arc<Package>>>,
     authenticator: Authenticator,
@@ -126,7 +126,7 @@ impl Runtime {
         let workers = Workers::start(config.worker_threads)?;
         let observers = Observers::start(directory.clone(), config.events_queue, config.batch)?;
         let files = config.data_dir.as_deref().map(Files::new);
-        let (alarm, alarms) = sync_channel::<String>(ALARMS);
+        let (alarm, alarms) = sync_channel::<Alarm>(ALARMS);
         let inner = Inner {
             config: Arc::new(config),
             engine,
@@ -149,12 +149,13 @@ impl Runtime {
         let inner = Arc::new(inner);
         let weak = Arc::downgrade(&inner);
         std::thread::Builder::new()
-            .name("plugin-revert".to_owned())
+            .name("plugin-control".to_owned())
             .spawn(move || {
-                for name in alarms {
-                    match weak.upgrade() {
-                        Some(inner) => inner.revert(&name),
-                        None => return,
+                for alarm in alarms {
+                    match (alarm, weak.upgrade()) {
+                        (Alarm::Revert(name), Some(inner)) => inner.revert(&name),
+                        (Alarm::Renew(renewal), Some(_)) => renewal.make(),
+                        (_, None) => return,
                     }
                 }
             })?;

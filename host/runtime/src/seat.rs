@@ -5,13 +5,14 @@
 
 use crate::instance::{Failed, Instance, Side, Template, at_once};
 use crate::lane::Publication;
+use crate::plugin::Alarm;
 use crate::pump::{Pump, bury};
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use witmq_broker::ports::hooks::{AuthRequest, Query};
 use witmq_broker::ports::{
     AuthStep, Authorize, Decision, Publisher, StepFailure, StepOutcome, Transform, Verdict,
@@ -25,6 +26,8 @@ pub(crate) enum Handover {
         template: Arc<Template>,
         instance: Box<Instance>,
     },
+    /// In place of a worn instance of the same generation.
+    Renew(Box<Instance>),
     /// Its sink takes messages here, or (`None`) it has none.
     Sink(String, Option<Arc<Pump>>),
     /// The plugin is gone.
@@ -47,6 +50,28 @@ impl Mailbox {
     }
 }
 
+/// An instance that a seat asks for, in place of a worn one.
+pub(crate) struct Renewal {
+    template: Arc<Template>,
+    /// Its number, and how many there are.
+    place: (u32, u32),
+    mailbox: Arc<Mailbox>,
+}
+
+impl Renewal {
+    /// Makes it and sends it to the seat. Takes its time.
+    pub(crate) fn make(self) {
+        match at_once(Instance::new(&self.template, Side::Inline, self.place)) {
+            Ok(instance) => self.mailbox.put(Handover::Renew(Box::new(instance))),
+            Err(error) => {
+                let plugin = &self.template.plugin;
+                tracing::warn!(plugin = %plugin.name, %error, "a worn instance goes on: none can be made in its place");
+                plugin.note_error(error.to_string());
+            }
+        }
+    }
+}
+
 /// A plugin as one seat has it.
 struct Local {
     template: Arc<Template>,
@@ -56,8 +81,12 @@ struct Local {
     is_suspect: bool,
     /// Hashes of messages in whose calls it ended, and how often, the last ones.
     strikes: VecDeque<(u64, u8)>,
+    /// When an instance was asked for in place of the worn one.
+    asked: Option<Instant>,
 }
 
+/// How long until a worn instance asks again.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// Messages whose strikes are remembered.
 const STRUCK: usize = 16;
 /// Calls that one message may end; then it goes to the dead-letter topic, and the plugin is not called with it again.
@@ -150,6 +179,7 @@ impl Seat {
         for handover in waiting {
             match handover {
                 Handover::Serve { template, instance } => self.serve(template, instance),
+                Handover::Renew(instance) => self.renew(instance),
                 Handover::Sink(name, Some(pump)) => drop(self.sinks.insert(name, pump)),
                 Handover::Sink(name, None) => drop(self.sinks.remove(&name)),
                 Handover::Remove(name) => {
@@ -186,8 +216,30 @@ impl Seat {
             instance: is_well.then_some(instance),
             is_suspect: !is_well,
             strikes: VecDeque::new(),
+            asked: None,
         };
         self.plugins.insert(name, local);
+    }
+
+    /// A fresh instance takes over what the worn one leaves, unless that is gone already.
+    fn renew(&mut self, mut fresh: Box<Instance>) {
+        let template = fresh.template().clone();
+        let local = self.plugins.get_mut(&template.plugin.name);
+        let worn = local
+            .filter(|local| Arc::ptr_eq(&local.template, &template))
+            .and_then(|local| {
+                local.asked = None;
+                local.instance.take()
+            });
+        let Some(worn) = worn else {
+            return self.reap(fresh);
+        };
+        let left = self.end(Some(worn));
+        let is_well = left.is_none_or(|left| at_once(fresh.adopt(&left)));
+        template.plugin.retired.fetch_add(1, Ordering::Relaxed);
+        if let Some(local) = self.plugins.get_mut(&template.plugin.name) {
+            (local.is_suspect, local.instance) = (!is_well, is_well.then_some(fresh));
+        }
     }
 
     /// Ends an instance that can still run; what it leaves.
@@ -238,6 +290,16 @@ impl Seat {
         match call(instance) {
             Ok(value) => {
                 local.is_suspect = false;
+                if instance.is_worn() && local.asked.is_none_or(|at| at.elapsed() >= ASK_AGAIN) {
+                    local.asked = Some(Instant::now());
+                    let renewal = Renewal {
+                        template: local.template.clone(),
+                        place: (number, self.count),
+                        mailbox: self.mailbox.clone(),
+                    };
+                    // While the control thread is behind it is asked again later.
+                    let _is_full = !local.template.plugin.alarm(Alarm::Renew(renewal));
+                }
                 Ok(value)
             }
             Err(Failed { failure, is_fatal }) => {

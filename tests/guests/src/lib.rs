@@ -65,6 +65,8 @@ pub enum Mode {
     Log,
     /// Counts calls in memory and answers with the count; hands it over.
     Carry,
+    /// As `carry`, and keeps 256 KiB more with each payload `more`.
+    Grow,
     /// As `carry`, but refuses the state of another.
     RefuseAdopt,
     /// As `carry`, but panics at the state of another.
@@ -118,6 +120,7 @@ pub struct Config {
 pub struct Guest {
     config: Config,
     calls: u64,
+    hoard: Vec<Vec<u8>>,
 }
 
 impl Plugin for Guest {
@@ -127,7 +130,11 @@ impl Plugin for Guest {
         match config.mode {
             Mode::RefuseInit => Err("it does not want to".to_owned()),
             Mode::TrapInit => panic!("trapped in init"),
-            _ => Ok(Self { config, calls: 0 }),
+            _ => Ok(Self {
+                config,
+                calls: 0,
+                hoard: Vec::new(),
+            }),
         }
     }
 
@@ -161,7 +168,7 @@ impl Plugin for Guest {
 
     fn shut_down(&mut self) -> Option<Vec<u8>> {
         match self.config.mode {
-            Mode::Carry | Mode::RefuseAdopt | Mode::TrapAdopt => {
+            Mode::Carry | Mode::Grow | Mode::RefuseAdopt | Mode::TrapAdopt => {
                 Some(self.calls.to_le_bytes().to_vec())
             }
             Mode::TrapShutdown => panic!("trapped in shutdown"),
@@ -223,6 +230,12 @@ impl Transform for Guest {
             Mode::PublishTo => published(&self.config.stamp, message),
             Mode::PublishLoop => publish_often(),
             Mode::Carry | Mode::RefuseAdopt | Mode::TrapAdopt | Mode::TrapShutdown => {
+                self.calls.to_string()
+            }
+            Mode::Grow => {
+                if message.payload == b"more" {
+                    self.hoard.push(vec![1; 256 * 1024]);
+                }
                 self.calls.to_string()
             }
             Mode::Peek => format!(

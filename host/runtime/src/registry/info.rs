@@ -75,6 +75,10 @@ fn numbers(shared: &Shared) -> Vec<(String, f64)> {
             value(shared.numbers.refused()),
         ),
         (
+            "retired".to_owned(),
+            value(shared.retired.load(Ordering::Relaxed)),
+        ),
+        (
             "lane_full".to_owned(),
             value(shared.lane_full.load(Ordering::Relaxed)),
         ),

@@ -229,6 +229,10 @@ pub(crate) struct Limits {
     pub(crate) plugin_deadline_ms: u64,
     /// So long a new version of a plugin has to prove itself, or is taken back; 0: it has not to.
     pub(crate) plugin_probation_s: u64,
+    /// An instance of a plugin that was called so often makes room for a new one; 0: never.
+    pub(crate) plugin_retire_calls: u64,
+    /// So does one that has this share of the memory it may have, percent; 100: never.
+    pub(crate) plugin_retire_memory_percent: u8,
     /// Time one call of a plugin beside the shards may take, waiting included.
     pub(crate) plugin_timeout_ms: u64,
     /// Time one `authenticate` call may take, waiting included.
@@ -274,6 +278,8 @@ impl Default for Limits {
             plugin_kv_keys: 100_000,
             plugin_deadline_ms: 50,
             plugin_probation_s: 30,
+            plugin_retire_calls: 0,
+            plugin_retire_memory_percent: 90,
             plugin_timeout_ms: 5_000,
             auth_timeout_ms: 5_000,
             sys_interval_s: 10,
