@@ -214,7 +214,7 @@ pub(crate) fn outcome(outcome: hot::Outcome, split_messages: usize) -> Result<St
         }
         hot::Outcome::Refuse(refusal) => StepOutcome::Refuse {
             reason: reason_out(refusal.reason_code),
-            text: refusal.text,
+            text: refusal.text.map(words),
         },
         hot::Outcome::Consume => StepOutcome::Consume,
         hot::Outcome::Withhold => StepOutcome::Withhold,
@@ -223,17 +223,26 @@ pub(crate) fn outcome(outcome: hot::Outcome, split_messages: usize) -> Result<St
     })
 }
 
+/// Bytes of a text for people; the rest is cut.
+const TEXT_BYTES: usize = 1024;
+
+/// What a guest says to people, short enough for packets and logs.
+pub(crate) fn words(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(TEXT_BYTES));
+    text
+}
+
 pub(crate) fn hot_failure(failure: hot::Failure) -> String {
     match failure {
-        hot::Failure::BadInput(text) => format!("bad input: {text}"),
-        hot::Failure::Failed(text) => text,
+        hot::Failure::BadInput(text) => words(format!("bad input: {text}")),
+        hot::Failure::Failed(text) => words(text),
     }
 }
 
 pub(crate) fn failure(failure: types::Failure) -> String {
     match failure {
-        types::Failure::BadInput(text) => format!("bad input: {text}"),
-        types::Failure::Failed(text) => text,
+        types::Failure::BadInput(text) => words(format!("bad input: {text}")),
+        types::Failure::Failed(text) => words(text),
     }
 }
 
@@ -288,7 +297,7 @@ pub(crate) fn step(step: authenticate::Step) -> Result<Option<AuthStep>, String>
         })),
         authenticate::Step::Deny(denial) => AuthStep::Deny {
             reason: reason_out(denial.reason_code),
-            text: denial.text,
+            text: denial.text.map(words),
             server_reference: denial.server_reference.map(server).transpose()?,
         },
         authenticate::Step::Ignore => return Ok(None),

@@ -218,7 +218,7 @@ impl Instance {
             .await
         {
             Ok(Ok(())) => {}
-            Ok(Err(text)) => return Err(InstanceError::Refused(text)),
+            Ok(Err(text)) => return Err(InstanceError::Refused(convert::words(text))),
             Err(error) => return Err(failed(&store, &error)),
         }
         Ok(Self {
@@ -422,6 +422,11 @@ impl Instance {
             self.template.limits.init_deadline,
         );
         let health = self.lifecycle.call_check(&mut self.store).await;
+        let health = health.map(|health| match health {
+            lifecycle::Health::Ok => lifecycle::Health::Ok,
+            lifecycle::Health::Degraded(text) => lifecycle::Health::Degraded(convert::words(text)),
+            lifecycle::Health::Failed(text) => lifecycle::Health::Failed(convert::words(text)),
+        });
         health.map_err(|error| classify(&self.template.plugin.name, &self.store, &error))
     }
 
@@ -447,6 +452,7 @@ impl Instance {
         match self.lifecycle.call_adopt(&mut self.store, carried).await {
             Ok(Ok(())) => true,
             Ok(Err(text)) => {
+                let text = convert::words(text);
                 tracing::warn!(plugin = %plugin.name, "the state of the instance before is not taken over: {text}");
                 plugin.note_error(format!("adopt: {text}"));
                 true

@@ -1,4 +1,4 @@
-//! Instances that retire, and what is said of those that trap.
+//! Instances that retire, and what is told of those that fail.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod common;
@@ -74,6 +74,20 @@ fn an_instance_that_does_not_retire_fails_at_the_end_of_its_memory() {
     let failure = (0..32).find_map(|_| call(&mut hooks, "more").err());
     assert_eq!(failure, Some(StepFailure::Memory("g".to_owned())));
     assert_eq!(retired(&runtime), 0.0);
+}
+
+#[test]
+fn what_a_guest_says_to_people_is_cut() {
+    let runtime = start(config());
+    install(&runtime, "g", guest(), mode("huge-failure")).unwrap();
+    let failure = call(&mut runtime.shard_hooks(0), "x").unwrap_err();
+    assert_eq!(
+        failure,
+        StepFailure::Failed {
+            plugin: "g".to_owned(),
+            cause: "x".repeat(1024)
+        }
+    );
 }
 
 #[test]

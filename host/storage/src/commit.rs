@@ -77,16 +77,16 @@ impl Committer {
             match self.commit(turns, changes) {
                 Ok(()) => {
                     if has_failed {
-                        tracing::info!("the storage takes records again");
                         self.inner.set_refusing(false);
+                        tracing::info!("the storage takes records again");
                     }
                     return true;
                 }
                 Err(error) => {
                     self.inner.metrics.failures.fetch_add(1, Ordering::Relaxed);
                     if !has_failed {
+                        self.inner.set_refusing(true); // before it is said: whoever reads it is refused
                         tracing::error!(%error, dir = %self.inner.config.dir.display(), hint = "free space on the disk or make it writable; the broker goes on by itself", "the storage takes nothing: what would have to be kept is refused");
-                        self.inner.set_refusing(true);
                     }
                     has_failed = true;
                 }

@@ -33,7 +33,7 @@ pub(crate) fn delivered(delivered: sink::Delivered) -> Delivered {
         sink::Delivered::Done => Delivered::Done,
         sink::Delivered::Again(0) => Delivered::Again(None),
         sink::Delivered::Again(ms) => Delivered::Again(Some(Duration::from_millis(ms.into()))),
-        sink::Delivered::Never(text) => Delivered::Never(text),
+        sink::Delivered::Never(text) => Delivered::Never(super::words(text)),
     }
 }
 
