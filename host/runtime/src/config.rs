@@ -95,6 +95,8 @@ pub struct RuntimeConfig {
     pub log_lines: u32,
     /// Bytes of a component (default 64 MiB).
     pub component_bytes: usize,
+    /// Bytes of compiled components kept on disk; 0: none (default 2 GiB).
+    pub compiled_bytes: u64,
     /// Plugins installed (default 100).
     pub plugins: usize,
     /// Versions kept of each (default 20).
@@ -148,6 +150,7 @@ impl Default for RuntimeConfig {
             split_messages: 64,
             log_lines: 100,
             component_bytes: 64 * 1024 * 1024,
+            compiled_bytes: 2 << 30,
             plugins: 100,
             versions: 20,
             breaker_failures: 5,

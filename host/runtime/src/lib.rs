@@ -12,6 +12,7 @@
 //! | `imports`, `state` | the capabilities of `witmq:plugin`, and what a store carries for them |
 //! | `manifest` | what a component says of itself without being run |
 //! | `package` | bytes to a checked, compiled component |
+//! | `compiled` | compiled components, in memory and on disk |
 //! | `capability`, `vetting` | what has to be granted, and what a version has to pass before it serves |
 //! | `instance` | one store: calls, deadline, failures |
 //! | `seat` | one thread's instances: shards and authenticator threads |
@@ -27,6 +28,7 @@ mod abi;
 mod authenticator;
 mod breaker;
 mod capability;
+mod compiled;
 mod config;
 mod convert;
 mod directory;

@@ -1,6 +1,7 @@
 //! From bytes to a compiled component whose imports and exports are known and allowed.
 
 use crate::abi::{authenticate, authorize, events, lifecycle, sink, timer};
+use crate::compiled::Compiled;
 use crate::config::RuntimeConfig;
 use crate::imports::State;
 use crate::manifest::{self, Manifest};
@@ -115,9 +116,11 @@ pub(crate) fn load(
     linker: &Linker<State>,
     wasm: &[u8],
     config: &RuntimeConfig,
+    compiled: &Compiled,
 ) -> Result<Package, ControlError> {
     check_header(wasm, config.component_bytes)?;
-    let component = Component::new(engine, wasm).map_err(|error| {
+    let digest = digest(wasm);
+    let component = compiled.component(engine, &digest, wasm).map_err(|error| {
         invalid(
             "not-a-component",
             format!(
@@ -162,7 +165,7 @@ pub(crate) fn load(
                 "build it against the `wit` folder of this broker's version",
             )
         })
-        .and_then(|pre| bind(pre, capabilities, manifest, digest(wasm)))
+        .and_then(|pre| bind(pre, capabilities, manifest, digest))
 }
 
 /// Versions of WASI 0.2 that a component imports.

@@ -7,6 +7,7 @@ mod info;
 mod switch;
 
 use crate::authenticator::Authenticator;
+use crate::compiled::Compiled;
 use crate::config::{Outside, RuntimeConfig};
 use crate::directory::{Directory, Observers};
 use crate::engine;
@@ -70,8 +71,8 @@ struct Inner {
     /// Grants of plugins that are not installed yet.
     promised: Mutex<BTreeMap<String, Vec<String>>>,
     alarm: SyncSender<Alarm>,
-    /// Compiled components by digest: a roll back compiles nothing.
-    compiled: Mutex<HashMap<String, Arc<Package>>>,
+    /// Compiled components by digest: a roll back compiles nothing, a restart neither.
+    compiled: Compiled,
     authenticator: Authenticator,
 }
 
@@ -126,6 +127,7 @@ impl Runtime {
         let workers = Workers::start(config.worker_threads)?;
         let observers = Observers::start(directory.clone(), config.events_queue, config.batch)?;
         let files = config.data_dir.as_deref().map(Files::new);
+        let compiled = Compiled::new(&engine, config.data_dir.as_deref(), config.compiled_bytes);
         let (alarm, alarms) = sync_channel::<Alarm>(ALARMS);
         let inner = Inner {
             config: Arc::new(config),
@@ -142,7 +144,7 @@ impl Runtime {
             installed: Mutex::default(),
             promised: Mutex::default(),
             alarm,
-            compiled: Mutex::default(),
+            compiled,
             authenticator,
         };
         inner.restore();

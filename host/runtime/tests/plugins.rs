@@ -226,7 +226,27 @@ fn versions_are_kept_rolled_back_bounded_and_restored() {
         (vec![2, 3, 4], 2)
     );
     assert_eq!(call(&mut again.shard_hooks(0), "x").unwrap(), "s x");
+    assert_eq!(again.counters()[0], ("plugin_compiled_total", 0));
+    assert_eq!(again.rollback("g", Some(4)).unwrap().active.version, 4);
     drop(again);
+    for gone in [3, 4] {
+        std::fs::remove_file(folder.path().join(format!("plugins/g/{gone}.wasm"))).unwrap();
+    }
+    let older = start(config());
+    assert_eq!(older.list()[0].active.version, 2, "the last one that can");
+    assert_eq!(call(&mut older.shard_hooks(0), "x").unwrap(), "s x");
+    assert!(
+        older.list()[0]
+            .last_error
+            .as_ref()
+            .unwrap()
+            .contains("version 4")
+    );
+    assert_eq!(
+        older.history("g").unwrap().last().unwrap().what,
+        "fell-back"
+    );
+    drop(older);
     let damaged: PathBuf = folder.path().join("plugins/g/2.wasm");
     std::fs::write(damaged, "damaged").unwrap();
     let bad = start(config());

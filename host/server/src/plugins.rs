@@ -154,6 +154,7 @@ fn runtime_config(config: &Config, shards: u16) -> Result<RuntimeConfig> {
         timeout: Duration::from_millis(limits.plugin_timeout_ms),
         probation: Duration::from_secs(limits.plugin_probation_s),
         memory_bytes: limits.plugin_memory_bytes,
+        compiled_bytes: limits.plugin_compiled_bytes,
         retire_calls: limits.plugin_retire_calls,
         retire_memory_percent: limits.plugin_retire_memory_percent,
         transfer_bytes: usize::try_from(limits.max_packet_bytes)?

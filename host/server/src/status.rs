@@ -88,6 +88,9 @@ impl NodeStatus for Status {
         ] {
             page.put(name, "gauge", "", value);
         }
+        for (name, value) in self.plugins.counters() {
+            page.put(name, "counter", "", float(value));
+        }
         for plugin in self.plugins.list() {
             page.put_plugin(&plugin);
         }

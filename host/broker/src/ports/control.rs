@@ -126,6 +126,9 @@ pub struct PluginLine {
 
 /// The plugin runtime's control side.
 pub trait PluginControl: Send + Sync {
+    /// Counters of the host itself, as metrics name them.
+    fn counters(&self) -> Vec<(&'static str, u64)>;
+
     /// Checks, compiles, tries and switches to a new version of `name`; the old one serves until then and stays on
     /// error.
     ///

@@ -79,6 +79,18 @@ fn merge(list: &mut Vec<String>, more: &[Capability]) {
 }
 
 impl PluginControl for Runtime {
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        let (compiled, reused) = self.inner.compiled.counts();
+        vec![
+            ("plugin_compiled_total", compiled),
+            ("plugin_compiled_reused_total", reused),
+            (
+                "plugin_events_dropped_total",
+                self.inner.observers.dropped(),
+            ),
+        ]
+    }
+
     fn install(
         &self,
         name: &str,

@@ -40,26 +40,18 @@ impl Inner {
     }
 
     pub(super) fn compile(&self, wasm: &[u8]) -> Result<Arc<Package>, ControlError> {
-        let digest = package::digest(wasm);
-        let known = self
-            .compiled
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&digest)
-            .cloned();
-        if let Some(package) = known {
+        if let Some(package) = self.compiled.package(&package::digest(wasm)) {
             return Ok(package);
         }
-        let package = Arc::new(package::load(
+        let loaded = package::load(
             &self.engine,
             &self.linker,
             wasm,
             &self.config,
-        )?);
-        self.compiled
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(digest, package.clone());
+            &self.compiled,
+        );
+        let package = Arc::new(loaded?);
+        self.compiled.remember(&package);
         Ok(package)
     }
 
@@ -80,9 +72,9 @@ impl Inner {
         }
     }
 
+    /// The version that was active; if that cannot serve any more, the last one before it that can.
     fn restore_one(&self, name: &str, record: Record) -> Result<(), String> {
         let shared = Arc::new(self.shared(name, &record));
-        let active = record.active;
         let failed = Installed {
             shared: shared.clone(),
             record: record.clone(),
@@ -92,21 +84,37 @@ impl Inner {
             before: None,
         };
         self.installed().insert(name.to_owned(), failed);
-        let restore = || {
-            let wasm = self.component(name, active, &HashMap::new())?;
-            let package = self.compile(&wasm)?;
-            let change = Change {
-                record,
-                components: HashMap::new(),
-                package,
-                is_new: false,
-            };
-            self.switch(&mut self.installed(), name, change)
+        let Err(error) = self.restore_version(name, record.clone()) else {
+            return Ok(());
         };
-        restore().map_err(|error: ControlError| {
-            shared.note_error(error.to_string());
-            error.to_string()
-        })
+        let wanted = record.active;
+        let older = record.versions.iter().rev().map(|kept| kept.version);
+        for version in older.filter(|version| *version < wanted) {
+            let mut record = record.clone();
+            record.active = version;
+            record.note(
+                "fell-back",
+                format!("version {wanted} cannot serve: {error}"),
+            );
+            if self.restore_version(name, record).is_ok() {
+                tracing::error!(plugin = name, wanted, version, %error, "the active version cannot serve: an older one does");
+                shared.note_error(format!("version {wanted}: {error}"));
+                return Ok(());
+            }
+        }
+        shared.note_error(error.to_string());
+        Err(error.to_string())
+    }
+
+    fn restore_version(&self, name: &str, record: Record) -> Result<(), ControlError> {
+        let wasm = self.component(name, record.active, &HashMap::new())?;
+        let change = Change {
+            package: self.compile(&wasm)?,
+            record,
+            components: HashMap::new(),
+            is_new: false,
+        };
+        self.switch(&mut self.installed(), name, change)
     }
 
     pub(super) fn component(

@@ -233,6 +233,8 @@ pub(crate) struct Limits {
     pub(crate) plugin_retire_calls: u64,
     /// So does one that has this share of the memory it may have, percent; 100: never.
     pub(crate) plugin_retire_memory_percent: u8,
+    /// Bytes of compiled plugins kept on disk; 0: none.
+    pub(crate) plugin_compiled_bytes: u64,
     /// Time one call of a plugin beside the shards may take, waiting included.
     pub(crate) plugin_timeout_ms: u64,
     /// Time one `authenticate` call may take, waiting included.
@@ -278,6 +280,7 @@ impl Default for Limits {
             plugin_kv_keys: 100_000,
             plugin_deadline_ms: 50,
             plugin_probation_s: 30,
+            plugin_compiled_bytes: 2 << 30,
             plugin_retire_calls: 0,
             plugin_retire_memory_percent: 90,
             plugin_timeout_ms: 5_000,
