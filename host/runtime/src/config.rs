@@ -1,5 +1,6 @@
 //! Every bound of the plugin host, with its name and default.
 
+use crate::signature::SigningKey;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -95,6 +96,8 @@ pub struct RuntimeConfig {
     pub log_lines: u32,
     /// Bytes of a component (default 64 MiB).
     pub component_bytes: usize,
+    /// Who may sign components; empty: they need no signature.
+    pub signing_keys: Vec<SigningKey>,
     /// Bytes of compiled components kept on disk; 0: none (default 2 GiB).
     pub compiled_bytes: u64,
     /// Plugins installed (default 100).
@@ -150,6 +153,7 @@ impl Default for RuntimeConfig {
             split_messages: 64,
             log_lines: 100,
             component_bytes: 64 * 1024 * 1024,
+            signing_keys: Vec::new(),
             compiled_bytes: 2 << 30,
             plugins: 100,
             versions: 20,

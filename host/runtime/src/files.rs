@@ -13,6 +13,8 @@ pub(crate) struct Version {
     pub(crate) version: u64,
     pub(crate) digest: String,
     pub(crate) installed_ms: u64,
+    #[serde(default)]
+    pub(crate) origin: String,
 }
 
 /// Changes remembered.

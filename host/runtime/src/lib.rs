@@ -14,6 +14,7 @@
 //! | `package` | bytes to a checked, compiled component |
 //! | `compiled` | compiled components, in memory and on disk |
 //! | `capability`, `vetting` | what has to be granted, and what a version has to pass before it serves |
+//! | `signature` | who made a component |
 //! | `instance` | one store: calls, deadline, failures |
 //! | `seat` | one thread's instances: shards and authenticator threads |
 //! | `lane` | instances beside the shards: what waits, sinks, events, timers |
@@ -45,6 +46,7 @@ mod plugin;
 mod pump;
 mod registry;
 mod seat;
+mod signature;
 mod state;
 mod timers;
 mod trap;
@@ -57,3 +59,4 @@ pub use directory::Observers;
 pub use package::digest;
 pub use registry::{Runtime, StartError};
 pub use seat::ShardPlugins;
+pub use signature::{NoKey, SigningKey};

@@ -57,7 +57,7 @@ fn what_a_manifest_asks_for_has_to_be_granted() {
     let options = InstallOptions {
         config: mode("publish"),
         grants: vec!["publish:made/#".to_owned(), "secret:token".to_owned()],
-        is_disabled: false,
+        ..InstallOptions::default()
     };
     runtime.install("g", guest(), options).unwrap();
     let mut hooks = runtime.shard_hooks(0);

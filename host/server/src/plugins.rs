@@ -19,7 +19,7 @@ use witmq_broker::ports::kv::PluginKv;
 use witmq_broker::shard::{Shard, shard_of};
 use witmq_net::Node;
 use witmq_proto::{Message, ReasonCode, TopicFilter};
-use witmq_runtime::{Grants, Outside, Runtime, RuntimeConfig};
+use witmq_runtime::{Grants, Outside, Runtime, RuntimeConfig, SigningKey};
 
 /// The bundled authenticator, built by `build.rs`.
 const AUTH_FILE_WASM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/auth-file.wasm"));
@@ -143,6 +143,14 @@ fn grants(config: &Config) -> Result<BTreeMap<String, Grants>> {
     Ok(grants)
 }
 
+fn signing_keys(paths: &[PathBuf]) -> Result<Vec<SigningKey>> {
+    let keys = paths.iter().map(|path| {
+        let key = || anyhow::Ok(SigningKey::from_pem(&std::fs::read_to_string(path)?)?);
+        key().with_context(|| format!("signing_keys: {}", path.display()))
+    });
+    keys.collect()
+}
+
 fn runtime_config(config: &Config, shards: u16) -> Result<RuntimeConfig> {
     let limits = &config.limits;
     Ok(RuntimeConfig {
@@ -154,6 +162,7 @@ fn runtime_config(config: &Config, shards: u16) -> Result<RuntimeConfig> {
         timeout: Duration::from_millis(limits.plugin_timeout_ms),
         probation: Duration::from_secs(limits.plugin_probation_s),
         memory_bytes: limits.plugin_memory_bytes,
+        signing_keys: signing_keys(&config.signing_keys)?,
         compiled_bytes: limits.plugin_compiled_bytes,
         retire_calls: limits.plugin_retire_calls,
         retire_memory_percent: limits.plugin_retire_memory_percent,
@@ -208,6 +217,7 @@ fn bind_authenticator(runtime: &Runtime, config: &Config, access: Access) -> Res
             AUTH_FILE_WASM.to_vec(),
             InstallOptions {
                 config: Some(settings),
+                is_bundled: true,
                 ..InstallOptions::default()
             },
         )

@@ -123,7 +123,7 @@ fn deploy(path: &Path, targets: &Targets) {
             Ok(wasm) if wasm.is_empty() => return, // the copy has only begun
             Ok(wasm) => targets
                 .plugins
-                .install(&name, wasm, InstallOptions::default())
+                .install(&name, wasm, options(path))
                 .map(|i| format!("version {}", i.active.version)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return, // the installed version stays
             Err(e) => Err(ControlError::Internal(format!("{file}: {e}"))),
@@ -142,5 +142,14 @@ fn deploy(path: &Path, targets: &Targets) {
             );
         }
         Err(error) => tracing::warn!(file, "not deployed, what ran before runs on: {error}"),
+    }
+}
+
+/// With the signature that stands beside the component, if there is one.
+fn options(path: &Path) -> InstallOptions {
+    InstallOptions {
+        origin: Some(path.display().to_string()),
+        signature: std::fs::read(path.with_extension("wasm.sig")).ok(),
+        ..InstallOptions::default()
     }
 }

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 const WASM: &str = "wasm32-wasip2";
 
 /// Programs of the end-to-end tests, each with its Debian package.
-const PROGRAMS: [(&str, &str); 11] = [
+const PROGRAMS: [(&str, &str); 12] = [
     ("mosquitto", "mosquitto"),
     ("mosquitto_pub", "mosquitto-clients"),
     ("mosquitto_sub", "mosquitto-clients"),
@@ -21,6 +21,7 @@ const PROGRAMS: [(&str, &str); 11] = [
     ("paho_cs_sub", "paho.mqtt.c-examples"),
     ("stdbuf", "coreutils"),
     ("chromium", "chromium"),
+    ("openssl", "openssl"),
     ("node", "nodejs"),
     ("npm", "npm"),
     ("python3", "python3-venv"),

@@ -9,6 +9,8 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use witmq_broker::ports::control::{
@@ -70,6 +72,10 @@ struct InstallQuery {
     grants: String,
     #[serde(default)]
     disabled: bool,
+    /// Where it came from, for people.
+    origin: Option<String>,
+    /// Ed25519 signature over the component, base64.
+    signature: Option<String>,
 }
 
 async fn install(
@@ -78,7 +84,18 @@ async fn install(
     Query(query): Query<InstallQuery>,
     body: Bytes,
 ) -> Answer {
+    let signature = query
+        .signature
+        .map(|text| STANDARD.decode(text))
+        .transpose();
+    let signature = signature.map_err(|error| {
+        let text = format!("`signature` is no base64: {error}");
+        Problem::new(StatusCode::BAD_REQUEST, "bad-signature", text)
+    })?;
     let options = InstallOptions {
+        origin: query.origin,
+        signature,
+        is_bundled: false,
         config: query.config,
         grants: query.grants.split_whitespace().map(str::to_owned).collect(),
         is_disabled: query.disabled,
@@ -170,7 +187,7 @@ async fn log(
 }
 
 fn version_json(version: &PluginVersion) -> Value {
-    json!({ "version": version.version, "digest": version.digest, "installed_ms": version.installed_ms })
+    json!({ "version": version.version, "digest": version.digest, "installed_ms": version.installed_ms, "origin": version.origin })
 }
 
 fn plugin_json(info: &PluginInfo) -> Value {

@@ -35,6 +35,8 @@ pub struct PluginVersion {
     pub digest: String,
     /// Milliseconds since 1970.
     pub installed_ms: u64,
+    /// Where it came from; may be empty.
+    pub origin: String,
 }
 
 /// A plugin as `witmq plugin ls` and `get` show it.
@@ -85,6 +87,12 @@ pub struct InstallOptions {
     pub grants: Vec<String>,
     /// Keep it without letting it serve.
     pub is_disabled: bool,
+    /// Where it came from, for people: a file, a URL, an artefact of a registry.
+    pub origin: Option<String>,
+    /// Ed25519 signature over its bytes.
+    pub signature: Option<Vec<u8>>,
+    /// It is part of this broker and needs no signature.
+    pub is_bundled: bool,
 }
 
 /// What a plugin asks for and has.

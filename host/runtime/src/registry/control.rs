@@ -5,10 +5,12 @@ use super::switch::Change;
 use super::{Inner, Installed, Runtime};
 use crate::capability::{self, Capability};
 use crate::config::Grants;
+use crate::convert;
 use crate::files::{Record, Version};
 use crate::imports::now_ms;
 use crate::instance::InstanceError;
 use crate::seat::Handover;
+use crate::signature;
 use std::io;
 use std::sync::PoisonError;
 use witmq_broker::ports::control::{
@@ -98,6 +100,10 @@ impl PluginControl for Runtime {
         options: InstallOptions,
     ) -> Result<PluginInfo, ControlError> {
         check_name(name)?;
+        if !options.is_bundled {
+            let keys = &self.inner.config.signing_keys;
+            signature::check(keys, &wasm, options.signature.as_deref())?;
+        }
         let approved = capability::parse(&options.grants).map_err(|error| no_capability(&error))?;
         let inner = &self.inner;
         let package = inner.compile(&wasm)?; // outside the lock: it takes its time
@@ -125,6 +131,7 @@ impl PluginControl for Runtime {
             version,
             digest: package.digest.clone(),
             installed_ms: now_ms(),
+            origin: convert::words(options.origin.unwrap_or_default()),
         });
         let about = &package.manifest;
         record.note(

@@ -13,6 +13,7 @@ fn version(version: &Version) -> PluginVersion {
         version: version.version,
         digest: version.digest.clone(),
         installed_ms: version.installed_ms,
+        origin: version.origin.clone(),
     }
 }
 
@@ -31,6 +32,7 @@ pub(super) fn info(name: &str, plugin: &Installed) -> PluginInfo {
         version: record.active,
         digest: String::new(),
         installed_ms: 0,
+        origin: String::new(),
     };
     let package = plugin.package.as_ref();
     let manifest = package

@@ -206,6 +206,35 @@ pub(crate) struct AdminArgs {
     pub(crate) data_dir: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct InstallArgs {
+    /// A .wasm file, https://…, or oci://REGISTRY/REPOSITORY:TAG (or @sha256:…)
+    pub(crate) source: String,
+    /// Name; the last part of the source if absent
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// What the component has to be: sha256, in hex
+    #[arg(long)]
+    pub(crate) digest: Option<String>,
+    /// Its Ed25519 signature; SOURCE.sig beside a file if absent
+    #[arg(long, value_name = "FILE")]
+    pub(crate) signature: Option<PathBuf>,
+    /// Trust only the certificates in this file when it is fetched
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Configuration as JSON text, or @FILE; the present one is kept if absent
+    #[arg(long)]
+    pub(crate) config: Option<String>,
+    /// Grant a capability with it, e.g. publish:alerts/#; may be repeated
+    #[arg(long = "grant", value_name = "CAPABILITY")]
+    pub(crate) grants: Vec<String>,
+    /// Keep it without letting it serve
+    #[arg(long)]
+    pub(crate) disabled: bool,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginCommand {
     /// Write a new plugin from the template
@@ -217,24 +246,7 @@ pub(crate) enum PluginCommand {
         sdk: Option<PathBuf>,
     },
     /// Install a component, or switch a running plugin to it
-    Install {
-        /// The .wasm file
-        file: PathBuf,
-        /// Name; the file's stem if absent
-        #[arg(long)]
-        name: Option<String>,
-        /// Configuration as JSON text, or @FILE; the present one is kept if absent
-        #[arg(long)]
-        config: Option<String>,
-        /// Grant a capability with it, e.g. publish:alerts/#; may be repeated
-        #[arg(long = "grant", value_name = "CAPABILITY")]
-        grants: Vec<String>,
-        /// Keep it without letting it serve
-        #[arg(long)]
-        disabled: bool,
-        #[command(flatten)]
-        admin: AdminArgs,
-    },
+    Install(InstallArgs),
     /// Show everything about a plugin, as JSON
     Get {
         name: String,

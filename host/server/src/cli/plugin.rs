@@ -1,32 +1,18 @@
 //! `witmq plugin …`.
 
-use super::args::PluginCommand;
+use super::args::{InstallArgs, PluginCommand};
 use super::remote::{Remote, encode};
+use super::source::{self, Terms};
 use super::{CliError, Exit, print, table};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use std::path::Path;
 
 pub(crate) fn run(command: PluginCommand) -> Result<(), CliError> {
     match command {
         PluginCommand::New { name, sdk } => super::new::new(&name, sdk.as_deref()),
-        PluginCommand::Install {
-            file,
-            name,
-            config,
-            grants,
-            disabled,
-            admin,
-        } => {
-            let name = name.map_or_else(|| stem(&file), Ok)?;
-            let config = config.as_deref();
-            install(
-                &file,
-                &name,
-                config,
-                (&grants, disabled),
-                &Remote::new(&admin)?,
-            )
-        }
+        PluginCommand::Install(args) => install(&args),
         PluginCommand::Get { name, admin } => {
             let info = Remote::new(&admin)?.read(&path(&name, ""))?;
             print(&serde_json::to_string_pretty(&info).unwrap_or_default());
@@ -74,24 +60,32 @@ pub(crate) fn run(command: PluginCommand) -> Result<(), CliError> {
     }
 }
 
-fn install(
-    file: &Path,
-    name: &str,
-    config: Option<&str>,
-    (grants, is_disabled): (&[String], bool),
-    remote: &Remote,
-) -> Result<(), CliError> {
-    let wasm = read(file)?;
+fn install(args: &InstallArgs) -> Result<(), CliError> {
+    let name = args.name.clone().map_or_else(|| stem(&args.source), Ok)?;
+    let remote = Remote::new(&args.admin)?;
+    let terms = Terms {
+        ca: args.ca.as_deref(),
+        digest: args.digest.as_deref(),
+    };
+    let fetched = source::fetch(&args.source, &terms)?;
     let mut query = format!(
-        "?grants={}&disabled={is_disabled}",
-        encode(&grants.join(" "))
+        "?grants={}&disabled={}&origin={}",
+        encode(&args.grants.join(" ")),
+        args.disabled,
+        encode(&fetched.origin)
     );
-    if let Some(config) = config {
+    let beside = Path::new(&args.source).with_extension("wasm.sig");
+    let signature = args.signature.as_deref();
+    if let Some(path) = signature.or_else(|| beside.is_file().then_some(&*beside)) {
+        let signature = STANDARD.encode(read(path)?);
+        query.push_str(&format!("&signature={}", encode(&signature)));
+    }
+    if let Some(config) = &args.config {
         query.push_str(&format!("&config={}", encode(&text_or_file(config)?)));
     }
-    let info = remote.put(&path(name, &query), "application/wasm", &wasm)?;
+    let info = remote.put(&path(&name, &query), "application/wasm", &fetched.wasm)?;
     let version = &info["active"]["version"];
-    print(&match is_disabled {
+    print(&match args.disabled {
         true => {
             format!("{name}: version {version} is kept; `witmq plugin enable {name}` lets it serve")
         }
@@ -348,14 +342,16 @@ fn show(list: &Value) {
     );
 }
 
-fn stem(file: &Path) -> Result<String, CliError> {
-    let stem = file.file_stem().and_then(|s| s.to_str());
-    stem.map(|s| s.replace('_', "-")).ok_or_else(|| {
-        CliError::new(
-            Exit::Usage,
-            format!("{} has no usable name; give --name", file.display()),
-        )
-    })
+/// The name of a plugin from where it comes from: the last part, without tag, digest and ending.
+fn stem(source: &str) -> Result<String, CliError> {
+    let last = source.rsplit('/').next().unwrap_or_default();
+    let bare = last.split(['?', '@', ':']).next().unwrap_or_default();
+    let name = bare.strip_suffix(".wasm").unwrap_or(bare).replace('_', "-");
+    if name.is_empty() {
+        let text = format!("{source} has no usable name; give --name");
+        return Err(CliError::new(Exit::Usage, text));
+    }
+    Ok(name)
 }
 
 pub(crate) fn read(file: &Path) -> Result<Vec<u8>, CliError> {

@@ -43,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) redirect: Redirect,
     pub(crate) shared: Shared,
     pub(crate) storage: Storage,
+    /// Public keys (PEM files) of those who may sign plugins; empty: plugins need no signature.
+    pub(crate) signing_keys: Vec<PathBuf>,
     /// Files of secrets, by the name plugins ask for.
     pub(crate) secrets: BTreeMap<String, PathBuf>,
     /// Settings of installed plugins, by name.
@@ -66,6 +68,7 @@ impl Default for Config {
             redirect: Redirect::default(),
             shared: Shared::default(),
             storage: Storage::default(),
+            signing_keys: Vec::new(),
             secrets: BTreeMap::new(),
             plugins: BTreeMap::new(),
             log: Log::default(),
