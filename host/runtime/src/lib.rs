@@ -22,6 +22,7 @@
 //! | `directory`, `timers` | who finds a plugin by its name: events and timers |
 //! | `breaker`, `log` | when a plugin rests or is taken back; what it logs |
 //! | `numbers` | how long calls take, and metrics that plugins count |
+//! | `offline` | a component without a broker, for the tools of its author |
 //! | `registry` | what is installed: install, configure, roll back, restore |
 //! | `authenticator` | threads that run `authenticate` |
 
@@ -41,6 +42,7 @@ mod lane;
 mod log;
 mod manifest;
 mod numbers;
+mod offline;
 mod package;
 mod plugin;
 mod pump;
@@ -56,6 +58,7 @@ mod wasi;
 pub use authenticator::Authenticator;
 pub use config::{Grants, Outside, Publish, RuntimeConfig, Secret};
 pub use directory::Observers;
+pub use offline::{About, Offline, Opened, TestRun, Trial};
 pub use package::digest;
 pub use registry::{Runtime, StartError};
 pub use seat::ShardPlugins;
