@@ -3,6 +3,7 @@
 //! Owns: [`Capability`] and its one way of being written; whether a grant covers it.
 
 use crate::config::Grants;
+use crate::http::HttpGrant;
 use std::fmt;
 use std::str::FromStr;
 use witmq_broker::acl::covers;
@@ -15,13 +16,15 @@ pub(crate) enum Capability {
     Publish(TopicFilter),
     /// `secret:NAME`.
     Secret(String),
+    /// `http:HOST`.
+    Http(HttpGrant),
     /// `clients`.
     Clients,
 }
 
 /// No capability.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no capability; there are publish:FILTER, secret:NAME and clients")]
+#[error("`{0}` is no capability; there are publish:FILTER, secret:NAME, http:HOST and clients")]
 pub(crate) struct NoCapability(String);
 
 impl FromStr for Capability {
@@ -35,6 +38,7 @@ impl FromStr for Capability {
                 let filter = TopicFilter::new(filter).map_err(|_| unknown())?;
                 Ok(Self::Publish(filter))
             }
+            Some(("http", host)) => Ok(Self::Http(host.parse().map_err(|_| unknown())?)),
             Some(("secret", name)) if !name.is_empty() => Ok(Self::Secret(name.to_owned())),
             _ => Err(unknown()),
         }
@@ -46,6 +50,7 @@ impl fmt::Display for Capability {
         match self {
             Self::Publish(filter) => write!(f, "publish:{filter}"),
             Self::Secret(name) => write!(f, "secret:{name}"),
+            Self::Http(host) => write!(f, "http:{host}"),
             Self::Clients => f.write_str("clients"),
         }
     }
@@ -57,6 +62,7 @@ impl Grants {
         match capability {
             Capability::Publish(asked) => self.publish.iter().any(|wide| covers(wide, asked)),
             Capability::Secret(name) => self.secrets.contains(name),
+            Capability::Http(asked) => self.http.iter().any(|wide| wide.covers(asked)),
             Capability::Clients => self.clients,
         }
     }
@@ -68,6 +74,7 @@ impl Grants {
             match capability.clone() {
                 Capability::Publish(filter) => all.publish.push(filter),
                 Capability::Secret(name) => drop(all.secrets.insert(name)),
+                Capability::Http(host) => all.http.push(host),
                 Capability::Clients => all.clients = true,
             }
         }
@@ -78,8 +85,9 @@ impl Grants {
     pub(crate) fn list(&self) -> Vec<String> {
         let publish = self.publish.iter().cloned().map(Capability::Publish);
         let secrets = self.secrets.iter().cloned().map(Capability::Secret);
+        let http = self.http.iter().cloned().map(Capability::Http);
         let clients = self.clients.then_some(Capability::Clients);
-        let all = publish.chain(secrets).chain(clients);
+        let all = publish.chain(secrets).chain(http).chain(clients);
         all.map(|capability| capability.to_string()).collect()
     }
 }
@@ -95,10 +103,23 @@ mod tests {
 
     #[test]
     fn words_come_back_as_they_were() {
-        for text in ["publish:a/#", "secret:jwt", "clients"] {
+        for text in [
+            "publish:a/#",
+            "secret:jwt",
+            "http:*.a:80/private",
+            "clients",
+        ] {
             assert_eq!(text.parse::<Capability>().unwrap().to_string(), text);
         }
-        for text in ["", "clients:", "publish:", "publish:a#", "secret:", "files"] {
+        for text in [
+            "",
+            "clients:",
+            "publish:",
+            "publish:a#",
+            "secret:",
+            "http:*",
+            "files",
+        ] {
             let error = text.parse::<Capability>().unwrap_err().to_string();
             assert!(error.contains("is no capability"), "{text}: {error}");
         }

@@ -1,5 +1,6 @@
 //! Every bound of the plugin host, with its name and default.
 
+use crate::http::HttpGrant;
 use crate::signature::SigningKey;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -34,8 +35,40 @@ pub struct Grants {
     pub publish: Vec<TopicFilter>,
     /// Secrets that it may read.
     pub secrets: BTreeSet<String>,
+    /// Hosts that it may send requests to.
+    pub http: Vec<HttpGrant>,
     /// Whether it may ask about clients and disconnect them.
     pub clients: bool,
+}
+
+/// Bounds of the requests that plugins send to other services.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// Time until there is a connection: name, TCP and TLS together (default 2 s).
+    pub connect: Duration,
+    /// Bytes of the body of an answer (default 4 MiB).
+    pub response_bytes: u64,
+    /// Bytes of the body of a request (default 4 MiB).
+    pub request_bytes: u64,
+    /// Requests in one call of a hook (default 100).
+    pub requests: u32,
+    /// Requests of one plugin under way at once (default 64).
+    pub concurrent: usize,
+    /// PEM file with certificates that are trusted besides those of the machine.
+    pub ca: Option<PathBuf>,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(2),
+            response_bytes: 4 * 1024 * 1024,
+            request_bytes: 4 * 1024 * 1024,
+            requests: 100,
+            concurrent: 64,
+            ca: None,
+        }
+    }
 }
 
 /// Settings of the plugin host.
@@ -90,6 +123,8 @@ pub struct RuntimeConfig {
     pub host_calls: u32,
     /// Messages a plugin may publish in one call (default 16).
     pub publishes: u32,
+    /// Bounds of requests to other services.
+    pub http: HttpLimits,
     /// Messages one `split` may make (default 64).
     pub split_messages: usize,
     /// Log lines of one plugin in a second (default 100).
@@ -150,6 +185,7 @@ impl Default for RuntimeConfig {
             transfer_bytes: 4 * 1024 * 1024,
             host_calls: 1000,
             publishes: 16,
+            http: HttpLimits::default(),
             split_messages: 64,
             log_lines: 100,
             component_bytes: 64 * 1024 * 1024,

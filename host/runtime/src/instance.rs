@@ -8,6 +8,7 @@ use crate::abi::{authenticate, authorize, events, lifecycle, sink, timer};
 use crate::config::RuntimeConfig;
 use crate::convert::{self, Fill};
 use crate::engine::ticks;
+use crate::http::Beyond;
 use crate::lane::{Delivered, Publication};
 use crate::package::{Package, first_line};
 use crate::plugin::Shared;
@@ -74,6 +75,17 @@ impl Template {
             limits,
             engine,
         }
+    }
+
+    /// What a store carries at first.
+    fn state(&self) -> State {
+        let transfer_bytes = self.limits.transfer_bytes;
+        let mut state = State::new(self.plugin.clone(), self.memory_bytes, transfer_bytes);
+        state.beyond = self.package.trusted.as_ref().map(|trusted| {
+            let limits = self.limits.http.clone();
+            Box::new(Beyond::new(&self.plugin, limits, trusted.clone()))
+        });
+        state
     }
 }
 
@@ -169,12 +181,7 @@ impl Instance {
         (place, count): (u32, u32),
     ) -> Result<Self, InstanceError> {
         let limits = &template.limits;
-        let state = State::new(
-            template.plugin.clone(),
-            template.memory_bytes,
-            limits.transfer_bytes,
-        );
-        let mut store = Store::new(&template.engine, state);
+        let mut store = Store::new(&template.engine, template.state());
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(limits.transfer_bytes);
         let package = &template.package;
@@ -245,11 +252,6 @@ impl Instance {
         (limits.retire_calls > 0 && self.calls >= limits.retire_calls)
             || (self.store.data().memory.used >= self.template.retire_bytes
                 && self.made.elapsed() >= limits.retire_pause)
-    }
-
-    /// Memory and tables, bytes.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        self.store.data().memory.used
     }
 
     pub(crate) fn template(&self) -> &Arc<Template> {
@@ -504,6 +506,9 @@ fn prepare(store: &mut Store<State>, limits: &RuntimeConfig, deadline: Duration)
     let state = store.data_mut();
     state.host_calls = limits.host_calls;
     state.publishes = limits.publishes;
+    if let Some(beyond) = &mut state.beyond {
+        beyond.begin();
+    }
 }
 
 /// Names what ended a call.

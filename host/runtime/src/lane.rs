@@ -6,7 +6,7 @@
 use crate::abi::events;
 use crate::abi::witmq::plugin::types;
 use crate::convert::Fill;
-use crate::instance::{Failed, Instance, Side, Template};
+use crate::instance::{Failed, Instance, InstanceError, Side, Template};
 use std::hash::BuildHasher;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
@@ -246,10 +246,17 @@ async fn serve(arrival: Arrival) {
         worker.run(job).await;
     }
     let left = match &mut worker.instance {
-        Some(instance) => instance.shut_down().await,
+        Some(instance) => within(worker.template.timeout, instance.shut_down())
+            .await
+            .flatten(),
         None => None,
     };
     let _is_last = after.send(left).is_err();
+}
+
+/// The answer of a guest that may wait for ever, if it comes in time; what it waits for is given up otherwise.
+async fn within<R>(limit: Duration, called: impl Future<Output = R>) -> Option<R> {
+    tokio::time::timeout(limit, called).await.ok()
 }
 
 struct Worker {
@@ -278,7 +285,7 @@ macro_rules! with {
 impl Worker {
     async fn adopt(&mut self, carried: &[u8]) {
         if let Some(instance) = &mut self.instance
-            && !instance.adopt(carried).await
+            && within(self.template.timeout, instance.adopt(carried)).await != Some(true)
         {
             self.instance = None;
         }
@@ -313,11 +320,14 @@ impl Worker {
     /// A fresh instance takes over what the worn one leaves.
     async fn renew(&mut self) {
         let place = (self.place, self.count);
-        let fresh = Instance::new(&self.template, Side::Beside, place).await;
-        let (Ok(fresh), Some(mut worn)) = (fresh, self.instance.take()) else {
+        let making = Instance::new(&self.template, Side::Beside, place);
+        let fresh = within(self.template.limits.init_deadline, making).await;
+        let (Some(Ok(fresh)), Some(mut worn)) = (fresh, self.instance.take()) else {
             return;
         };
-        let left = worn.shut_down().await;
+        let left = within(self.template.timeout, worn.shut_down())
+            .await
+            .flatten();
         self.instance = Some(fresh);
         if let Some(left) = left {
             self.adopt(&left).await;
@@ -344,8 +354,10 @@ impl Worker {
         }
         plugin.count_restart();
         let place = (self.place, self.count);
-        let made = Instance::new(&self.template, Side::Beside, place).await;
-        made.map_err(|error| {
+        let making = Instance::new(&self.template, Side::Beside, place);
+        let made = within(self.template.limits.init_deadline, making).await;
+        let late = || InstanceError::Failed(StepFailure::Deadline(plugin.name.clone()));
+        made.unwrap_or_else(|| Err(late())).map_err(|error| {
             let failure = error.into_failure(&plugin.name);
             plugin.count_failure(&failure, true);
             failure

@@ -1,7 +1,7 @@
 //! The plugin host: components in, hooks out.
 //!
 //! Owns: wasmtime, installed plugins and their versions, instances, the swap, deadlines, memory limits, failure
-//! counters. Alone knows wasmtime. Must not: know sockets, HTTP, chains or sessions; block a shard.
+//! counters. Alone knows wasmtime. Must not: know listeners, chains or sessions; block a shard.
 //! Called by the binary (control side) and by shards through `witmq_broker::ports`.
 //!
 //! | module | owns |
@@ -10,6 +10,7 @@
 //! | `engine` | the engine, the epoch ticker, the linker |
 //! | `wasi` | what std guests import: answered at once, or refused |
 //! | `imports`, `state` | the capabilities of `witmq:plugin`, and what a store carries for them |
+//! | `http` | requests of plugins to other services: grants, addresses, limits |
 //! | `manifest` | what a component says of itself without being run |
 //! | `package` | bytes to a checked, compiled component |
 //! | `compiled` | compiled components, in memory and on disk |
@@ -22,7 +23,6 @@
 //! | `directory`, `timers` | who finds a plugin by its name: events and timers |
 //! | `breaker`, `log` | when a plugin rests or is taken back; what it logs |
 //! | `numbers` | how long calls take, and metrics that plugins count |
-//! | `offline` | a component without a broker, for the tools of its author |
 //! | `registry` | what is installed: install, configure, roll back, restore |
 //! | `authenticator` | threads that run `authenticate` |
 
@@ -36,13 +36,13 @@ mod convert;
 mod directory;
 mod engine;
 mod files;
+mod http;
 mod imports;
 mod instance;
 mod lane;
 mod log;
 mod manifest;
 mod numbers;
-mod offline;
 mod package;
 mod plugin;
 mod pump;
@@ -56,9 +56,9 @@ mod vetting;
 mod wasi;
 
 pub use authenticator::Authenticator;
-pub use config::{Grants, Outside, Publish, RuntimeConfig, Secret};
+pub use config::{Grants, HttpLimits, Outside, Publish, RuntimeConfig, Secret};
 pub use directory::Observers;
-pub use offline::{About, Offline, Opened, TestRun, Trial};
+pub use http::{HttpGrant, NoHost};
 pub use package::digest;
 pub use registry::{Runtime, StartError};
 pub use seat::ShardPlugins;

@@ -3,11 +3,14 @@
 use crate::abi::{authenticate, authorize, events, lifecycle, sink, timer};
 use crate::compiled::Compiled;
 use crate::config::RuntimeConfig;
+use crate::http;
 use crate::imports::State;
 use crate::manifest::{self, Manifest};
 use crate::wasi;
+use rustls::ClientConfig;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use wasmtime::Engine;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 use witmq_broker::ports::ControlError;
@@ -26,6 +29,8 @@ const CAPABILITIES: [(&str, &str); 9] = [
 ];
 /// A capability that waits.
 const CLIENTS: &str = "clients";
+/// The one of WASI that waits and has to be granted, and how it is shown.
+const HTTP: [&str; 2] = ["wasi:http/", "http"];
 /// Hooks, in the order they are shown in.
 const HOOKS: [&str; 6] = [
     "authenticate",
@@ -58,6 +63,8 @@ pub(crate) struct Package {
     pub(crate) capabilities: Vec<String>,
     /// It imports something that waits.
     pub(crate) is_effectful: bool,
+    /// It sends requests to other services: who vouches for these.
+    pub(crate) trusted: Option<Arc<ClientConfig>>,
 }
 
 impl Package {
@@ -136,7 +143,7 @@ pub(crate) fn load(
     })?;
     let capabilities = check_imports(engine, &component)?;
     check_exports(engine, &component)?;
-    let is_effectful = capabilities.iter().any(|name| name == CLIENTS);
+    let is_effectful = waits(&capabilities);
     let exports_of = |hook: &str| {
         let name = format!("{PACKAGE}{hook}@{VERSION}");
         component.get_export_index(None, &name).is_some()
@@ -146,16 +153,26 @@ pub(crate) fn load(
         .find(|hook| is_effectful && exports_of(hook))
     {
         let text = format!(
-            "it imports something that waits (host-clients), so its hook `{hook}` cannot run on the message path"
+            "it imports something that waits (host-clients or wasi:http), so its hook `{hook}` cannot run on the message path"
         );
         let hint = "move what waits into a component of its own, with the hooks sink, events, timer or authenticate";
         return Err(invalid("waits-on-path", text, hint));
     }
+    let trusted = match capabilities.iter().any(|name| name == HTTP[1]) {
+        true => Some(http::trust(config.http.ca.as_deref()).map_err(|text| {
+            let hint = "`plugin_ca` in the configuration of the broker names the file";
+            invalid("bad-ca", text, hint)
+        })?),
+        false => None,
+    };
     let mut linker = linker.clone();
-    wasi_versions(engine, &component)
-        .iter()
-        .try_for_each(|version| wasi::add_to_linker(&mut linker, version))
-        .and_then(|()| linker.define_unknown_imports_as_traps(&component))
+    let linked = match trusted {
+        Some(_) => http::add_to_linker(&mut linker),
+        None => (wasi_versions(engine, &component).iter())
+            .try_for_each(|version| wasi::add_to_linker(&mut linker, version))
+            .and_then(|()| linker.define_unknown_imports_as_traps(&component)),
+    };
+    linked
         .and_then(|()| linker.instantiate_pre(&component))
         .map_err(|error| {
             let text = format!("its imports do not fit this broker: {error:#}");
@@ -166,6 +183,12 @@ pub(crate) fn load(
             )
         })
         .and_then(|pre| bind(pre, capabilities, manifest, digest))
+        .map(|package| Package { trusted, ..package })
+}
+
+/// Whether it has to run beside the shards.
+fn waits(capabilities: &[String]) -> bool {
+    (capabilities.iter()).any(|name| name == CLIENTS || name == HTTP[1])
 }
 
 /// Versions of WASI 0.2 that a component imports.
@@ -212,6 +235,9 @@ fn check_header(wasm: &[u8], maximum: usize) -> Result<(), ControlError> {
 fn check_imports(engine: &Engine, component: &Component) -> Result<Vec<String>, ControlError> {
     let mut capabilities = Vec::new();
     for (name, _) in component.component_type().imports(engine) {
+        if name.starts_with(HTTP[0]) && !capabilities.iter().any(|known| known == HTTP[1]) {
+            capabilities.push(HTTP[1].to_owned());
+        }
         if name.starts_with(WASI) {
             continue;
         }
@@ -320,7 +346,8 @@ fn bind(
         sink: indices!(sink),
         events: indices!(events),
         timer: indices!(timer),
-        is_effectful: capabilities.iter().any(|name| name == CLIENTS),
+        is_effectful: waits(&capabilities),
+        trusted: None,
         manifest,
         capabilities,
         pre,

@@ -2,6 +2,7 @@
 
 use crate::breaker::{Breaker, Probation};
 use crate::config::{Grants, Outside, RuntimeConfig};
+use crate::http::Requests;
 use crate::lane::Lane;
 use crate::log::{Level, Log};
 use crate::numbers::{Numbers, Times};
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) numbers: Numbers,
     /// How long its calls take.
     pub(crate) times: Times,
+    /// What it asks of other services.
+    pub(crate) requests: Requests,
     /// Its instances beside the shards.
     lane: Mutex<Option<Arc<Lane>>>,
     has_timer: AtomicBool,
@@ -79,6 +82,7 @@ impl Shared {
             timers,
             numbers: Numbers::default(),
             times: Times::default(),
+            requests: Requests::new(&config.http),
             lane: Mutex::new(None),
             has_timer: AtomicBool::new(false),
             pump: OnceLock::new(),

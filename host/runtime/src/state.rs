@@ -1,7 +1,8 @@
 //! What one instance's store carries: budgets of a call, memory taken, a line being printed.
 //!
-//! Owns: [`State`], [`MemoryLimit`]. The capabilities that work on it are in `imports`.
+//! Owns: [`State`], [`MemoryLimit`], [`Line`]. The capabilities that work on it are in `imports`.
 
+use crate::http::Beyond;
 use crate::log::{LINE_BYTES, Level};
 use crate::plugin::Shared;
 use bytes::Bytes;
@@ -21,12 +22,18 @@ pub(crate) struct State {
     /// Publishes left in this call.
     pub(crate) publishes: u32,
     /// Printed, and not ended by a line break yet.
-    line: Vec<u8>,
+    line: Line,
     /// The payload of the message of this call.
     pub(crate) payload: Bytes,
     pub(crate) start: Instant,
     pub(crate) max_packet: usize,
+    /// What a component with `wasi:http` needs besides.
+    pub(crate) beyond: Option<Box<Beyond>>,
 }
+
+/// A line being printed.
+#[derive(Debug, Default)]
+pub(crate) struct Line(Vec<u8>);
 
 /// Sums what all memories and tables of a store take: a component may have several.
 #[derive(Debug)]
@@ -95,10 +102,11 @@ impl State {
             memory: MemoryLimit::new(memory_bytes),
             host_calls: 0,
             publishes: 0,
-            line: Vec::new(),
+            line: Line::default(),
             payload: Bytes::new(),
             start: Instant::now(),
             max_packet,
+            beyond: None,
         }
     }
 
@@ -115,16 +123,21 @@ impl State {
 
     /// Bytes for standard output or error: complete lines go into the log.
     pub(crate) fn print(&mut self, bytes: &[u8]) {
+        self.line.print(&self.plugin, bytes);
+    }
+}
+
+impl Line {
+    /// Complete lines go into the log of the plugin.
+    pub(crate) fn print(&mut self, plugin: &Shared, bytes: &[u8]) {
+        let Self(kept) = self;
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let room = LINE_BYTES.saturating_sub(self.line.len());
-            self.line
-                .extend_from_slice(part.get(..part.len().min(room)).unwrap_or_default());
+            let room = LINE_BYTES.saturating_sub(kept.len());
+            kept.extend_from_slice(part.get(..part.len().min(room)).unwrap_or_default());
             if part.ends_with(b"\n") {
-                let line = std::mem::take(&mut self.line);
+                let line = std::mem::take(kept);
                 let text = String::from_utf8_lossy(&line);
-                self.plugin
-                    .log
-                    .write(&self.plugin.name, Level::Info, text.trim_end());
+                plugin.log.write(&plugin.name, Level::Info, text.trim_end());
             }
         }
     }

@@ -6,13 +6,12 @@ use crate::capability::{self, Capability};
 use crate::config::{Grants, Outside};
 use crate::instance::{Instance, Side, Template, at_once};
 use crate::manifest::{Given, Manifest, Vector};
-use crate::offline::TestRun;
+use crate::package::Package;
 use crate::plugin::Shared;
 use crate::timers::Timers;
 use bytes::Bytes;
 use serde_json::Value;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 use witmq_broker::kv::{KvBounds, Spaces};
 use witmq_broker::ports::chains::{Emit, Patch};
 use witmq_broker::ports::{ControlError, Publisher, StepFailure, StepOutcome};
@@ -30,12 +29,13 @@ fn invalid(code: &'static str, message: String, hint: String) -> ControlError {
     }
 }
 
-/// Everything it asks for must be granted.
+/// Everything it asks for must be granted; so must a host, if it can send requests at all.
 pub(crate) fn check_grants(
     name: &str,
-    manifest: &Manifest,
+    package: &Package,
     grants: &Grants,
 ) -> Result<(), ControlError> {
+    let manifest = &package.manifest;
     let asked = capability::parse(&manifest.capabilities).map_err(|error| {
         let text = format!("the manifest of `{name}` asks for what there is not: {error}");
         invalid(
@@ -45,6 +45,15 @@ pub(crate) fn check_grants(
         )
     })?;
     let missing: Vec<&Capability> = asked.iter().filter(|asked| !grants.has(asked)).collect();
+    if missing.is_empty() && package.trusted.is_some() && grants.http.is_empty() {
+        let text = format!(
+            "plugin `{name}` sends requests to other services (wasi:http), and no host is granted to it"
+        );
+        let hint = format!(
+            "grant it the hosts that its configuration names: witmq plugin grants {name} --add http:HOST"
+        );
+        return Err(invalid("not-granted", text, hint));
+    }
     if missing.is_empty() {
         return Ok(());
     }
@@ -114,7 +123,7 @@ pub(crate) fn run_vectors(template: &Template) -> Result<(), ControlError> {
         return Ok(());
     }
     for vector in &package.manifest.tests {
-        run_vector(template, vector).result.map_err(|cause| {
+        run_vector(template, vector).map_err(|cause| {
             let name = &template.plugin.name;
             let text = format!(
                 "plugin `{name}` fails its own test `{}`: {cause}",
@@ -127,20 +136,7 @@ pub(crate) fn run_vectors(template: &Template) -> Result<(), ControlError> {
     Ok(())
 }
 
-/// One test, on an instance of its own.
-pub(crate) fn run_vector(template: &Template, vector: &Vector) -> TestRun {
-    let mut run = TestRun {
-        name: vector.name.clone(),
-        result: Ok(()),
-        took: Duration::ZERO,
-        memory_bytes: 0,
-        output_bytes: 0,
-    };
-    run.result = try_vector(template, vector, &mut run);
-    run
-}
-
-fn try_vector(template: &Template, vector: &Vector, run: &mut TestRun) -> Result<(), String> {
+fn run_vector(template: &Template, vector: &Vector) -> Result<(), String> {
     let config = match &vector.config {
         Some(config) => config.to_string(),
         None => template.config.clone(),
@@ -162,15 +158,7 @@ fn try_vector(template: &Template, vector: &Vector, run: &mut TestRun) -> Result
         attributes: &[],
         session: 0,
     };
-    let start = Instant::now();
     let outcome = instance.transform(publisher, &message);
-    run.took = start.elapsed();
-    run.memory_bytes = instance.memory_bytes();
-    run.output_bytes = match &outcome {
-        Ok(StepOutcome::Modify(patch)) => patch.payload.as_ref().map_or(0, Bytes::len),
-        Ok(StepOutcome::Split(parts)) => parts.iter().map(|part| part.payload.len()).sum(),
-        _ => 0,
-    };
     compare(&vector.expect, outcome.map_err(|failed| failed.failure))
 }
 

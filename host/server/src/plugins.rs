@@ -19,7 +19,7 @@ use witmq_broker::ports::kv::PluginKv;
 use witmq_broker::shard::{Shard, shard_of};
 use witmq_net::Node;
 use witmq_proto::{Message, ReasonCode, TopicFilter};
-use witmq_runtime::{Grants, Outside, Runtime, RuntimeConfig, SigningKey};
+use witmq_runtime::{Grants, HttpGrant, HttpLimits, Outside, Runtime, RuntimeConfig, SigningKey};
 
 /// The bundled authenticator, built by `build.rs`.
 const AUTH_FILE_WASM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/auth-file.wasm"));
@@ -133,7 +133,12 @@ fn grants(config: &Config) -> Result<BTreeMap<String, Grants>> {
             TopicFilter::new(filter.as_str())
                 .with_context(|| format!("plugins.{name}.publish: `{filter}`"))
         });
+        let hosts = plugin.http.iter().map(|host| {
+            let host = host.parse::<HttpGrant>();
+            host.with_context(|| format!("plugins.{name}.http"))
+        });
         let granted = Grants {
+            http: hosts.collect::<Result<Vec<_>>>()?,
             publish: filters.collect::<Result<Vec<_>>>()?,
             secrets: plugin.secrets.iter().cloned().collect(),
             clients: plugin.clients,
@@ -169,6 +174,14 @@ fn runtime_config(config: &Config, shards: u16) -> Result<RuntimeConfig> {
         transfer_bytes: usize::try_from(limits.max_packet_bytes)?
             .saturating_mul(2)
             .saturating_add(64 * 1024),
+        http: HttpLimits {
+            connect: Duration::from_millis(limits.plugin_http_connect_ms),
+            response_bytes: limits.plugin_http_response_bytes,
+            request_bytes: limits.plugin_http_request_bytes,
+            requests: limits.plugin_http_requests,
+            concurrent: limits.plugin_http_concurrent,
+            ca: config.plugin_ca.clone(),
+        },
         grants: grants(config)?,
         ..RuntimeConfig::default()
     })

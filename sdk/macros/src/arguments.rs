@@ -17,10 +17,10 @@ const HOOKS: [(&str, &str); 6] = [
 const NEEDS: [&str; 3] = ["payload", "properties", "client"];
 const LIMITS: [&str; 3] = ["memory_bytes", "deadline_ms", "timeout_ms"];
 /// Capabilities: as they are, or with something after a colon.
-const CAPABILITIES: [&str; 3] = ["publish:", "secret:", "clients"];
-/// Hooks on the message path, and the capability that waits.
+const CAPABILITIES: [&str; 4] = ["publish:", "http:", "secret:", "clients"];
+/// Hooks on the message path, and capabilities that wait.
 const INLINE: [&str; 2] = ["transform", "authorize"];
-const WAITING: &str = "clients";
+const WAITING: [&str; 2] = ["http:", "clients"];
 /// Characters of a plugin's name.
 const NAME_CHARACTERS: usize = 64;
 
@@ -71,7 +71,7 @@ impl Arguments {
             .find(|hook| INLINE.iter().any(|name| hook == name));
         let waits = |capability: &&LitStr| {
             let text = capability.value();
-            text == WAITING
+            WAITING.iter().any(|waiting| text.starts_with(waiting))
         };
         let waiting = self.capabilities.iter().flatten().find(waits);
         match (on_path, waiting) {
@@ -191,8 +191,7 @@ fn capability(literal: &LitStr) -> Result<()> {
     if is_known {
         return Ok(());
     }
-    let text =
-        "expected \"publish:FILTER\", \"secret:NAME\" or \"clients\"; all else needs no grant";
+    let text = "expected \"publish:FILTER\", \"http:HOST\", \"secret:NAME\" or \"clients\"; all else needs no grant";
     Err(Error::new(literal.span(), text))
 }
 

@@ -20,7 +20,7 @@ use proc_macro::TokenStream;
 ///
 /// - `needs(payload, properties, client)`: what a message is filled with. Without it that is the payload; `needs()` is
 ///   nothing but topic and flags, which is fastest.
-/// - `capabilities("publish:alerts/#", "secret:token", "clients")`: what an operator is asked to
+/// - `capabilities("publish:alerts/#", "http:api.example.com", "secret:token", "clients")`: what an operator is asked to
 ///   grant.
 /// - `limits(memory_bytes = 8_388_608, deadline_ms = 5, timeout_ms = 2000)`: tighter limits
 ///   than the operator's.

@@ -12,11 +12,14 @@
 //! | [`publish`] | `publish:FILTER` | messages of the plugin's own |
 //! | [`secrets`] | `secret:NAME` | what an operator keeps outside of the configuration |
 //! | [`clients`] | `clients` | look clients up, disconnect them |
+//! | `http` (a feature) | `http:HOST` | requests to other services |
 //!
 //! Outside of WebAssembly these calls go to the stand-in of [`crate::testing::TestBroker`].
 
 pub mod clients;
 pub mod clock;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod kv;
 pub mod log;
 pub mod metrics;

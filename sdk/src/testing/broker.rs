@@ -51,7 +51,17 @@ pub struct Setup<P> {
 }
 
 impl<P: Registered> Setup<P> {
-    /// A secret. The manifest has to ask for it: `capabilities("secret:NAME")`.
+    /// A capability that the manifest does not ask for, as an operator grants one that the configuration names.
+    #[must_use]
+    pub fn grant(mut self, capability: &str) -> Self {
+        self.state
+            .granted
+            .get_or_insert_default()
+            .push(capability.to_owned());
+        self
+    }
+
+    /// A secret. The manifest has to ask for it, `capabilities("secret:NAME")`, or it is granted with [`Self::grant`].
     #[must_use]
     pub fn secret(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
         self.state.secrets.insert(name.to_owned(), value.into());
@@ -83,6 +93,14 @@ impl<P: Registered> Setup<P> {
         self
     }
 
+    /// The answer to requests of this method and URL.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn answers(mut self, method: &str, url: &str, answer: crate::host::http::Response) -> Self {
+        self.state.http.answer(method, url, answer);
+        self
+    }
+
     /// Starts the plugin with a configuration, JSON text or a [`serde_json::Value`].
     ///
     /// # Errors
@@ -95,9 +113,14 @@ impl<P: Registered> Setup<P> {
             .map_err(|error| format!("the manifest is no JSON, is the file of tests? {error}"))?;
         let texts = |key: &str| {
             let list = manifest[key].as_array().into_iter().flatten();
-            list.filter_map(Value::as_str).map(str::to_owned).collect()
+            list.filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
         };
-        state.granted = Some(texts("capabilities"));
+        state
+            .granted
+            .get_or_insert_default()
+            .extend(texts("capabilities"));
         state.has_timer = P::HOOKS.contains(&"timer");
         let plugin = Swapped::new(&mut state).run(|| make::<P>(&config.to_string(), &place))?;
         let mut broker = TestBroker {
@@ -243,6 +266,12 @@ impl<P: Registered> TestBroker<P> {
         self.state.secrets.insert(name.to_owned(), value.into());
     }
 
+    /// Changes the answer to requests of this method and URL.
+    #[cfg(feature = "http")]
+    pub fn set_answer(&mut self, method: &str, url: &str, answer: crate::host::http::Response) {
+        self.state.http.answer(method, url, answer);
+    }
+
     /// Lines logged since the last call.
     #[must_use]
     pub fn logged(&mut self) -> Vec<Line> {
@@ -259,6 +288,13 @@ impl<P: Registered> TestBroker<P> {
     #[must_use]
     pub fn disconnected(&mut self) -> Vec<(String, u8)> {
         std::mem::take(&mut self.state.disconnected)
+    }
+
+    /// Requests made since the last call.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn requests(&mut self) -> Vec<crate::host::http::Request> {
+        self.state.http.take()
     }
 
     /// A counter of the plugin's own; 0 if it never counted.

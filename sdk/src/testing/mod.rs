@@ -24,6 +24,8 @@
 //! ```
 
 mod broker;
+#[cfg(feature = "http")]
+pub(crate) mod http;
 mod outcome;
 mod schema;
 pub(crate) mod stand_in;

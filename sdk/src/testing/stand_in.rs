@@ -69,6 +69,8 @@ pub(crate) struct State {
     pub(super) granted: Option<Vec<String>>,
     /// Whether timers have somewhere to go.
     pub(super) has_timer: bool,
+    #[cfg(feature = "http")]
+    pub(super) http: super::http::Exchanges,
     pub(super) store: BTreeMap<String, Stored>,
     /// The last version given to a key.
     pub(super) version: u64,

@@ -85,6 +85,19 @@ fn numbers(shared: &Shared) -> Vec<(String, f64)> {
             value(shared.lane_full.load(Ordering::Relaxed)),
         ),
     ];
+    let requests = &shared.requests;
+    let http = [
+        ("requests", &requests.sent),
+        ("denied", &requests.denied),
+        ("too_many", &requests.too_many),
+        ("connect_timeouts", &requests.connect_timeouts),
+        ("too_large", &requests.too_large),
+    ];
+    let http = http.map(|(name, count)| (name, count.load(Ordering::Relaxed)));
+    // Only of those that send some.
+    if http.iter().any(|(_, count)| *count > 0) {
+        all.extend(http.map(|(name, count)| (format!("http_{name}"), value(count))));
+    }
     if let Some(pump) = shared.pump.get() {
         let counts = &pump.counts;
         let mut add = |name: &str, count: &AtomicU64| {

@@ -211,7 +211,7 @@ impl Inner {
     /// Everything that may fail: grants, configuration, its own tests, instances for everybody, its health.
     fn ready(&self, template: &Arc<Template>, record: &Record) -> Result<Ready, ControlError> {
         let (name, manifest) = (&template.plugin.name, &template.package.manifest);
-        vetting::check_grants(name, manifest, &self.granted(name, record))?;
+        vetting::check_grants(name, &template.package, &self.granted(name, record))?;
         vetting::check_config(name, manifest, &template.config)?;
         vetting::run_vectors(template)?;
         let mut seats = self.instances(template)?;
@@ -270,6 +270,8 @@ impl Inner {
             .map_err(|error| internal("try it", &error))?;
         let limit = self.config.init_deadline;
         let waited = runtime.block_on(async { tokio::time::timeout(limit, future).await });
+        // A name that is still being looked up is not waited for.
+        runtime.shutdown_background();
         waited.map_err(|_| ControlError::Invalid {
             code: "trap-in-init",
             message: format!("it did not answer within {limit:?}"),

@@ -25,36 +25,45 @@ use witmq_runtime::{Grants, Outside, Runtime, RuntimeConfig, ShardPlugins};
 /// The component, built once.
 pub(crate) fn guest() -> Vec<u8> {
     static WASM: OnceLock<Vec<u8>> = OnceLock::new();
-    let build = || {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let target = root.join("target/guests");
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(&root).args([
-            "build",
-            "--quiet",
-            "--profile",
-            "guest",
-            "--target",
-            "wasm32-wasip2",
-        ]);
-        cargo
-            .args(["--package", "witmq-test-guests", "--target-dir"])
-            .arg(&target);
-        for name in [
-            "RUSTFLAGS",
-            "CARGO_ENCODED_RUSTFLAGS",
-            "RUSTC_WRAPPER",
-            "RUSTC_WORKSPACE_WRAPPER",
-        ] {
-            cargo.env_remove(name);
-        }
-        assert!(
-            cargo.status().unwrap().success(),
-            "is the target there? rustup target add wasm32-wasip2"
-        );
-        std::fs::read(target.join("wasm32-wasip2/guest/witmq_test_guests.wasm")).unwrap()
-    };
-    WASM.get_or_init(build).clone()
+    WASM.get_or_init(|| built("witmq-test-guests")).clone()
+}
+
+/// The component that sends requests, built once.
+pub(crate) fn http_guest() -> Vec<u8> {
+    static WASM: OnceLock<Vec<u8>> = OnceLock::new();
+    WASM.get_or_init(|| built("witmq-test-guests-http")).clone()
+}
+
+/// The component of a package.
+pub(crate) fn built(package: &str) -> Vec<u8> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let target = root.join("target/guests");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(&root).args([
+        "build",
+        "--quiet",
+        "--profile",
+        "guest",
+        "--target",
+        "wasm32-wasip2",
+    ]);
+    cargo
+        .args(["--package", package, "--target-dir"])
+        .arg(&target);
+    for name in [
+        "RUSTFLAGS",
+        "CARGO_ENCODED_RUSTFLAGS",
+        "RUSTC_WRAPPER",
+        "RUSTC_WORKSPACE_WRAPPER",
+    ] {
+        cargo.env_remove(name);
+    }
+    assert!(
+        cargo.status().unwrap().success(),
+        "is the target there? rustup target add wasm32-wasip2"
+    );
+    let file = format!("wasm32-wasip2/guest/{}.wasm", package.replace('-', "_"));
+    std::fs::read(target.join(file)).unwrap()
 }
 
 pub(crate) fn mode(mode: &str) -> Option<String> {
@@ -84,6 +93,7 @@ pub(crate) fn granted() -> Grants {
     Grants {
         publish: vec![TopicFilter::new("made/by/#").unwrap()],
         secrets: ["token".to_owned()].into(),
+        http: Vec::new(),
         clients: false,
     }
 }

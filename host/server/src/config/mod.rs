@@ -47,6 +47,8 @@ pub(crate) struct Config {
     pub(crate) signing_keys: Vec<PathBuf>,
     /// Files of secrets, by the name plugins ask for.
     pub(crate) secrets: BTreeMap<String, PathBuf>,
+    /// PEM file with certificates that requests of plugins trust besides those of the machine.
+    pub(crate) plugin_ca: Option<PathBuf>,
     /// Settings of installed plugins, by name.
     pub(crate) plugins: BTreeMap<String, Plugin>,
     pub(crate) log: Log,
@@ -71,6 +73,7 @@ impl Default for Config {
             signing_keys: Vec::new(),
             secrets: BTreeMap::new(),
             plugins: BTreeMap::new(),
+            plugin_ca: None,
             log: Log::default(),
         }
     }
@@ -240,6 +243,16 @@ pub(crate) struct Limits {
     pub(crate) plugin_compiled_bytes: u64,
     /// Time one call of a plugin beside the shards may take, waiting included.
     pub(crate) plugin_timeout_ms: u64,
+    /// Time until a request of a plugin has a connection.
+    pub(crate) plugin_http_connect_ms: u64,
+    /// Bytes of the body of an answer that a plugin reads.
+    pub(crate) plugin_http_response_bytes: u64,
+    /// Bytes of the body of a request that a plugin sends.
+    pub(crate) plugin_http_request_bytes: u64,
+    /// Requests a plugin may send in one call.
+    pub(crate) plugin_http_requests: u32,
+    /// Requests of one plugin under way at once.
+    pub(crate) plugin_http_concurrent: usize,
     /// Time one `authenticate` call may take, waiting included.
     pub(crate) auth_timeout_ms: u64,
     /// Seconds between `$SYS` updates.
@@ -287,6 +300,11 @@ impl Default for Limits {
             plugin_retire_calls: 0,
             plugin_retire_memory_percent: 90,
             plugin_timeout_ms: 5_000,
+            plugin_http_connect_ms: 2_000,
+            plugin_http_response_bytes: 4 * 1024 * 1024,
+            plugin_http_request_bytes: 4 * 1024 * 1024,
+            plugin_http_requests: 100,
+            plugin_http_concurrent: 64,
             auth_timeout_ms: 5_000,
             sys_interval_s: 10,
         }
@@ -335,6 +353,8 @@ pub(crate) struct Plugin {
     pub(crate) publish: Vec<String>,
     /// Secrets it may read, by their names in `[secrets]`.
     pub(crate) secrets: Vec<String>,
+    /// Hosts it may send requests to.
+    pub(crate) http: Vec<String>,
     /// Whether it may ask about clients and disconnect them.
     pub(crate) clients: bool,
 }

@@ -1,0 +1,61 @@
+//! Answers to requests in native builds: those that a test gives. There is no network.
+
+#![cfg_attr(
+    target_family = "wasm",
+    allow(dead_code, reason = "the stand-in serves native builds")
+)]
+
+use super::stand_in;
+use crate::host::http::{HttpError, Request, Response, Url};
+use std::collections::BTreeMap;
+
+/// What was asked, and what is answered.
+#[derive(Debug, Default)]
+pub(crate) struct Exchanges {
+    answers: BTreeMap<(String, String), Response>,
+    requests: Vec<Request>,
+}
+
+impl Exchanges {
+    pub(super) fn answer(&mut self, method: &str, url: &str, answer: Response) {
+        self.answers
+            .insert((method.to_owned(), url.to_owned()), answer);
+    }
+
+    pub(super) fn take(&mut self) -> Vec<Request> {
+        std::mem::take(&mut self.requests)
+    }
+}
+
+pub(crate) fn send(request: &Request, url: &Url<'_>) -> Result<Response, HttpError> {
+    stand_in::with(|state| {
+        let granted = state.grants("http:");
+        if !granted.is_none_or(|mut hosts| hosts.any(|host| is_host(host, url))) {
+            return Err(HttpError::Denied);
+        }
+        let name = (request.method.clone(), request.url.clone());
+        let answer = state.http.answers.get(&name).cloned();
+        state.http.requests.push(request.clone());
+        let text = || {
+            format!(
+                "the test has no answer to {} {}",
+                request.method, request.url
+            )
+        };
+        answer.ok_or_else(|| HttpError::Failed(text()))
+    })
+}
+
+/// Whether a grant is for this host, or for all below a domain, on any port or on the one that it names. Addresses are
+/// the broker's to check.
+fn is_host(granted: &str, url: &Url<'_>) -> bool {
+    let granted = granted.strip_suffix("/private").unwrap_or(granted);
+    if let Some(domain) = granted.strip_prefix('*') {
+        let ends = |name: &str| {
+            name.to_ascii_lowercase()
+                .ends_with(&domain.to_ascii_lowercase())
+        };
+        return ends(url.host()) || ends(url.authority);
+    }
+    granted.eq_ignore_ascii_case(url.host()) || granted.eq_ignore_ascii_case(url.authority)
+}

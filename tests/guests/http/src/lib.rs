@@ -1,0 +1,68 @@
+//! Sends the requests that its messages name and publishes what came of them: for the tests of the plugin host.
+
+use serde::Deserialize;
+use witmq_sdk::host::{self, http};
+use witmq_sdk::{Delivered, Emit, Failure, Message, NoConfig, Place, Plugin, Sink};
+
+/// Bytes of an answer that this plugin would take: more than the host gives.
+const BODY_BYTES: usize = 16 * 1024 * 1024;
+
+/// One message.
+#[derive(Debug, Deserialize)]
+struct Order {
+    url: String,
+    /// Bytes of the request's body; 0: a GET.
+    #[serde(default)]
+    bytes: usize,
+    /// How often it is sent.
+    #[serde(default = "once")]
+    times: u32,
+}
+
+fn once() -> u32 {
+    1
+}
+
+/// The plugin.
+#[witmq_sdk::plugin(sink, capabilities("publish:made/by/#"))]
+#[derive(Debug)]
+pub struct Fetch;
+
+impl Plugin for Fetch {
+    type Config = NoConfig;
+
+    fn new(_config: NoConfig, _place: &Place) -> Result<Self, String> {
+        println!("it can print");
+        Ok(Self)
+    }
+}
+
+fn fetch(order: &Order) -> String {
+    let request = match order.bytes {
+        0 => http::get(&order.url),
+        bytes => http::post(&order.url).body(vec![b'x'; bytes]),
+    };
+    match request.body_bytes(BODY_BYTES).send() {
+        Ok(answer) if answer.body.len() > 100 => {
+            format!("{} {} bytes", answer.status, answer.body.len())
+        }
+        Ok(answer) => format!(
+            "{} {}",
+            answer.status,
+            String::from_utf8_lossy(&answer.body)
+        ),
+        Err(error) => format!("{error:?}"),
+    }
+}
+
+impl Sink for Fetch {
+    fn deliver_one(&mut self, message: &Message) -> Result<Delivered, Failure> {
+        let order: Order = message.json()?;
+        let mut last = String::new();
+        for _ in 0..order.times {
+            last = fetch(&order);
+        }
+        host::publish(&Emit::new("made/by/http", last))?;
+        Ok(Delivered::Done)
+    }
+}
