@@ -254,6 +254,11 @@ impl Instance {
                 && self.made.elapsed() >= limits.retire_pause)
     }
 
+    /// Memory and tables, bytes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.store.data().memory.used
+    }
+
     pub(crate) fn template(&self) -> &Arc<Template> {
         &self.template
     }

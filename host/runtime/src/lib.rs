@@ -23,6 +23,7 @@
 //! | `directory`, `timers` | who finds a plugin by its name: events and timers |
 //! | `breaker`, `log` | when a plugin rests or is taken back; what it logs |
 //! | `numbers` | how long calls take, and metrics that plugins count |
+//! | `offline` | a component without a broker, for the tools of its author |
 //! | `registry` | what is installed: install, configure, roll back, restore |
 //! | `authenticator` | threads that run `authenticate` |
 
@@ -43,6 +44,7 @@ mod lane;
 mod log;
 mod manifest;
 mod numbers;
+mod offline;
 mod package;
 mod plugin;
 mod pump;
@@ -59,6 +61,7 @@ pub use authenticator::Authenticator;
 pub use config::{Grants, HttpLimits, Outside, Publish, RuntimeConfig, Secret};
 pub use directory::Observers;
 pub use http::{HttpGrant, NoHost};
+pub use offline::{About, Offline, Opened, TestRun, Trial};
 pub use package::digest;
 pub use registry::{Runtime, StartError};
 pub use seat::ShardPlugins;

@@ -6,12 +6,14 @@ use crate::capability::{self, Capability};
 use crate::config::{Grants, Outside};
 use crate::instance::{Instance, Side, Template, at_once};
 use crate::manifest::{Given, Manifest, Vector};
+use crate::offline::TestRun;
 use crate::package::Package;
 use crate::plugin::Shared;
 use crate::timers::Timers;
 use bytes::Bytes;
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use witmq_broker::kv::{KvBounds, Spaces};
 use witmq_broker::ports::chains::{Emit, Patch};
 use witmq_broker::ports::{ControlError, Publisher, StepFailure, StepOutcome};
@@ -123,7 +125,7 @@ pub(crate) fn run_vectors(template: &Template) -> Result<(), ControlError> {
         return Ok(());
     }
     for vector in &package.manifest.tests {
-        run_vector(template, vector).map_err(|cause| {
+        run_vector(template, vector).result.map_err(|cause| {
             let name = &template.plugin.name;
             let text = format!(
                 "plugin `{name}` fails its own test `{}`: {cause}",
@@ -136,7 +138,20 @@ pub(crate) fn run_vectors(template: &Template) -> Result<(), ControlError> {
     Ok(())
 }
 
-fn run_vector(template: &Template, vector: &Vector) -> Result<(), String> {
+/// One test, on an instance of its own.
+pub(crate) fn run_vector(template: &Template, vector: &Vector) -> TestRun {
+    let mut run = TestRun {
+        name: vector.name.clone(),
+        result: Ok(()),
+        took: Duration::ZERO,
+        memory_bytes: 0,
+        output_bytes: 0,
+    };
+    run.result = try_vector(template, vector, &mut run);
+    run
+}
+
+fn try_vector(template: &Template, vector: &Vector, run: &mut TestRun) -> Result<(), String> {
     let config = match &vector.config {
         Some(config) => config.to_string(),
         None => template.config.clone(),
@@ -158,7 +173,15 @@ fn run_vector(template: &Template, vector: &Vector) -> Result<(), String> {
         attributes: &[],
         session: 0,
     };
+    let start = Instant::now();
     let outcome = instance.transform(publisher, &message);
+    run.took = start.elapsed();
+    run.memory_bytes = instance.memory_bytes();
+    run.output_bytes = match &outcome {
+        Ok(StepOutcome::Modify(patch)) => patch.payload.as_ref().map_or(0, Bytes::len),
+        Ok(StepOutcome::Split(parts)) => parts.iter().map(|part| part.payload.len()).sum(),
+        _ => 0,
+    };
     compare(&vector.expect, outcome.map_err(|failed| failed.failure))
 }
 

@@ -208,7 +208,7 @@ pub(crate) struct AdminArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct InstallArgs {
-    /// A .wasm file, https://…, or oci://REGISTRY/REPOSITORY:TAG (or @sha256:…)
+    /// A .wasm file, the folder of a plugin, https://…, or oci://REGISTRY/REPOSITORY:TAG (or @sha256:…)
     pub(crate) source: String,
     /// Name; the last part of the source if absent
     #[arg(long)]
@@ -235,6 +235,66 @@ pub(crate) struct InstallArgs {
     pub(crate) admin: AdminArgs,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// A .wasm file, or the folder of a plugin, which is built first
+    #[arg(default_value = ".")]
+    pub(crate) path: PathBuf,
+    /// Configuration to check too: JSON text, or @FILE
+    #[arg(long)]
+    pub(crate) config: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TestArgs {
+    /// A .wasm file, or the folder of a plugin, whose own tests run first
+    #[arg(default_value = ".")]
+    pub(crate) path: PathBuf,
+    /// More tests: a JSON list in the form of the manifest's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cases: Option<PathBuf>,
+    /// Configuration of tests that bring none: JSON text, or @FILE
+    #[arg(long)]
+    pub(crate) config: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// The folder of a plugin
+    #[arg(default_value = ".")]
+    pub(crate) folder: PathBuf,
+    /// Name it is installed under; that of the folder if absent
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Grant a capability with it; may be repeated
+    #[arg(long = "grant", value_name = "CAPABILITY")]
+    pub(crate) grants: Vec<String>,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// A .wasm file, or the folder of a plugin, which is built first
+    #[arg(default_value = ".")]
+    pub(crate) path: PathBuf,
+    /// Topic of the message
+    #[arg(long, default_value = "bench/topic")]
+    pub(crate) topic: String,
+    /// Its payload: text, or @FILE
+    #[arg(long)]
+    pub(crate) payload: Option<String>,
+    /// Bytes of its payload, if none is given
+    #[arg(long, default_value_t = 256)]
+    pub(crate) size: usize,
+    /// Calls
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) count: u32,
+    /// Configuration: JSON text, or @FILE
+    #[arg(long)]
+    pub(crate) config: Option<String>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginCommand {
     /// Write a new plugin from the template
@@ -245,6 +305,20 @@ pub(crate) enum PluginCommand {
         #[arg(long)]
         sdk: Option<PathBuf>,
     },
+    /// Build the component of a folder
+    Build {
+        /// The folder
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
+    /// Say whether a broker would take a component, and what it could do there
+    Check(CheckArgs),
+    /// Run a plugin's tests, those of its language and those of the component under a broker's limits
+    Test(TestArgs),
+    /// Measure calls of a component
+    Bench(BenchArgs),
+    /// Build, test and swap a plugin into a running broker each time one of its files is saved
+    Watch(WatchArgs),
     /// Install a component, or switch a running plugin to it
     Install(InstallArgs),
     /// Show everything about a plugin, as JSON

@@ -4,6 +4,7 @@
 //! Must not: hold broker logic.
 
 mod args;
+mod author;
 mod credentials;
 mod delayed;
 mod drain;
@@ -12,12 +13,14 @@ mod messages;
 mod new;
 mod oci;
 mod plugin;
+mod project;
 mod remote;
 mod rule;
 mod source;
 mod storage;
 mod tls;
 mod user;
+mod watch;
 
 pub(crate) use args::{Cli, Command, DevArgs, ServeArgs};
 pub(crate) use exit::{CliError, Exit};

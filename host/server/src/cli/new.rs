@@ -61,9 +61,8 @@ pub(super) fn new(name: &str, sdk: Option<&Path>) -> Result<(), CliError> {
         write().map_err(|e| CliError::failed(format!("{}: {e}", path.display())))?;
     }
     print(&format!(
-        "{name}/ written. Next:\n  cd {name}\n  cargo test\n  cargo build --release --target wasm32-wasip2\n  witmq plugin \
-         install target/wasm32-wasip2/release/{}.wasm --name {name}",
-        name.replace('-', "_")
+        "{name}/ written. Next:\n  cd {name}\n  witmq plugin test\n  witmq plugin install .\n  witmq plugin watch       # and each time \
+         a file is saved"
     ));
     Ok(())
 }

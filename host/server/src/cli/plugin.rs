@@ -1,9 +1,9 @@
 //! `witmq plugin …`.
 
-use super::args::{InstallArgs, PluginCommand};
+use super::args::{InstallArgs, PluginCommand, WatchArgs};
 use super::remote::{Remote, encode};
-use super::source::{self, Terms};
-use super::{CliError, Exit, print, table};
+use super::source::{self, Fetched, Terms};
+use super::{CliError, Exit, author, print, project, table};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -12,6 +12,11 @@ use std::path::Path;
 pub(crate) fn run(command: PluginCommand) -> Result<(), CliError> {
     match command {
         PluginCommand::New { name, sdk } => super::new::new(&name, sdk.as_deref()),
+        PluginCommand::Build { folder } => author::build(&folder),
+        PluginCommand::Check(args) => author::check(&args),
+        PluginCommand::Test(args) => author::test(&args),
+        PluginCommand::Bench(args) => author::bench(&args),
+        PluginCommand::Watch(args) => super::watch::watch(&args),
         PluginCommand::Install(args) => install(&args),
         PluginCommand::Get { name, admin } => {
             let info = Remote::new(&admin)?.read(&path(&name, ""))?;
@@ -61,20 +66,25 @@ pub(crate) fn run(command: PluginCommand) -> Result<(), CliError> {
 }
 
 fn install(args: &InstallArgs) -> Result<(), CliError> {
-    let name = args.name.clone().map_or_else(|| stem(&args.source), Ok)?;
+    let folder = Path::new(&args.source).canonicalize();
+    let folder = folder.ok().filter(|path| path.is_dir());
+    let name = match (&args.name, &folder) {
+        (Some(name), _) => name.clone(),
+        (None, Some(folder)) => stem(&folder.display().to_string())?,
+        (None, None) => stem(&args.source)?,
+    };
     let remote = Remote::new(&args.admin)?;
     let terms = Terms {
         ca: args.ca.as_deref(),
         digest: args.digest.as_deref(),
     };
-    let fetched = source::fetch(&args.source, &terms)?;
-    let mut query = format!(
-        "?grants={}&disabled={}&origin={}",
-        encode(&args.grants.join(" ")),
-        args.disabled,
-        encode(&fetched.origin)
-    );
-    let beside = Path::new(&args.source).with_extension("wasm.sig");
+    let source = match &folder {
+        Some(folder) => project::build(folder)?.display().to_string(),
+        None => args.source.clone(),
+    };
+    let fetched = source::fetch(&source, &terms)?;
+    let mut query = format!("&disabled={}", args.disabled);
+    let beside = Path::new(&source).with_extension("wasm.sig");
     let signature = args.signature.as_deref();
     if let Some(path) = signature.or_else(|| beside.is_file().then_some(&*beside)) {
         let signature = STANDARD.encode(read(path)?);
@@ -83,8 +93,7 @@ fn install(args: &InstallArgs) -> Result<(), CliError> {
     if let Some(config) = &args.config {
         query.push_str(&format!("&config={}", encode(&text_or_file(config)?)));
     }
-    let info = remote.put(&path(&name, &query), "application/wasm", &fetched.wasm)?;
-    let version = &info["active"]["version"];
+    let version = upload(&fetched, &name, &args.grants, &query, &remote)?;
     print(&match args.disabled {
         true => {
             format!("{name}: version {version} is kept; `witmq plugin enable {name}` lets it serve")
@@ -92,6 +101,40 @@ fn install(args: &InstallArgs) -> Result<(), CliError> {
         false => format!("{name}: version {version} serves on every shard"),
     });
     Ok(())
+}
+
+/// Gives the broker a component; its version there.
+fn upload(
+    fetched: &Fetched,
+    name: &str,
+    grants: &[String],
+    more: &str,
+    remote: &Remote,
+) -> Result<Value, CliError> {
+    let (grants, origin) = (encode(&grants.join(" ")), encode(&fetched.origin));
+    let query = format!("?grants={grants}&origin={origin}{more}");
+    let info = remote.put(&path(name, &query), "application/wasm", &fetched.wasm)?;
+    Ok(info["active"]["version"].clone())
+}
+
+/// Installs what was built of a folder; what to say about it.
+pub(super) fn put(file: &Path, folder: &Path, args: &WatchArgs) -> Result<String, CliError> {
+    let name = args
+        .name
+        .clone()
+        .map_or_else(|| stem(&folder.display().to_string()), Ok)?;
+    let fetched = Fetched {
+        wasm: read(file)?,
+        origin: file.display().to_string(),
+    };
+    let version = upload(
+        &fetched,
+        &name,
+        &args.grants,
+        "",
+        &Remote::new(&args.admin)?,
+    )?;
+    Ok(format!("{name}: version {version} serves on every shard"))
 }
 
 fn rollback(name: &str, version: Option<u64>, remote: &Remote) -> Result<(), CliError> {
@@ -360,7 +403,7 @@ pub(crate) fn read(file: &Path) -> Result<Vec<u8>, CliError> {
 }
 
 /// The text itself, or with a leading `@` the content of that file.
-fn text_or_file(text: &str) -> Result<String, CliError> {
+pub(super) fn text_or_file(text: &str) -> Result<String, CliError> {
     match text.strip_prefix('@') {
         None => Ok(text.to_owned()),
         Some(path) => std::fs::read_to_string(path)
