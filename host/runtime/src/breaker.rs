@@ -94,9 +94,14 @@ impl Probation {
         }
     }
 
+    /// Whether its time is not over.
+    pub(crate) fn is_under_way(&self) -> bool {
+        Instant::now() < self.until
+    }
+
     /// One more failure, at so many calls altogether: whether it was one too many.
     pub(crate) fn fails(&mut self, calls: u64) -> bool {
-        if Instant::now() >= self.until {
+        if !self.is_under_way() {
             return false;
         }
         self.failures += 1;

@@ -13,6 +13,7 @@ use crate::lane::{Delivered, Publication};
 use crate::package::{Package, first_line};
 use crate::plugin::Shared;
 use crate::state::State;
+use crate::tally::{Hook, Outcome};
 use crate::trap;
 use bytes::{Bytes, BytesMut};
 use std::pin::pin;
@@ -276,11 +277,12 @@ impl Instance {
     /// The call is over: measured, its failure named.
     fn end<R>(
         &self,
+        hook: Hook,
         start: Instant,
         outcome: wasmtime::Result<Result<R, String>>,
     ) -> Result<R, Failed> {
         let plugin = &self.template.plugin;
-        plugin.times.add(start.elapsed());
+        plugin.tally.call(hook, start.elapsed());
         let failed = match outcome {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(cause)) => Failed {
@@ -308,7 +310,7 @@ impl Instance {
     ) -> Result<StepOutcome, Failed> {
         let start = self.begin(self.template.deadline);
         let Some(on_message) = self.transform else {
-            return self.end(start, Ok(Err(missing("transform"))));
+            return self.end(Hook::Transform, start, Ok(Err(missing("transform"))));
         };
         self.store.data_mut().payload = message.payload.clone();
         let input = (self.template.fill).message(message, publisher, &mut self.properties);
@@ -323,9 +325,17 @@ impl Instance {
     ) -> Result<StepOutcome, Failed> {
         self.store.data_mut().payload = Bytes::new();
         let answer = answer.map(|answer| answer.map_err(convert::hot_failure));
-        let outcome = self.end(start, answer)?;
+        let outcome = self.end(Hook::Transform, start, answer)?;
         let split_messages = self.template.limits.split_messages;
-        convert::outcome(outcome, split_messages).map_err(|cause| self.bad_answer(cause))
+        let outcome = convert::outcome(outcome, split_messages);
+        self.came(Hook::Transform, outcome)
+    }
+
+    /// The answer was read: its outcome counts, or that it cannot be used.
+    fn came<R: Outcome>(&self, hook: Hook, read: Result<R, String>) -> Result<R, Failed> {
+        let outcome = read.map_err(|cause| self.bad_answer(cause))?;
+        self.template.plugin.tally.came(hook, &outcome);
+        Ok(outcome)
     }
 
     /// An answer that cannot be used: counted; the instance serves on.
@@ -349,10 +359,19 @@ impl Instance {
                     .call_check(&mut self.store, &convert::query(query))
                     .await
             }
-            None => return self.end(start, Ok(Err(missing("authorize")))),
+            None => return self.end(Hook::Authorize, start, Ok(Err(missing("authorize")))),
         };
-        let verdict = self.end(start, answer.map(|answer| answer.map_err(convert::failure)))?;
-        Ok(convert::verdict(verdict))
+        let verdict = self.end(
+            Hook::Authorize,
+            start,
+            answer.map(|answer| answer.map_err(convert::failure)),
+        )?;
+        let verdict = convert::verdict(verdict);
+        self.template
+            .plugin
+            .tally
+            .came(Hook::Authorize, &verdict.decision);
+        Ok(verdict)
     }
 
     /// `None`: not its client.
@@ -366,7 +385,7 @@ impl Instance {
             false => self.template.limits.authenticate_deadline,
         });
         let Some(guest) = &self.authenticate else {
-            return self.end(start, Ok(Err(missing("authenticate"))));
+            return self.end(Hook::Authenticate, start, Ok(Err(missing("authenticate"))));
         };
         let answer = match request {
             AuthRequest::Begin(attempt) => {
@@ -384,8 +403,12 @@ impl Instance {
                     .await
             }
         };
-        let step = self.end(start, answer.map(|answer| answer.map_err(convert::failure)))?;
-        convert::step(step).map_err(|cause| self.bad_answer(cause))
+        let step = self.end(
+            Hook::Authenticate,
+            start,
+            answer.map(|answer| answer.map_err(convert::failure)),
+        )?;
+        self.came(Hook::Authenticate, convert::step(step))
     }
 
     /// One answer per message of the batch.
@@ -395,35 +418,46 @@ impl Instance {
     ) -> Result<Vec<Delivered>, Failed> {
         let start = self.begin(self.template.timeout);
         let Some(guest) = &self.sink else {
-            return self.end(start, Ok(Err(missing("sink"))));
+            return self.end(Hook::Sink, start, Ok(Err(missing("sink"))));
         };
         let fill = self.template.fill;
         let batch: Vec<_> = batch.iter().map(|part| part.filled(fill)).collect();
         let answer = guest.call_deliver(&mut self.store, &batch).await;
-        let all = self.end(start, answer.map(|answer| answer.map_err(convert::failure)))?;
+        let all = self.end(
+            Hook::Sink,
+            start,
+            answer.map(|answer| answer.map_err(convert::failure)),
+        )?;
         if all.len() != batch.len() {
             let cause = format!("it gave {} answers to {} messages", all.len(), batch.len());
             return Err(self.bad_answer(cause));
         }
-        Ok(all.into_iter().map(convert::delivered).collect())
+        let all: Vec<_> = all.into_iter().map(convert::delivered).collect();
+        let tally = &self.template.plugin.tally;
+        all.iter().for_each(|one| tally.came(Hook::Sink, one));
+        Ok(all)
     }
 
     pub(crate) async fn observe(&mut self, batch: &[events::Event]) -> Result<(), Failed> {
         let start = self.begin(self.template.timeout);
         let Some(guest) = &self.events else {
-            return self.end(start, Ok(Err(missing("events"))));
+            return self.end(Hook::Events, start, Ok(Err(missing("events"))));
         };
         let answer = guest.call_observe(&mut self.store, batch).await;
-        self.end(start, answer.map(|answer| answer.map_err(convert::failure)))
+        let answer = answer.map(|answer| answer.map_err(convert::failure));
+        self.end(Hook::Events, start, answer)?;
+        self.came(Hook::Events, Ok(()))
     }
 
     pub(crate) async fn fire(&mut self, token: u64, due_ms: u64) -> Result<(), Failed> {
         let start = self.begin(self.template.timeout);
         let Some(guest) = &self.timer else {
-            return self.end(start, Ok(Err(missing("timer"))));
+            return self.end(Hook::Timer, start, Ok(Err(missing("timer"))));
         };
         let answer = guest.call_fire(&mut self.store, token, due_ms).await;
-        self.end(start, answer.map(|answer| answer.map_err(convert::failure)))
+        let answer = answer.map(|answer| answer.map_err(convert::failure));
+        self.end(Hook::Timer, start, answer)?;
+        self.came(Hook::Timer, Ok(()))
     }
 
     /// Asks how it is.

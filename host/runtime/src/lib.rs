@@ -18,11 +18,12 @@
 //! | `signature` | who made a component |
 //! | `instance` | one store: calls, deadline, failures |
 //! | `seat` | one thread's instances: shards and authenticator threads |
+//! | `shadow` | a version that sees the traffic of the one that serves, and is compared with it |
 //! | `lane` | instances beside the shards: what waits, sinks, events, timers |
 //! | `pump` | the queue, retries and dead letters of a sink |
 //! | `directory`, `timers` | who finds a plugin by its name: events and timers |
 //! | `breaker`, `log` | when a plugin rests or is taken back; what it logs |
-//! | `numbers` | how long calls take, and metrics that plugins count |
+//! | `tally`, `numbers` | what calls came to and how long they took; metrics that plugins count |
 //! | `offline` | a component without a broker, for the tools of its author |
 //! | `registry` | what is installed: install, configure, roll back, restore |
 //! | `authenticator` | threads that run `authenticate` |
@@ -50,8 +51,10 @@ mod plugin;
 mod pump;
 mod registry;
 mod seat;
+mod shadow;
 mod signature;
 mod state;
+mod tally;
 mod timers;
 mod trap;
 mod vetting;

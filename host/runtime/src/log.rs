@@ -4,7 +4,7 @@
 
 use crate::imports::now_ms;
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use witmq_broker::ports::control::PluginLine;
 
@@ -37,20 +37,32 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Log {
     per_second: u32,
-    state: Mutex<State>,
+    /// Before each line.
+    prefix: &'static str,
+    state: Arc<Mutex<State>>,
 }
 
 impl Log {
     pub(crate) fn new(per_second: u32) -> Self {
         Self {
             per_second,
-            state: Mutex::new(State {
+            prefix: "",
+            state: Arc::new(Mutex::new(State {
                 left: per_second,
                 second: Instant::now(),
                 dropped: 0,
                 number: 0,
                 lines: VecDeque::new(),
-            }),
+            })),
+        }
+    }
+
+    /// The same log for the shadow of the plugin, whose lines say so.
+    pub(crate) fn of_shadow(&self) -> Self {
+        Self {
+            per_second: self.per_second,
+            prefix: "shadow: ",
+            state: self.state.clone(),
         }
     }
 
@@ -60,6 +72,8 @@ impl Log {
 
     /// Writes a line, cut to its bound, unless this second has had as many as it may.
     pub(crate) fn write(&self, plugin: &str, level: Level, text: &str) {
+        let prefixed = (!self.prefix.is_empty()).then(|| format!("{}{text}", self.prefix));
+        let text = prefixed.as_deref().unwrap_or(text);
         let text = text
             .get(..text.floor_char_boundary(LINE_BYTES))
             .unwrap_or_default();

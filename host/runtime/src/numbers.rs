@@ -58,6 +58,15 @@ impl Times {
         self.nanos.fetch_add(nanos, Ordering::Relaxed);
     }
 
+    /// Counts those of another.
+    pub(crate) fn merge(&self, other: &Self) {
+        for (ours, theirs) in self.buckets.iter().zip(&other.buckets) {
+            ours.fetch_add(theirs.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        let nanos = other.nanos.load(Ordering::Relaxed);
+        self.nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+
     /// Calls so far.
     pub(crate) fn count(&self) -> u64 {
         let counts = self.buckets.iter();

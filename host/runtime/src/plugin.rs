@@ -5,9 +5,10 @@ use crate::config::{Grants, Outside, RuntimeConfig};
 use crate::http::Requests;
 use crate::lane::Lane;
 use crate::log::{Level, Log};
-use crate::numbers::{Numbers, Times};
+use crate::numbers::Numbers;
 use crate::pump::Pump;
 use crate::seat::Renewal;
+use crate::tally::Tally;
 use crate::timers::Timers;
 use arc_swap::ArcSwap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -37,8 +38,8 @@ pub(crate) struct Shared {
     pub(crate) timers: Timers,
     /// Numbers of its own.
     pub(crate) numbers: Numbers,
-    /// How long its calls take.
-    pub(crate) times: Times,
+    /// What its calls came to.
+    pub(crate) tally: Tally,
     /// What it asks of other services.
     pub(crate) requests: Requests,
     /// Its instances beside the shards.
@@ -81,7 +82,7 @@ impl Shared {
             outside,
             timers,
             numbers: Numbers::default(),
-            times: Times::default(),
+            tally: Tally::default(),
             requests: Requests::new(&config.http),
             lane: Mutex::new(None),
             has_timer: AtomicBool::new(false),
@@ -175,7 +176,7 @@ impl Shared {
         let mut probation = (self.probation.lock()).unwrap_or_else(PoisonError::into_inner);
         if probation
             .as_mut()
-            .is_some_and(|probation| probation.fails(self.times.count()))
+            .is_some_and(|probation| probation.fails(self.tally.calls()))
         {
             *probation = None;
             // Full only while as many reverts are under way as there may be plugins.
@@ -200,6 +201,15 @@ impl Shared {
             .last_error
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    /// Whether a new version still has to prove itself.
+    pub(crate) fn is_proving(&self) -> bool {
+        let probation = self
+            .probation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        probation.as_ref().is_some_and(Probation::is_under_way)
     }
 
     /// Whether the plugin rests after too many failures. Takes a lock: ask only where there was a failure.

@@ -4,6 +4,7 @@
 
 mod control;
 mod info;
+mod shadow;
 mod switch;
 
 use crate::authenticator::Authenticator;
@@ -18,6 +19,7 @@ use crate::lane::Workers;
 use crate::package::Package;
 use crate::plugin::{Alarm, Shared};
 use crate::seat::{Mailbox, Seat, ShardPlugins};
+use crate::shadow::Shadow;
 use crate::timers::Clock;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -53,6 +55,8 @@ struct Installed {
     generation: u64,
     /// Version and configuration that served before, to go back to if this one does not prove itself.
     before: Option<(u64, String)>,
+    /// Sees its traffic; ends with the next change.
+    shadow: Option<Arc<Shadow>>,
 }
 
 struct Inner {

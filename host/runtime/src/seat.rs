@@ -7,6 +7,7 @@ use crate::instance::{Failed, Instance, Side, Template, at_once};
 use crate::lane::Publication;
 use crate::plugin::Alarm;
 use crate::pump::{Pump, bury};
+use crate::shadow::{Shade, Shadow};
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,6 +31,8 @@ pub(crate) enum Handover {
     Renew(Box<Instance>),
     /// Its sink takes messages here, or (`None`) it has none.
     Sink(String, Option<Arc<Pump>>),
+    /// A shadow sees what the plugin sees from now on, or (`None`) none does.
+    Shadow(String, Option<(Arc<Shadow>, Box<Instance>)>),
     /// The plugin is gone.
     Remove(String),
 }
@@ -83,6 +86,8 @@ struct Local {
     strikes: VecDeque<(u64, u8)>,
     /// When an instance was asked for in place of the worn one.
     asked: Option<Instant>,
+    /// Sees what it sees.
+    shade: Option<Shade>,
 }
 
 /// How long until a worn instance asks again.
@@ -182,6 +187,7 @@ impl Seat {
                 Handover::Renew(instance) => self.renew(instance),
                 Handover::Sink(name, Some(pump)) => drop(self.sinks.insert(name, pump)),
                 Handover::Sink(name, None) => drop(self.sinks.remove(&name)),
+                Handover::Shadow(name, begun) => self.cast(&name, begun),
                 Handover::Remove(name) => {
                     self.sinks.remove(&name);
                     let left = self.plugins.remove(&name);
@@ -205,7 +211,7 @@ impl Seat {
             && let Some(running) = &mut local.instance
             && at_once(running.reconfigure(&template))
         {
-            local.template = template;
+            (local.template, local.shade) = (template, None);
             self.plugins.extend(old.map(|local| (name, local)));
             return self.reap(instance); // it was only made to try the configuration
         }
@@ -217,8 +223,30 @@ impl Seat {
             is_suspect: !is_well,
             strikes: VecDeque::new(),
             asked: None,
+            shade: None,
         };
         self.plugins.insert(name, local);
+    }
+
+    /// A shadow begins or ends.
+    fn cast(&mut self, name: &str, begun: Option<(Arc<Shadow>, Box<Instance>)>) {
+        let (place, reaper) = ((self.number, self.count), &self.reaper);
+        let shade =
+            begun.map(|(shadow, instance)| Shade::new(shadow, instance, place, reaper.clone()));
+        if let Some(local) = self.plugins.get_mut(name) {
+            local.shade = shade;
+        }
+    }
+
+    /// What the shadow of a plugin makes of it, if there is one.
+    fn shaded<R>(
+        &mut self,
+        plugin: &str,
+        call: impl FnOnce(&mut Instance) -> Result<R, Failed>,
+    ) -> Option<(Arc<Shadow>, Result<R, StepFailure>)> {
+        let shade = self.plugins.get_mut(plugin)?.shade.as_mut()?;
+        let answer = shade.call(call)?;
+        Some((shade.shadow.clone(), answer))
     }
 
     /// A fresh instance takes over what the worn one leaves, unless that is gone already.
@@ -351,12 +379,17 @@ impl Transform for ShardPlugins {
         if self.seat.plugins.get(plugin).is_some_and(is_poison) {
             return Err(StepFailure::Poison(plugin.to_owned()));
         }
+        // Before the version that serves: both find the same keys.
+        let shaded = (self.seat).shaded(plugin, |instance| instance.transform(publisher, message));
         let outcome = (self.seat).with(plugin, |instance| instance.transform(publisher, message));
         if let Err(StepFailure::Trap { .. } | StepFailure::Deadline(_) | StepFailure::Memory(_)) =
             &outcome
             && let Some(local) = self.seat.plugins.get_mut(plugin)
         {
             local.strike(message);
+        }
+        if let Some((shadow, answer)) = shaded {
+            shadow.compare(&message.topic, &outcome, &answer);
         }
         outcome
     }
@@ -401,7 +434,12 @@ impl Authorize for ShardPlugins {
             .map(|(name, _)| name.clone())
             .collect();
         for name in names {
-            match (self.seat).with(&name, |instance| at_once(instance.authorize(query))) {
+            let shaded = (self.seat).shaded(&name, |instance| at_once(instance.authorize(query)));
+            let verdict = (self.seat).with(&name, |instance| at_once(instance.authorize(query)));
+            if let Some((shadow, answer)) = shaded {
+                shadow.compare(query.topic, &verdict, &answer);
+            }
+            match verdict {
                 Ok(Verdict {
                     decision: Decision::Ignore,
                     ..

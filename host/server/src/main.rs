@@ -16,6 +16,7 @@ mod plugins;
 mod secret;
 mod status;
 mod store;
+mod sys;
 mod users;
 mod watch;
 mod wire;

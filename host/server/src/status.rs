@@ -136,12 +136,46 @@ impl Page {
             ("plugin_memory_bytes", "gauge", float(plugin.memory_bytes)),
             ("plugin_p50_us", "gauge", p50),
             ("plugin_p99_us", "gauge", p99),
+            ("plugin_shard_share", "gauge", plugin.shard_share),
         ] {
             self.put(name, kind, &labels, value);
         }
         for (kind, count) in &plugin.failures {
             let labels = format!("{{plugin=\"{}\",kind=\"{kind}\"}}", plugin.name);
             self.put("plugin_failures_total", "counter", &labels, float(*count));
+        }
+        for hook in &plugin.by_hook {
+            let labels = format!("plugin=\"{}\",hook=\"{}\"", plugin.name, hook.hook);
+            let within = format!("{{{labels}}}");
+            let [p50, p99] = hook.quantiles_us;
+            self.put(
+                "plugin_hook_calls_total",
+                "counter",
+                &within,
+                float(hook.calls),
+            );
+            self.put(
+                "plugin_hook_seconds_total",
+                "counter",
+                &within,
+                hook.seconds,
+            );
+            self.put("plugin_hook_p50_us", "gauge", &within, p50);
+            self.put("plugin_hook_p99_us", "gauge", &within, p99);
+            for (outcome, count) in &hook.outcomes {
+                let labels = format!("{{{labels},outcome=\"{outcome}\"}}");
+                self.put("plugin_outcomes_total", "counter", &labels, float(*count));
+            }
+        }
+        if let Some(shadow) = &plugin.shadow {
+            for (outcome, count) in [
+                ("same", shadow.same),
+                ("different", shadow.different),
+                ("failed", shadow.failed),
+            ] {
+                let labels = format!("{{plugin=\"{}\",outcome=\"{outcome}\"}}", plugin.name);
+                self.put("plugin_shadow_total", "gauge", &labels, float(count));
+            }
         }
         for (name, value) in &plugin.numbers {
             self.put(&format!("plugin_{name}"), "gauge", &labels, *value);

@@ -7,6 +7,7 @@ use crate::logging::LogEvents;
 use crate::plugins::{self, LateNode};
 use crate::status::Status;
 use crate::store::{Opened, Part, Parts};
+use crate::sys::{self, PluginTopics};
 use crate::users::Users;
 use crate::watch::Targets;
 use crate::{bounds, pages, secret};
@@ -96,6 +97,7 @@ pub(crate) struct Broker {
     rules: Arc<dyn RuleControl>,
     addresses: Addresses,
     certificates: Vec<Certificate>,
+    _topics: Option<PluginTopics>,
 }
 
 /// Starts everything: plugins and chains first, listeners last, so that nobody connects to half a broker.
@@ -153,6 +155,8 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
         listeners: node.addresses().to_vec(),
         http: admin.as_ref().map(Admin::local_addr),
     };
+    let interval = Duration::from_secs(config.limits.sys_interval_s);
+    let topics = sys::start(&plugins, &node, interval).context("cannot start a thread")?;
     Ok(Broker {
         node,
         opened,
@@ -161,6 +165,7 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
         rules,
         addresses,
         certificates,
+        _topics: topics,
     })
 }
 

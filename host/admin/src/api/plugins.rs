@@ -7,14 +7,15 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use witmq_broker::ports::control::{
-    InstallOptions, PluginChange, PluginGrants, PluginInfo, PluginLine, PluginVersion,
+    HookInfo, InstallOptions, PluginChange, PluginGrants, PluginInfo, PluginLine, PluginVersion,
+    ShadowInfo,
 };
 
 /// Largest component taken (Python components reach 40 MiB).
@@ -33,6 +34,7 @@ pub(super) fn routes() -> Router<Ports> {
             "/api/v1/plugins/{name}/config",
             get(config).put(configure).layer(text),
         )
+        .route("/api/v1/plugins/{name}/shadow", delete(end_shadow))
         .route("/api/v1/plugins/{name}/rollback", post(rollback))
         .route("/api/v1/plugins/{name}/enable", post(enable))
         .route("/api/v1/plugins/{name}/disable", post(disable))
@@ -76,6 +78,9 @@ struct InstallQuery {
     origin: Option<String>,
     /// Ed25519 signature over the component, base64.
     signature: Option<String>,
+    /// It does not serve, it is compared with what does.
+    #[serde(default)]
+    shadow: bool,
 }
 
 async fn install(
@@ -99,6 +104,7 @@ async fn install(
         config: query.config,
         grants: query.grants.split_whitespace().map(str::to_owned).collect(),
         is_disabled: query.disabled,
+        is_shadow: query.shadow,
     };
     let info = blocking(move || ports.plugins.install(&name, body.to_vec(), options)).await?;
     super::json(plugin_json(&info))
@@ -116,6 +122,11 @@ async fn config(State(ports): State<Ports>, Path(name): Path<String>) -> Answer 
 
 async fn configure(State(ports): State<Ports>, Path(name): Path<String>, body: String) -> Answer {
     let info = blocking(move || ports.plugins.configure(&name, body)).await?;
+    super::json(plugin_json(&info))
+}
+
+async fn end_shadow(State(ports): State<Ports>, Path(name): Path<String>) -> Answer {
+    let info = blocking(move || ports.plugins.end_shadow(&name)).await?;
     super::json(plugin_json(&info))
 }
 
@@ -209,6 +220,7 @@ fn plugin_json(info: &PluginInfo) -> Value {
         "schema": schema,
         "effectful": info.is_effectful,
         "state": info.state,
+        "proving": info.is_proving,
         "calls": info.calls,
         "failures": failures.map(|(kind, n)| ((*kind).to_owned(), json!(n))).collect::<Map<_, _>>(),
         "last_error": info.last_error,
@@ -217,7 +229,39 @@ fn plugin_json(info: &PluginInfo) -> Value {
         "p99_us": p99,
         "memory_bytes": info.memory_bytes,
         "restarts": info.restarts,
+        "shard_share": info.shard_share,
+        "by_hook": info.by_hook.iter().map(|hook| (hook.hook.to_owned(), hook_json(hook))).collect::<Map<_, _>>(),
+        "shadow": info.shadow.as_ref().map(shadow_json),
         "numbers": numbers.map(|(name, value)| (name.clone(), json!(value))).collect::<Map<_, _>>(),
+    })
+}
+
+fn hook_json(hook: &HookInfo) -> Value {
+    let [p50, p99] = hook.quantiles_us;
+    let outcomes = hook.outcomes.iter();
+    json!({
+        "calls": hook.calls,
+        "seconds": hook.seconds,
+        "p50_us": p50,
+        "p99_us": p99,
+        "outcomes": outcomes.map(|(name, count)| ((*name).to_owned(), json!(count))).collect::<Map<_, _>>(),
+    })
+}
+
+fn shadow_json(shadow: &ShadowInfo) -> Value {
+    let [p50, p99] = shadow.quantiles_us;
+    json!({
+        "digest": shadow.digest,
+        "version": shadow.version,
+        "began_ms": shadow.began_ms,
+        "over": shadow.is_over,
+        "same": shadow.same,
+        "different": shadow.different,
+        "failed": shadow.failed,
+        "p50_us": p50,
+        "p99_us": p99,
+        "last_error": shadow.last_error,
+        "differences": shadow.differences,
     })
 }
 

@@ -60,6 +60,8 @@ pub struct PluginInfo {
     pub is_effectful: bool,
     /// `serving`, `resting` (breaker open), `disabled` or `failed`.
     pub state: &'static str,
+    /// New: it is taken back by itself if it fails.
+    pub is_proving: bool,
     /// Calls so far.
     pub calls: u64,
     /// Failures so far by kind: trap, deadline, memory, answer, failed.
@@ -76,6 +78,52 @@ pub struct PluginInfo {
     pub restarts: u64,
     /// Further numbers by name: of its sink, and those that the plugin counts itself (`own_NAME`).
     pub numbers: Vec<(String, f64)>,
+    /// The hooks that were called.
+    pub by_hook: Vec<HookInfo>,
+    /// Part of the time of all shards that went into its calls there lately, 0.0 to 1.0.
+    pub shard_share: f64,
+    /// A version that sees its traffic and is compared with it.
+    pub shadow: Option<ShadowInfo>,
+}
+
+/// The calls of one hook.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HookInfo {
+    /// Its name.
+    pub hook: &'static str,
+    /// Calls so far.
+    pub calls: u64,
+    /// How long they took, all together.
+    pub seconds: f64,
+    /// Microseconds that half of them, and 99 of 100, did not exceed; to within a half.
+    pub quantiles_us: [f64; 2],
+    /// What they came to, by name; of a sink, what each message did. A call without an outcome failed.
+    pub outcomes: Vec<(&'static str, u64)>,
+}
+
+/// A version that sees what the one that serves sees; nothing that it does is applied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShadowInfo {
+    /// sha256 of the component, hex.
+    pub digest: String,
+    /// What it calls its version; may be empty.
+    pub version: String,
+    /// Milliseconds since 1970.
+    pub began_ms: u64,
+    /// It trapped too often and is not called any more.
+    pub is_over: bool,
+    /// Outcomes that were the same.
+    pub same: u64,
+    /// Outcomes that were not.
+    pub different: u64,
+    /// Failures of the shadow where the other did not fail.
+    pub failed: u64,
+    /// Microseconds that half of its calls, and 99 of 100, did not exceed; to within a half.
+    pub quantiles_us: [f64; 2],
+    /// Its last failure in words.
+    pub last_error: Option<String>,
+    /// The last differences in words, oldest first.
+    pub differences: Vec<String>,
 }
 
 /// What an installation may bring besides the component.
@@ -93,6 +141,8 @@ pub struct InstallOptions {
     pub signature: Option<Vec<u8>>,
     /// It is part of this broker and needs no signature.
     pub is_bundled: bool,
+    /// It does not serve: it sees the traffic of the version that does, and is compared with it.
+    pub is_shadow: bool,
 }
 
 /// What a plugin asks for and has.
@@ -159,6 +209,11 @@ pub trait PluginControl: Send + Sync {
     /// # Errors
     /// No such plugin.
     fn config(&self, name: &str) -> Result<String, ControlError>;
+    /// Ends its shadow.
+    ///
+    /// # Errors
+    /// No such plugin, or it has no shadow.
+    fn end_shadow(&self, name: &str) -> Result<PluginInfo, ControlError>;
     /// Back to `version`, or to the one before the active one.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use crate::imports::now_ms;
 use crate::instance::InstanceError;
 use crate::seat::Handover;
 use crate::signature;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::PoisonError;
 use witmq_broker::ports::control::{
@@ -43,7 +44,7 @@ pub(super) fn refused(name: &str, error: &InstanceError) -> ControlError {
     }
 }
 
-fn unknown(name: &str) -> ControlError {
+pub(super) fn unknown(name: &str) -> ControlError {
     ControlError::NotFound(format!(
         "no plugin `{name}` is installed; `witmq plugin ls` shows what is"
     ))
@@ -62,7 +63,7 @@ fn check_name(name: &str) -> Result<(), ControlError> {
     })
 }
 
-fn no_capability(error: &capability::NoCapability) -> ControlError {
+pub(super) fn bad_capability(error: &capability::NoCapability) -> ControlError {
     ControlError::Invalid {
         code: "bad-capability",
         message: error.to_string(),
@@ -104,10 +105,15 @@ impl PluginControl for Runtime {
             let keys = &self.inner.config.signing_keys;
             signature::check(keys, &wasm, options.signature.as_deref())?;
         }
-        let approved = capability::parse(&options.grants).map_err(|error| no_capability(&error))?;
+        let approved =
+            capability::parse(&options.grants).map_err(|error| bad_capability(&error))?;
         let inner = &self.inner;
         let package = inner.compile(&wasm)?; // outside the lock: it takes its time
         let mut installed = inner.installed();
+        if options.is_shadow {
+            inner.begin_shadow(&mut installed, name, package, &options)?;
+            return inner.found(&installed, name);
+        }
         if !installed.contains_key(name) && installed.len() >= inner.config.plugins {
             return Err(ControlError::LimitReached(format!(
                 "{} plugins are installed, which is the limit; remove one first",
@@ -134,16 +140,10 @@ impl PluginControl for Runtime {
             origin: convert::words(options.origin.unwrap_or_default()),
         });
         let about = &package.manifest;
-        record.note(
-            "installed",
-            format!("{} {}", about.name, about.version)
-                .trim()
-                .to_owned(),
-        );
-        let surplus = record
-            .versions
-            .len()
-            .saturating_sub(inner.config.versions.max(1));
+        let text = format!("{} {}", about.name, about.version);
+        record.note("installed", text.trim().to_owned());
+        let most = inner.config.versions.max(1);
+        let surplus = record.versions.len().saturating_sub(most);
         for gone in record.versions.drain(..surplus) {
             components.remove(&gone.version);
         }
@@ -164,7 +164,7 @@ impl PluginControl for Runtime {
             files.forget_component(name, version);
         }
         switched?;
-        found(&installed, name)
+        self.inner.found(&installed, name)
     }
 
     fn configure(&self, name: &str, config: String) -> Result<PluginInfo, ControlError> {
@@ -177,6 +177,12 @@ impl PluginControl for Runtime {
 
     fn config(&self, name: &str) -> Result<String, ControlError> {
         self.look(name, |plugin| plugin.record.config.clone())
+    }
+
+    fn end_shadow(&self, name: &str) -> Result<PluginInfo, ControlError> {
+        let mut installed = self.inner.installed();
+        self.inner.end_shadow(&mut installed, name)?;
+        self.inner.found(&installed, name)
     }
 
     fn rollback(&self, name: &str, version: Option<u64>) -> Result<PluginInfo, ControlError> {
@@ -256,8 +262,8 @@ impl PluginControl for Runtime {
         remove: &[String],
     ) -> Result<PluginGrants, ControlError> {
         check_name(name)?;
-        let added = capability::parse(add).map_err(|error| no_capability(&error))?;
-        let removed = capability::parse(remove).map_err(|error| no_capability(&error))?;
+        let added = capability::parse(add).map_err(|error| bad_capability(&error))?;
+        let removed = capability::parse(remove).map_err(|error| bad_capability(&error))?;
         let configured = self.inner.configured(name).list();
         let removed: Vec<String> = removed.iter().map(ToString::to_string).collect();
         if let Some(pinned) = removed.iter().find(|text| configured.contains(text)) {
@@ -315,7 +321,9 @@ impl PluginControl for Runtime {
     fn list(&self) -> Vec<PluginInfo> {
         let installed = self.inner.installed();
         let all = installed.iter();
-        all.map(|(name, plugin)| info(name, plugin)).collect()
+        let shards = self.inner.config.shards;
+        all.map(|(name, plugin)| info(name, plugin, shards))
+            .collect()
     }
 
     fn remove(&self, name: &str) -> Result<(), ControlError> {
@@ -362,15 +370,16 @@ impl Runtime {
     }
 }
 
-fn found(
-    installed: &std::collections::BTreeMap<String, Installed>,
-    name: &str,
-) -> Result<PluginInfo, ControlError> {
-    let plugin = installed.get(name).ok_or_else(|| unknown(name))?;
-    Ok(info(name, plugin))
-}
-
 impl Inner {
+    fn found(
+        &self,
+        installed: &BTreeMap<String, Installed>,
+        name: &str,
+    ) -> Result<PluginInfo, ControlError> {
+        let plugin = installed.get(name).ok_or_else(|| unknown(name))?;
+        Ok(info(name, plugin, self.config.shards))
+    }
+
     /// Changes the record of an installed plugin and switches to it. `is_new`: it has to prove itself.
     fn change(
         &self,
@@ -392,7 +401,7 @@ impl Inner {
             is_new,
         };
         self.switch(&mut installed, name, change)?;
-        found(&installed, name)
+        self.found(&installed, name)
     }
 
     /// A version did not prove itself: the one before serves again.
@@ -425,9 +434,7 @@ impl Inner {
         }
     }
 
-    fn promises(
-        &self,
-    ) -> std::sync::MutexGuard<'_, std::collections::BTreeMap<String, Vec<String>>> {
+    fn promises(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Vec<String>>> {
         self.promised.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

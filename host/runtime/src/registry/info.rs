@@ -22,7 +22,7 @@ fn micros(duration: Duration) -> f64 {
 }
 
 /// Everything that `witmq plugin get` shows.
-pub(super) fn info(name: &str, plugin: &Installed) -> PluginInfo {
+pub(super) fn info(name: &str, plugin: &Installed, shards: u16) -> PluginInfo {
     let (record, shared) = (&plugin.record, &plugin.shared);
     let versions: Vec<_> = record.versions.iter().map(version).collect();
     let active = versions
@@ -38,8 +38,9 @@ pub(super) fn info(name: &str, plugin: &Installed) -> PluginInfo {
     let manifest = package
         .map(|package| package.manifest.clone())
         .unwrap_or_default();
-    let calls = u32::try_from(shared.times.count()).unwrap_or(u32::MAX);
-    let mean = shared.times.sum().checked_div(calls).unwrap_or_default();
+    let times = shared.tally.times();
+    let calls = u32::try_from(times.count()).unwrap_or(u32::MAX);
+    let mean = times.sum().checked_div(calls).unwrap_or_default();
     PluginInfo {
         name: name.to_owned(),
         active: active.or_else(|| versions.last()).cloned().unwrap_or(none),
@@ -56,14 +57,18 @@ pub(super) fn info(name: &str, plugin: &Installed) -> PluginInfo {
             Some(_) if shared.is_resting() => "resting",
             Some(_) => "serving",
         },
-        calls: shared.times.count(),
+        is_proving: shared.is_proving(),
+        calls: times.count(),
         failures: shared.failures(),
         last_error: shared.last_error(),
         mean_us: micros(mean),
-        quantiles_us: [500, 990].map(|per_mille| micros(shared.times.quantile(per_mille))),
+        quantiles_us: [500, 990].map(|per_mille| micros(times.quantile(per_mille))),
         memory_bytes: shared.memory_bytes(),
         restarts: shared.restarts(),
         numbers: numbers(shared),
+        by_hook: shared.tally.info(),
+        shard_share: shared.tally.share(shards),
+        shadow: plugin.shadow.as_deref().map(super::shadow::info),
         versions,
     }
 }

@@ -82,6 +82,7 @@ impl Inner {
             package: None,
             generation: 0,
             before: None,
+            shadow: None,
         };
         self.installed().insert(name.to_owned(), failed);
         let Err(error) = self.restore_version(name, record.clone()) else {
@@ -188,7 +189,7 @@ impl Inner {
         let failures = shared.failures().iter().map(|(_, count)| count).sum();
         let probation = before
             .as_ref()
-            .map(|_| Probation::begin(&self.config, shared.times.count(), failures));
+            .map(|_| Probation::begin(&self.config, shared.tally.calls(), failures));
         shared.begin(probation);
         self.hand_over(&template, ready);
         let plugin = Installed {
@@ -198,6 +199,7 @@ impl Inner {
             package: Some(package),
             generation,
             before,
+            shadow: None,
         };
         installed.insert(name.to_owned(), plugin);
         if let Some(files) = &self.files {
@@ -305,7 +307,7 @@ impl Inner {
     }
 
     /// A new instance for every seat that calls this plugin, in the order of seats.
-    fn instances(
+    pub(super) fn instances(
         &self,
         template: &Arc<Template>,
     ) -> Result<Vec<Option<Box<Instance>>>, ControlError> {

@@ -231,6 +231,9 @@ pub(crate) struct InstallArgs {
     /// Keep it without letting it serve
     #[arg(long)]
     pub(crate) disabled: bool,
+    /// Let it see the traffic of the version that serves and compare what both make of it; nothing that it does is applied
+    #[arg(long, conflicts_with = "disabled")]
+    pub(crate) shadow: bool,
     #[command(flatten)]
     pub(crate) admin: AdminArgs,
 }
@@ -392,6 +395,15 @@ pub(crate) enum PluginCommand {
     Rollback {
         name: String,
         version: Option<u64>,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Compare a shadow (`install --shadow`) with the version that serves, or end it
+    Shadow {
+        name: String,
+        /// End it
+        #[arg(long)]
+        stop: bool,
         #[command(flatten)]
         admin: AdminArgs,
     },

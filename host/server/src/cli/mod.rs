@@ -9,6 +9,7 @@ mod credentials;
 mod delayed;
 mod drain;
 mod exit;
+mod look;
 mod messages;
 mod new;
 mod oci;
