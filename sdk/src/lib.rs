@@ -39,16 +39,19 @@ mod config;
 mod convert;
 mod failure;
 pub mod host;
+mod memory;
 mod message;
 mod plugin;
 mod properties;
 #[doc(hidden)]
 pub mod register;
 pub mod testing;
+pub mod topic;
 
 pub use auth::{Action, Attempt, Certificate, Decision, Denial, Grant, Query, Rule, Step, Verdict};
 pub use config::{Config, Schema};
 pub use failure::Failure;
+pub use memory::Memory;
 pub use message::{Delivered, Emit, Event, Message, Outcome, Patch, QoS};
 pub use plugin::{
     Applied, Authenticate, Authorize, Events, Health, NoConfig, Place, Plugin, Sink, Timer,

@@ -3,9 +3,9 @@
 //! Owns: calls of hooks as the broker makes them (only what is needed is filled in, answers are checked). Must not: be
 //! kinder than the broker.
 
+use super::answers;
 use super::schema;
 use super::stand_in::{Line, State, Swapped};
-use super::topic;
 use crate::auth::{Attempt, Query, Step, Verdict};
 use crate::failure::Failure;
 use crate::host::clients::Client;
@@ -338,7 +338,7 @@ impl<P: Registered> TestBroker<P> {
         let outcome = self.call(|plugin| f(plugin, &message));
         self.state.payload.clear();
         let outcome = outcome?;
-        topic::check_outcome(&outcome)
+        answers::check_outcome(&outcome)
             .map_err(|text| Failure::failed(format!("answered badly: {text}")))?;
         Ok(match outcome {
             // What is no refusal becomes the one for an implementation's own reasons.

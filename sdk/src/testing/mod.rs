@@ -23,13 +23,13 @@
 //! );
 //! ```
 
+mod answers;
 mod broker;
 #[cfg(feature = "http")]
 pub(crate) mod http;
 mod outcome;
 mod schema;
 pub(crate) mod stand_in;
-mod topic;
 mod vectors;
 
 pub use broker::{Setup, TestBroker};

@@ -8,7 +8,7 @@
     allow(dead_code, reason = "the stand-in serves native builds")
 )]
 
-use super::topic;
+use super::answers;
 use crate::host::clients::{Client, ClientsError};
 use crate::host::kv::{Entry, Expected, KvError};
 use crate::host::log::Level;
@@ -257,11 +257,11 @@ pub(crate) fn kv_keys(prefix: &str, after: &str, limit: u32) -> Vec<String> {
 }
 
 pub(crate) fn publish(message: &Emit) -> Result<(), PublishError> {
-    topic::check_emit(message).map_err(|_| PublishError::BadTopic)?;
+    answers::check_emit(message).map_err(|_| PublishError::BadTopic)?;
     with(|state| {
-        let is_granted = state
-            .grants("publish:")
-            .is_none_or(|mut filters| filters.any(|filter| topic::matches(filter, &message.topic)));
+        let is_granted = state.grants("publish:").is_none_or(|mut filters| {
+            filters.any(|filter| crate::topic::matches(filter, &message.topic))
+        });
         if !is_granted {
             let text = format!("`publish:{}` is not granted", message.topic);
             return Err(PublishError::Denied(text));
