@@ -34,6 +34,7 @@
 extern crate self as witmq_sdk;
 
 mod abi;
+mod acl;
 mod auth;
 mod config;
 mod convert;
@@ -48,6 +49,7 @@ pub mod register;
 pub mod testing;
 pub mod topic;
 
+pub use acl::{AclAction, AclEntry};
 pub use auth::{Action, Attempt, Certificate, Decision, Denial, Grant, Query, Rule, Step, Verdict};
 pub use config::{Config, Schema};
 pub use failure::Failure;

@@ -76,15 +76,17 @@ fn serve(mut stream: Box<dyn Stream>, answer: &impl Fn(&str) -> Vec<u8>) -> std:
         }
     };
     let text = String::from_utf8_lossy(&read[..head]).into_owned();
-    // The SDK sends a body in chunks: it ends with an empty one.
-    if text.starts_with("POST") {
-        while !read.ends_with(b"0\r\n\r\n") {
-            let count = stream.read(&mut part)?;
-            if count == 0 {
-                return Ok(());
-            }
-            read.extend_from_slice(&part[..count]);
+    let length = text.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        let is_length = name.eq_ignore_ascii_case("content-length");
+        is_length.then(|| value.trim().parse::<usize>().unwrap())
+    });
+    while read.len() < head + length.unwrap_or(0) {
+        let count = stream.read(&mut part)?;
+        if count == 0 {
+            return Ok(());
         }
+        read.extend_from_slice(&part[..count]);
     }
     stream.write_all(&answer(&text))?;
     stream.flush()

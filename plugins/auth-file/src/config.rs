@@ -4,7 +4,7 @@
 
 use crate::scram;
 use serde::Deserialize;
-use witmq_sdk::Rule;
+use witmq_sdk::AclEntry;
 
 /// Yes or no.
 #[derive(Clone, Copy, Debug, Default, Deserialize, witmq_sdk::Config, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct Config {
     /// What no rule decides.
     pub(crate) default: Choice,
     /// Rules for everybody, after a user's own.
-    pub(crate) acl: Vec<Entry>,
+    pub(crate) acl: Vec<AclEntry>,
     /// Who may log in.
     pub(crate) users: Vec<User>,
     /// 32 random bytes in base64, needed as soon as a user has `scram`: salts for names that are not there are made
@@ -48,42 +48,5 @@ pub(crate) struct User {
     pub(crate) superuser: bool,
     /// Rules before the general ones.
     #[serde(default)]
-    pub(crate) acl: Vec<Entry>,
-}
-
-#[derive(Debug, Deserialize, witmq_sdk::Config)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Entry {
-    /// Allow, or deny.
-    allow: bool,
-    /// Publish, subscribe; both if left out.
-    #[serde(default = "both")]
-    actions: Vec<Action>,
-    /// Topic filters; `{client}` and `{user}` stand for the client's names.
-    topics: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, witmq_sdk::Config, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Action {
-    Publish,
-    Subscribe,
-}
-
-fn both() -> Vec<Action> {
-    vec![Action::Publish, Action::Subscribe]
-}
-
-/// The rules of some entries, in order.
-pub(crate) fn rules(entries: &[Entry]) -> Vec<Rule> {
-    let one = |entry: &Entry, filter: &String| Rule {
-        allow: entry.allow,
-        publish: entry.actions.contains(&Action::Publish),
-        subscribe: entry.actions.contains(&Action::Subscribe),
-        filter: filter.clone(),
-    };
-    entries
-        .iter()
-        .flat_map(|entry| entry.topics.iter().map(move |filter| one(entry, filter)))
-        .collect()
+    pub(crate) acl: Vec<AclEntry>,
 }

@@ -13,10 +13,10 @@
 
 use argon2::password_hash::{PasswordHash, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
-use config::{Choice, User, rules};
+use config::{Choice, User};
 use scram::{ClientFinal, ClientFirst, Decoys, Exchange, Keys, ScramError};
 use std::collections::BTreeMap;
-use witmq_sdk::{Attempt, Authenticate, Failure, Grant, Place, Plugin, Rule, Step};
+use witmq_sdk::{AclEntry, Attempt, Authenticate, Failure, Grant, Place, Plugin, Rule, Step};
 
 mod config;
 mod scram;
@@ -73,7 +73,7 @@ fn account(user: User) -> Result<Account, String> {
     }
     let scram = user.scram.as_ref().map(Keys::try_from).transpose();
     Ok(Account {
-        rules: rules(&user.acl),
+        rules: AclEntry::rules(&user.acl),
         hash: user.hash,
         scram: scram.map_err(|error| error.to_string())?,
         superuser: user.superuser,
@@ -105,7 +105,7 @@ impl Plugin for AuthFile {
                 return Err(bad("is there twice".to_owned()));
             }
         }
-        let general = rules(&config.acl);
+        let general = AclEntry::rules(&config.acl);
         Ok(Self {
             anonymous: config.anonymous,
             default: config.default,

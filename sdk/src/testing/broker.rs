@@ -272,6 +272,12 @@ impl<P: Registered> TestBroker<P> {
         self.state.http.answer(method, url, answer);
     }
 
+    /// Lets each request take so many milliseconds (none otherwise): the clock moves on, and one with less time fails.
+    #[cfg(feature = "http")]
+    pub fn set_http_takes_ms(&mut self, takes_ms: u64) {
+        self.state.http.takes_ms = takes_ms;
+    }
+
     /// Lines logged since the last call.
     #[must_use]
     pub fn logged(&mut self) -> Vec<Line> {

@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 pub(crate) struct Exchanges {
     answers: BTreeMap<(String, String), Response>,
     requests: Vec<Request>,
+    /// Milliseconds that each request takes.
+    pub(super) takes_ms: u64,
 }
 
 impl Exchanges {
@@ -36,6 +38,11 @@ pub(crate) fn send(request: &Request, url: &Url<'_>) -> Result<Response, HttpErr
         let name = (request.method.clone(), request.url.clone());
         let answer = state.http.answers.get(&name).cloned();
         state.http.requests.push(request.clone());
+        let takes_ms = state.http.takes_ms;
+        state.now_ms += takes_ms.min(request.timeout_ms);
+        if takes_ms > request.timeout_ms {
+            return Err(HttpError::Timeout);
+        }
         let text = || {
             format!(
                 "the test has no answer to {} {}",

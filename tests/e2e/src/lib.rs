@@ -14,6 +14,7 @@ pub mod load;
 pub mod one_by_one;
 pub mod raw;
 pub mod scram;
+pub mod site;
 
 use anyhow::{Context as _, Result, bail};
 use faults::Faults;

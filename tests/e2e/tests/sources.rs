@@ -6,89 +6,19 @@
     reason = "tests"
 )]
 
+use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use sha2::{Digest as _, Sha256};
-use std::io::{BufRead as _, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use witmq_e2e::site::{Said, Site, ok, status};
 use witmq_e2e::{Broker, component};
 
-/// What a site says to a path: status, one header, body.
-type Said = (u16, String, Vec<u8>);
-type Says = dyn Fn(&str, &str) -> Said + Send + Sync;
-
-/// An HTTP server of the test; it remembers what it was asked.
-struct Site {
-    address: SocketAddr,
-    asked: Arc<Mutex<Vec<String>>>,
-}
-
-fn ok(body: impl Into<Vec<u8>>) -> Said {
-    (200, "X-Test: 1".to_owned(), body.into())
-}
-
 fn not_there() -> Said {
-    (404, "X-Test: 1".to_owned(), Vec::new())
-}
-
-impl Site {
-    /// `says` gets the path and what stands in `Authorization`.
-    fn start(
-        tls: Option<Arc<ServerConfig>>,
-        says: impl Fn(&str, &str) -> Said + Send + Sync + 'static,
-    ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let asked = Arc::<Mutex<Vec<String>>>::default();
-        let (says, log): (Arc<Says>, _) = (Arc::new(says), asked.clone());
-        std::thread::spawn(move || {
-            for socket in listener.incoming().flatten() {
-                let (says, log, tls) = (says.clone(), log.clone(), tls.clone());
-                std::thread::spawn(move || match tls {
-                    None => answer(socket, &*says, &log),
-                    Some(tls) => {
-                        let connection = ServerConnection::new(tls).unwrap();
-                        answer(StreamOwned::new(connection, socket), &*says, &log);
-                    }
-                });
-            }
-        });
-        Self { address, asked }
-    }
-}
-
-/// One request, one answer, and the end.
-fn answer(stream: impl Read + Write, says: &Says, log: &Mutex<Vec<String>>) {
-    let mut stream = BufReader::new(stream);
-    let (mut first, mut authorization) = (String::new(), String::new());
-    if !stream.read_line(&mut first).is_ok_and(|bytes| bytes > 0) {
-        return; // somebody who does not trust us
-    }
-    loop {
-        let mut line = String::new();
-        if !stream.read_line(&mut line).is_ok_and(|bytes| bytes > 2) {
-            break;
-        }
-        if let Some(value) = line.to_lowercase().strip_prefix("authorization: ") {
-            authorization = line[line.len() - value.len()..].trim().to_owned();
-        }
-    }
-    let path = first.split(' ').nth(1).unwrap().to_owned();
-    let (status, header, body) = says(&path, &authorization);
-    log.lock().unwrap().push(path);
-    let head = format!(
-        "HTTP/1.1 {status} X\r\n{header}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len()
-    );
-    let stream = stream.get_mut();
-    let _is_gone = (stream.write_all(head.as_bytes()))
-        .and_then(|()| stream.write_all(&body))
-        .and_then(|()| stream.flush())
-        .is_err();
+    status(404, "")
 }
 
 fn digest(bytes: &[u8]) -> String {
@@ -127,13 +57,12 @@ fn origin(broker: &Broker, name: &str) -> String {
 fn a_component_comes_by_https_from_who_is_trusted_and_as_it_is_pinned() {
     let broker = Broker::dev(&["--no-demo"]);
     let wasm = hello();
-    let site = Site::start(
-        Some(server_of(broker.folder())),
-        move |path, _| match path {
+    let site = Site::start_tls(server_of(broker.folder()), |asked| {
+        match asked.path.as_str() {
             "/hello_transform.wasm" => ok(hello()),
             _ => not_there(),
-        },
-    );
+        }
+    });
     let url = format!(
         "https://localhost:{}/hello_transform.wasm",
         site.address.port()
@@ -175,7 +104,8 @@ fn registry() -> Site {
         r#"{{"schemaVersion":2,"layers":[{{"mediaType":"application/wasm","digest":"sha256:{blob}"}}]}}"#
     );
     let name = digest(manifest.as_bytes());
-    Site::start(None, move |path, authorization| {
+    Site::start(move |asked| {
+        let (path, authorization) = (asked.path.as_str(), asked.header("authorization"));
         if let Some(query) = path.strip_prefix("/token?") {
             assert_eq!(query, "service=test&scope=repository%3Aacme%2Fhello%3Apull");
             return ok(r#"{"token":"t0ken"}"#);
@@ -202,7 +132,8 @@ fn a_component_comes_from_a_registry_and_is_what_its_digest_says() {
     let inner = registry();
     // The challenge names the address, which is known only now.
     let to = inner.address;
-    let outer = Site::start(None, move |path, authorization| {
+    let outer = Site::start(move |asked| {
+        let (path, authorization) = (&asked.path, asked.header("authorization"));
         let mut socket = std::net::TcpStream::connect(to).unwrap();
         write!(
             socket,
@@ -236,10 +167,8 @@ fn a_component_comes_from_a_registry_and_is_what_its_digest_says() {
     assert!(
         inner
             .asked
-            .lock()
-            .unwrap()
-            .iter()
-            .any(|path| path.starts_with("/token"))
+            .try_iter()
+            .any(|asked| asked.path.starts_with("/token"))
     );
     assert!(
         broker
