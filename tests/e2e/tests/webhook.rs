@@ -18,7 +18,7 @@ use witmq_e2e::{Broker, PATIENCE, component};
 
 /// Installs it with a configuration and what it needs, and leads `out/#` there.
 fn install(broker: &Broker, config: &Value) {
-    let wasm = component("witmq_webhook");
+    let wasm = component("webhook");
     let config = config.to_string();
     let words = [
         "plugin",
