@@ -15,6 +15,7 @@ pub mod one_by_one;
 pub mod raw;
 pub mod scram;
 pub mod site;
+pub mod wire;
 
 use anyhow::{Context as _, Result, bail};
 use faults::Faults;
