@@ -13,7 +13,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
 use witmq_broker::ports::{ControlError, PluginControl, Transform};
 use witmq_runtime::{Grants, HttpLimits, Runtime, RuntimeConfig, ShardPlugins};
 
@@ -52,6 +53,27 @@ impl Service {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
         (listener, at)
+    }
+
+    /// Answers one byte after the other, until the sender is dropped.
+    fn dripping() -> (Sender<()>, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let (sender, stop) = channel::<()>();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
+                let mut is_there = stream.write_all(head).is_ok();
+                while is_there {
+                    is_there = stream.write_all(b"x").is_ok();
+                    match stop.recv_timeout(Duration::from_millis(20)) {
+                        Err(RecvTimeoutError::Timeout) => {}
+                        _ => return,
+                    }
+                }
+            }
+        });
+        (sender, at)
     }
 
     fn hits(&self) -> u32 {
@@ -316,6 +338,21 @@ fn who_never_answers_ends_at_the_timeout_and_delays_nobody() {
     wait_until("the others", || bench.around.count("delivered") == 100);
     wait_until("the end of the call", || failures(&bench) >= 1);
     assert_eq!(bench.around.on("made/by/http").len(), 0);
+}
+
+#[test]
+fn an_answer_that_drips_ends_with_the_time_of_its_request() {
+    let (drips, at) = Service::dripping();
+    let mut bench = Bench::start(&[&at.to_string()], HttpLimits::default());
+    let began = Instant::now();
+    let order = format!("{{\"url\":\"http://{at}/\",\"timeout_ms\":300}}");
+    assert_eq!(bench.fetch(&order), "Timeout");
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(300), "{took:?}");
+    // Whoever wants its beginning only has it before that.
+    let order = format!("{{\"url\":\"http://{at}/\",\"timeout_ms\":3000,\"beginning\":3}}");
+    assert_eq!(bench.fetch(&order), "200 xxx");
+    drop(drips);
 }
 
 #[test]

@@ -17,6 +17,10 @@ struct Order {
     /// How often it is sent.
     #[serde(default = "once")]
     times: u32,
+    /// Milliseconds for the request.
+    timeout_ms: Option<u64>,
+    /// Bytes of the answer, the rest of which is left.
+    beginning: Option<usize>,
 }
 
 fn once() -> u32 {
@@ -38,11 +42,18 @@ impl Plugin for Fetch {
 }
 
 fn fetch(order: &Order) -> String {
-    let request = match order.bytes {
+    let mut request = match order.bytes {
         0 => http::get(&order.url),
         bytes => http::post(&order.url).body(vec![b'x'; bytes]),
     };
-    match request.body_bytes(BODY_BYTES).send() {
+    request = match order.beginning {
+        Some(bytes) => request.beginning(bytes),
+        None => request.body_bytes(BODY_BYTES),
+    };
+    if let Some(timeout_ms) = order.timeout_ms {
+        request = request.timeout_ms(timeout_ms);
+    }
+    match request.send() {
         Ok(answer) if answer.body.len() > 100 => {
             format!("{} {} bytes", answer.status, answer.body.len())
         }
