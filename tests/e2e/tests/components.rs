@@ -46,22 +46,24 @@ async fn publish(client: &Client, topic: &str, payload: impl Into<Vec<u8>>) {
     sent.await.unwrap();
 }
 
-/// Publishes what is refused: the reason.
-async fn refused(client: &mut Client, topic: &str, payload: impl Into<Vec<u8>>) -> PubAckReason {
-    publish(client, topic, payload).await;
-    let refusal = |packet| match packet {
-        Packet::PubAck(ack) => Some(ack.reason),
-        _ => None,
-    };
-    let is_refusal = |reason: &PubAckReason| {
-        !matches!(
+/// The next refusal: its reason, and the words.
+async fn refusal(client: &mut Client) -> (PubAckReason, String) {
+    let is_good = |reason| {
+        matches!(
             reason,
             PubAckReason::Success | PubAckReason::NoMatchingSubscribers
         )
     };
-    client
-        .wait(|packet| refusal(packet).filter(is_refusal))
-        .await
+    let refusal = |packet| match packet {
+        Packet::PubAck(ack) if !is_good(ack.reason) => {
+            let words = ack
+                .properties
+                .and_then(|properties| properties.reason_string);
+            Some((ack.reason, words.unwrap_or_default()))
+        }
+        _ => None,
+    };
+    client.wait(refusal).await
 }
 
 #[tokio::test]
@@ -80,6 +82,43 @@ async fn deadband_lets_changes_pass_and_forgets_nothing_at_a_swap() {
         publish(&client, "in/temp", value).await;
     }
     assert_eq!(client.text().await, "23.5");
-    let reason = refused(&mut client, "in/temp", "warm").await;
+    publish(&client, "in/temp", "warm").await;
+    assert_eq!(
+        refusal(&mut client).await.0,
+        PubAckReason::PayloadFormatInvalid
+    );
+}
+
+#[tokio::test]
+async fn json_schema_says_where_a_payload_does_not_fit_and_diverts_it_if_told_to() {
+    let schema = json!({"required": ["c"], "properties": {"c": {"type": "number", "maximum": 85}}});
+    let mut config = json!({"schemas": [{"topics": ["in/+/temp"], "schema": schema}]});
+    let broker = broker("json-schema", &config);
+    let mut client = client(&broker).await;
+    publish(&client, "in/7/temp", r#"{"c":20}"#).await;
+    assert_eq!(client.text().await, r#"{"c":20}"#);
+    publish(&client, "in/7/temp", r#"{"c":"warm"}"#).await;
+    let (reason, text) = refusal(&mut client).await;
     assert_eq!(reason, PubAckReason::PayloadFormatInvalid);
+    assert_eq!(text, "payload on in/7/temp: /c: has to be of type number");
+
+    config["on_invalid"] = json!("dead-letter");
+    drop(broker.ok(
+        &["plugin", "config", "json-schema", &config.to_string()],
+        "",
+    ));
+    publish(&client, "in/7/temp", r#"{"c":86}"#).await;
+    let message = client.message().await;
+    assert_eq!(
+        (&*message.topic, &*message.payload),
+        (&b"invalid/in/7/temp"[..], &br#"{"c":86}"#[..])
+    );
+    let tags = message.properties.unwrap().user_properties;
+    assert_eq!(
+        tags,
+        [(
+            "schema-error".to_owned(),
+            "/c: has to be at most 85".to_owned()
+        )]
+    );
 }
