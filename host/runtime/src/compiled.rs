@@ -195,7 +195,8 @@ impl Disk {
         let seal = self
             .seal(digest, &code)
             .ok_or_else(|| io::Error::other("no seal"))?;
-        let beside = self.folder.join("new");
+        // Of this process: an author's tools share a folder.
+        let beside = self.folder.join(format!("new.{}", std::process::id()));
         let mut file = private(&beside)?;
         file.write_all(&seal.finalize().into_bytes())?;
         file.write_all(&code)?;
@@ -209,7 +210,7 @@ impl Disk {
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
             let name = entry.file_name();
-            if name == "key" || name == "new" {
+            if name == "key" {
                 continue;
             }
             let about = entry.metadata()?;

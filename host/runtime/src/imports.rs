@@ -181,7 +181,7 @@ impl host_clock::Host for State {
 
 impl host_timers::Host for State {
     fn after(&mut self, token: u64, delay_ms: u64) -> Answer<Result<(), host_timers::TimerError>> {
-        if !self.plugin.has_timer() {
+        if !self.has_timer {
             return Ok(Err(host_timers::TimerError::NoExport));
         }
         let is_set = self.may_call() && self.plugin.timers.after(token, delay_ms);

@@ -82,6 +82,7 @@ impl Template {
     fn state(&self) -> State {
         let transfer_bytes = self.limits.transfer_bytes;
         let mut state = State::new(self.plugin.clone(), self.memory_bytes, transfer_bytes);
+        state.has_timer = self.package.timer.is_some();
         state.beyond = self.package.trusted.as_ref().map(|trusted| {
             let limits = self.limits.http.clone();
             Box::new(Beyond::new(&self.plugin, limits, trusted.clone()))

@@ -180,11 +180,6 @@ impl Lane {
         }
     }
 
-    /// Whether timers fire here.
-    pub(crate) fn has_timer(&self) -> bool {
-        self.template.package.timer.is_some()
-    }
-
     pub(crate) fn has_events(&self) -> bool {
         self.template.package.events.is_some()
     }

@@ -64,6 +64,7 @@ pub use authenticator::Authenticator;
 pub use config::{Grants, HttpLimits, Outside, Publish, RuntimeConfig, Secret};
 pub use directory::Observers;
 pub use http::{HttpGrant, NoHost};
+pub use manifest::{ManifestError, with_manifest};
 pub use offline::{About, Offline, Opened, TestRun, Trial};
 pub use package::digest;
 pub use registry::{Runtime, StartError};

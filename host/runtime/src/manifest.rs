@@ -1,6 +1,6 @@
 //! What a component says of itself without being run: the custom section `witmq:manifest`, JSON.
 //!
-//! Owns: [`Manifest`], found and read. Must not: believe it about anything the component's imports and exports show.
+//! Owns: [`Manifest`], found, read, and put into a component that has none. Must not: believe it about anything the component's imports and exports show.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -74,13 +74,17 @@ pub(crate) struct Given {
 
 /// A manifest that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ManifestError {
+pub enum ManifestError {
+    /// Its size, bytes.
     #[error("its manifest is {0} bytes long, at most {MANIFEST_BYTES} are allowed")]
     TooLarge(usize),
+    /// There is more than one.
     #[error("it has two sections {SECTION}")]
     Twice,
+    /// Its number of tests.
     #[error("its manifest has {0} tests, at most {TESTS} are allowed")]
     Tests(usize),
+    /// What is wrong, with line and column.
     #[error("its manifest cannot be read: {0}")]
     Json(String),
 }
@@ -96,9 +100,10 @@ pub(crate) fn read(wasm: &[u8]) -> Result<Manifest, ManifestError> {
             return Err(ManifestError::Twice);
         }
     }
-    let Some(bytes) = found else {
-        return Ok(Manifest::default());
-    };
+    found.map_or_else(|| Ok(Manifest::default()), parse)
+}
+
+fn parse(bytes: &[u8]) -> Result<Manifest, ManifestError> {
     if bytes.len() > MANIFEST_BYTES {
         return Err(ManifestError::TooLarge(bytes.len()));
     }
@@ -107,6 +112,35 @@ pub(crate) fn read(wasm: &[u8]) -> Result<Manifest, ManifestError> {
     match manifest.tests.len() {
         count if count > TESTS => Err(ManifestError::Tests(count)),
         _ => Ok(manifest),
+    }
+}
+
+/// Puts a manifest, JSON text, behind a component whose build tool knows of none.
+///
+/// # Errors
+/// It is no manifest, or a broker would refuse it.
+pub fn with_manifest(mut wasm: Vec<u8>, manifest: &str) -> Result<Vec<u8>, ManifestError> {
+    parse(manifest.as_bytes())?;
+    let mut name = leb128(SECTION.len());
+    name.extend(SECTION.as_bytes());
+    wasm.push(0); // a custom section
+    wasm.extend(leb128(name.len() + manifest.len()));
+    wasm.extend(name);
+    wasm.extend(manifest.as_bytes());
+    Ok(wasm)
+}
+
+/// A number as WebAssembly writes it.
+fn leb128(mut value: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    loop {
+        let low = value.to_le_bytes()[0] & 0x7F;
+        value >>= 7;
+        if value == 0 {
+            out.push(low);
+            return out;
+        }
+        out.push(low | 0x80);
     }
 }
 
@@ -123,28 +157,18 @@ impl Manifest {
 mod tests {
     use super::*;
 
+    /// Whatever it says.
     fn with_section(bytes: &[u8]) -> Vec<u8> {
-        let mut wasm = wat::parse_str("(component)").unwrap();
-        append(&mut wasm, bytes);
-        wasm
+        append(wat::parse_str("(component)").unwrap(), bytes)
     }
 
-    fn append(wasm: &mut Vec<u8>, bytes: &[u8]) {
-        let leb = |mut value: usize, out: &mut Vec<u8>| loop {
-            let byte = u8::try_from(value & 0x7F).unwrap();
-            value >>= 7;
-            out.push(if value > 0 { byte | 0x80 } else { byte });
-            if value == 0 {
-                break;
-            }
-        };
-        let mut body = Vec::new();
-        leb(SECTION.len(), &mut body);
-        body.extend_from_slice(SECTION.as_bytes());
-        body.extend_from_slice(bytes);
+    fn append(mut wasm: Vec<u8>, bytes: &[u8]) -> Vec<u8> {
         wasm.push(0);
-        leb(body.len(), wasm);
-        wasm.extend(body);
+        wasm.extend(leb128(1 + SECTION.len() + bytes.len()));
+        wasm.extend(leb128(SECTION.len()));
+        wasm.extend(SECTION.as_bytes());
+        wasm.extend(bytes);
+        wasm
     }
 
     #[test]
@@ -171,8 +195,7 @@ mod tests {
         let text = |bytes: &[u8]| read(&with_section(bytes)).unwrap_err().to_string();
         assert!(text(b"{").contains("line 1 column 1"));
         assert!(text(br#"{"needs":["everything"]}"#).contains("unknown variant `everything`"));
-        let mut twice = with_section(b"{}");
-        append(&mut twice, b"{}");
+        let twice = append(with_section(b"{}"), b"{}");
         assert_eq!(read(&twice), Err(ManifestError::Twice));
         let blank = |length: usize| {
             let mut bytes = vec![b' '; length - 2];
@@ -184,5 +207,17 @@ mod tests {
             blank(MANIFEST_BYTES + 1),
             Err(ManifestError::TooLarge(MANIFEST_BYTES + 1))
         );
+    }
+
+    #[test]
+    fn what_was_put_in_is_read_again() {
+        let bare = || wat::parse_str("(component)").unwrap();
+        for length in [0, 90, 200, 20_000] {
+            let text = format!(r#"{{"name":"a","description":"{}"}}"#, "x".repeat(length));
+            let manifest = read(&with_manifest(bare(), &text).unwrap()).unwrap();
+            assert_eq!(manifest.description.len(), length);
+        }
+        let error = with_manifest(bare(), "{").unwrap_err();
+        assert!(matches!(error, ManifestError::Json(_)), "{error}");
     }
 }

@@ -54,7 +54,7 @@ impl Clients for Nobody {
 }
 
 impl Offline {
-    /// Starts the engine with the limits of a broker.
+    /// Starts the engine with the limits of a broker. What is compiled is kept below `data_dir`, if there is one.
     ///
     /// # Errors
     /// The engine cannot start on this machine.
@@ -63,7 +63,7 @@ impl Offline {
         let engine = engine::engine().map_err(unusable)?;
         let linker = engine::linker(&engine).map_err(unusable)?;
         engine::start_ticker(&engine)?;
-        let compiled = Compiled::new(&engine, None, 0);
+        let compiled = Compiled::new(&engine, limits.data_dir.as_deref(), limits.compiled_bytes);
         Ok(Self {
             engine,
             linker,
@@ -78,6 +78,7 @@ impl Offline {
     /// As an installation refuses it: no component, unknown interface, missing import, bad manifest.
     pub fn open(&self, wasm: &[u8]) -> Result<Opened<'_>, ControlError> {
         let start = Instant::now();
+        let (before, _) = self.compiled.counts();
         let loaded = package::load(
             &self.engine,
             &self.linker,
@@ -87,10 +88,11 @@ impl Offline {
         );
         let package = Arc::new(loaded?);
         let took = start.elapsed();
+        let is_new = self.compiled.counts().0 > before;
         Ok(Opened {
             offline: self,
             package,
-            compile: took,
+            compile: is_new.then_some(took),
             bytes: wasm.len(),
         })
     }
@@ -105,8 +107,8 @@ pub struct About {
     pub digest: String,
     /// Its size, bytes.
     pub bytes: usize,
-    /// How long it took to compile.
-    pub compile: Duration,
+    /// How long it took to compile; `None` if that was kept from before.
+    pub compile: Option<Duration>,
     /// Hooks that it exports.
     pub hooks: Vec<String>,
     /// Capabilities that it imports, without `host-`.
@@ -128,7 +130,7 @@ pub struct About {
 pub struct Opened<'a> {
     offline: &'a Offline,
     package: Arc<Package>,
-    compile: Duration,
+    compile: Option<Duration>,
     bytes: usize,
 }
 

@@ -11,7 +11,7 @@ use crate::seat::Renewal;
 use crate::tally::Tally;
 use crate::timers::Timers;
 use arc_swap::ArcSwap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use witmq_broker::ports::StepFailure;
@@ -44,7 +44,6 @@ pub(crate) struct Shared {
     pub(crate) requests: Requests,
     /// Its instances beside the shards.
     lane: Mutex<Option<Arc<Lane>>>,
-    has_timer: AtomicBool,
     /// The queue of its sink, once it has had one.
     pub(crate) pump: OnceLock<Arc<Pump>>,
     /// What it logs.
@@ -85,7 +84,6 @@ impl Shared {
             tally: Tally::default(),
             requests: Requests::new(&config.http),
             lane: Mutex::new(None),
-            has_timer: AtomicBool::new(false),
             pump: OnceLock::new(),
             memory_bytes: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
@@ -119,14 +117,7 @@ impl Shared {
 
     /// Another lane serves from now on; the one before ends when its last user lets go of it.
     pub(crate) fn set_lane(&self, lane: Option<Arc<Lane>>) {
-        let has_timer = lane.as_ref().is_some_and(|lane| lane.has_timer());
-        self.has_timer.store(has_timer, Ordering::Relaxed);
         *self.lane.lock().unwrap_or_else(PoisonError::into_inner) = lane;
-    }
-
-    /// Whether timers have an export to fire at.
-    pub(crate) fn has_timer(&self) -> bool {
-        self.has_timer.load(Ordering::Relaxed)
     }
 
     /// A capability was refused: the operator is told how to grant it.

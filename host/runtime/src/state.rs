@@ -21,6 +21,8 @@ pub(crate) struct State {
     pub(crate) host_calls: u32,
     /// Publishes left in this call.
     pub(crate) publishes: u32,
+    /// Timers have an export to fire at.
+    pub(crate) has_timer: bool,
     /// Printed, and not ended by a line break yet.
     line: Line,
     /// The payload of the message of this call.
@@ -102,6 +104,7 @@ impl State {
             memory: MemoryLimit::new(memory_bytes),
             host_calls: 0,
             publishes: 0,
+            has_timer: false,
             line: Line::default(),
             payload: Bytes::new(),
             start: Instant::now(),

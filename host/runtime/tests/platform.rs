@@ -356,6 +356,14 @@ fn timers_fire_and_metrics_count() {
 }
 
 #[test]
+fn what_starts_may_print_and_set_timers() {
+    let (runtime, _hooks, around) = around("timer-init");
+    wait_until("the timer", || around.on("made/by/timer") == ["9"]);
+    let log = runtime.log("g", 0).unwrap();
+    assert!(log.iter().any(|line| line.text == "it starts"), "{log:?}");
+}
+
+#[test]
 fn secrets_payloads_and_the_log_are_there() {
     let (runtime, mut hooks, _) = around("secret");
     assert_eq!(call(&mut hooks, "x").unwrap(), "s3cret");

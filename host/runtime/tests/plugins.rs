@@ -89,7 +89,11 @@ fn splitting_is_bounded_on_both_sides() {
 
 #[test]
 fn printing_and_logging_without_end_pass() {
-    let (runtime, mut hooks) = installed(config(), "print");
+    let patient = RuntimeConfig {
+        deadline: Duration::from_secs(5), // of the clock, on a machine that may have other things to do
+        ..config()
+    };
+    let (runtime, mut hooks) = installed(patient, "print");
     assert_eq!(call(&mut hooks, "x").unwrap(), "Pass");
     runtime.configure("g", mode("log").unwrap()).unwrap();
     assert_eq!(call(&mut hooks, "x").unwrap(), "Pass");
@@ -127,6 +131,11 @@ fn what_is_no_plugin_is_refused_and_the_old_version_serves_on() {
         assert_eq!(code(install(&runtime, "g", wasm, settings)), expected);
         assert_eq!(call(&mut hooks, "x").unwrap(), "old x");
     }
+    let refused = install(&runtime, "g", guest(), mode("trap-init"));
+    let Err(ControlError::Invalid { message, .. }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(message.contains("unreachable"), "its panic: {message}");
     assert_eq!(
         code(install(&runtime, "Bad Name", guest(), None)),
         "bad-name"

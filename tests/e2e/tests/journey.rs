@@ -1,4 +1,4 @@
-//! The way of a plugin's author, with a stopwatch: from `plugin new` in an empty folder to a change that is swapped into a
+//! The way of a plugin's author in each language, with a stopwatch: from `plugin new` in an empty folder to a change that is swapped into a
 //! running broker because a file was saved.
 #![allow(
     clippy::unwrap_used,
@@ -30,12 +30,16 @@ fn witmq(broker: &Broker, folder: &Path, words: &[&str]) -> Command {
 }
 
 /// The seconds of each step.
-struct Stopwatch(Instant);
+struct Stopwatch {
+    lang: &'static str,
+    start: Instant,
+}
 
 impl Stopwatch {
     fn lap(&mut self, what: &str) {
-        println!("{:6.1} s  {what}", self.0.elapsed().as_secs_f64());
-        self.0 = Instant::now();
+        let seconds = self.start.elapsed().as_secs_f64();
+        println!("{:6} {seconds:6.1} s  {what}", self.lang);
+        self.start = Instant::now();
     }
 }
 
@@ -96,21 +100,151 @@ async fn answer(client: &mut Client, topic: &str) -> String {
     client.text().await
 }
 
+/// A change of a file.
+#[derive(Clone, Copy)]
+struct Edit {
+    file: &'static str,
+    from: &'static str,
+    to: &'static str,
+}
+
+impl Edit {
+    fn save(&self, project: &Path) {
+        let path = project.join(self.file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(self.from), "{}: {text}", self.from);
+        std::fs::write(&path, text.replace(self.from, self.to)).unwrap();
+    }
+
+    fn undo(&self, project: &Path) {
+        let Self { file, from, to } = *self;
+        let (from, to) = (to, from);
+        Self { file, from, to }.save(project);
+    }
+}
+
+/// A language, and what its author does.
+struct Author {
+    lang: &'static str,
+    /// It fails a test of its own.
+    wrong: Option<Edit>,
+    /// It does not build.
+    broken: Edit,
+    /// Its tests agree with it; the last one is saved last.
+    better: &'static [Edit],
+}
+
+/// Tests of the template that speak of its suffix.
+const TEST: Edit = Edit {
+    file: "witmq.json",
+    from: "hello!",
+    to: "hello?",
+};
+
 #[tokio::test]
-async fn from_an_empty_folder_to_a_change_that_is_swapped_in() {
+async fn rust_from_an_empty_folder_to_a_change_that_is_swapped_in() {
+    let file = "src/lib.rs";
+    let (from, to) = ("self.config.suffix)", "\"-\")");
+    journey(&Author {
+        lang: "rust",
+        wrong: Some(Edit { file, from, to }),
+        broken: Edit {
+            file,
+            from: "Ok(Outcome",
+            to: "Ok(Outcom",
+        },
+        better: &[
+            Edit {
+                file: "tests.json",
+                ..TEST
+            },
+            Edit {
+                file: "src/lib.rs",
+                from: "hello!",
+                to: "hello?",
+            },
+            Edit {
+                file: "src/lib.rs",
+                from: "\"!\"",
+                to: "\"?\"",
+            },
+        ],
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn python_from_an_empty_folder_to_a_change_that_is_swapped_in() {
+    journey(&Author {
+        lang: "python",
+        wrong: None, // it takes long to build, and differs in nothing from JavaScript
+        broken: Edit {
+            file: "plugin.py",
+            from: "def on_message",
+            to: "deff on_message",
+        },
+        better: &[
+            TEST,
+            Edit {
+                file: "plugin.py",
+                from: "\"!\"",
+                to: "\"?\"",
+            },
+        ],
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn javascript_from_an_empty_folder_to_a_change_that_is_swapped_in() {
+    let file = "plugin.js";
+    let (from, to) = ("+ witmq.config.suffix", "+ \"-\"");
+    journey(&Author {
+        lang: "js",
+        wrong: Some(Edit { file, from, to }),
+        broken: Edit {
+            file,
+            from: "onMessage(",
+            to: "onMessage((",
+        },
+        better: &[
+            TEST,
+            Edit {
+                file: "plugin.js",
+                from: "\"!\"",
+                to: "\"?\"",
+            },
+        ],
+    })
+    .await;
+}
+
+async fn journey(author: &Author) {
     let broker = Broker::dev(&["--no-demo"]);
     let mut client = connect(options(broker.address("tcp"), "c")).await.unwrap();
     client.subscribe("shout/#", QoS::AtLeastOnce).await;
     let folder = tempfile::tempdir().unwrap();
-    let mut watch = Stopwatch(Instant::now());
+    let mut watch = Stopwatch {
+        lang: author.lang,
+        start: Instant::now(),
+    };
     let sdk = root();
-    let words = ["plugin", "new", "shout", "--sdk", sdk.to_str().unwrap()];
+    let sdk = sdk.to_str().unwrap();
+    let words = [
+        "plugin",
+        "new",
+        "shout",
+        "--lang",
+        author.lang,
+        "--sdk",
+        sdk,
+    ];
     let output = run(witmq(&broker, folder.path(), &words), "").unwrap();
     assert!(output.status.success(), "{}", text(&output));
     watch.lap("witmq plugin new");
     let project = folder.path().join("shout");
     let watching = Watching::start(&broker, &project);
-    let (watching, said) = turn(watching).await;
+    let (mut watching, said) = turn(watching).await;
     assert!(
         said.contains("shout: version 1 serves on every shard"),
         "{said}"
@@ -120,36 +254,28 @@ async fn from_an_empty_folder_to_a_change_that_is_swapped_in() {
         "shout",
         "mode = \"transform\"\nfrom = \"shout/#\"\n[[step]]\nplugin = \"shout\"\n",
     );
-    let first = answer(&mut client, "shout/a").await;
-    assert_eq!(first, "hello!");
-    let source = project.join("src/lib.rs");
-    let good = std::fs::read_to_string(&source).unwrap();
-    watch.0 = Instant::now();
-    let bad = good.replace("self.config.suffix)", "\"?\")");
-    std::fs::write(&source, bad).unwrap();
-    let (watching, said) = turn(watching).await;
-    assert!(
-        !said.contains("version 2 serves"),
-        "its own test fails: {said}"
-    );
-    assert_eq!(
-        answer(&mut client, "shout/a").await,
-        first,
-        "the version before serves on"
-    );
-    watch.lap("a change that fails its test: the old version serves on");
-    std::fs::write(&source, good.replace("Ok(Outcome", "Ok(Outcom")).unwrap();
-    let (watching, said) = turn(watching).await;
-    assert!(said.contains("the version before serves on"), "{said}");
-    assert_eq!(answer(&mut client, "shout/a").await, first);
-    watch.lap("a change that does not compile: the old version serves on");
-    let better = good.replace("\"!\"", "\"?\"").replace("hello!", "hello?");
-    std::fs::write(&source, better).unwrap();
+    assert_eq!(answer(&mut client, "shout/a").await, "hello!");
+    let bad = [
+        (&author.wrong, "a change that fails its test"),
+        (&Some(author.broken), "a change that does not build"),
+    ];
+    for (edit, what) in bad {
+        let Some(edit) = edit else { continue };
+        watch.start = Instant::now();
+        edit.save(&project);
+        let (then, said) = turn(watching).await;
+        assert!(said.contains("the version before serves on"), "{said}");
+        assert_eq!(answer(&mut client, "shout/a").await, "hello!");
+        watch.lap(&format!("{what}: the old version serves on"));
+        edit.undo(&project);
+        let (then, said) = turn(then).await;
+        assert!(said.contains("serves on every shard"), "{said}");
+        watching = then;
+    }
+    watch.start = Instant::now();
+    author.better.iter().for_each(|edit| edit.save(&project));
     let (_watching, said) = turn(watching).await;
-    assert!(
-        said.contains("shout: version 2 serves on every shard"),
-        "{said}"
-    );
+    assert!(said.contains("serves on every shard"), "{said}");
     assert_eq!(answer(&mut client, "shout/a").await, "hello?");
     watch.lap("a change, swapped in");
 }

@@ -51,6 +51,8 @@ pub enum Mode {
     RefuseInit,
     /// Panics when it starts.
     TrapInit,
+    /// Prints and sets a timer when it starts.
+    TimerInit,
     /// Counts in the key-value store and answers with the count.
     Count,
     /// Fills the key-value store and says how far it came.
@@ -123,6 +125,16 @@ pub struct Guest {
     hoard: Vec<Vec<u8>>,
 }
 
+impl Guest {
+    fn of(config: Config) -> Self {
+        Self {
+            config,
+            calls: 0,
+            hoard: Vec::new(),
+        }
+    }
+}
+
 impl Plugin for Guest {
     type Config = Config;
 
@@ -130,11 +142,12 @@ impl Plugin for Guest {
         match config.mode {
             Mode::RefuseInit => Err("it does not want to".to_owned()),
             Mode::TrapInit => panic!("trapped in init"),
-            _ => Ok(Self {
-                config,
-                calls: 0,
-                hoard: Vec::new(),
-            }),
+            Mode::TimerInit => {
+                eprintln!("it starts");
+                timers::after(9, 300).map_err(|error| error.to_string())?;
+                Ok(Self::of(config))
+            }
+            _ => Ok(Self::of(config)),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The grammar of the command line.
 
+use super::new::{Hook, Lang};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -207,6 +208,26 @@ pub(crate) struct AdminArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct NewArgs {
+    /// Name of the plugin and of its folder
+    pub(crate) name: String,
+    /// What it is written in
+    #[arg(long, value_enum, default_value_t = Lang::Rust)]
+    pub(crate) lang: Lang,
+    /// A hook that it has; may be repeated
+    #[arg(
+        long = "hook",
+        value_enum,
+        value_name = "HOOK",
+        default_value = "transform"
+    )]
+    pub(crate) hooks: Vec<Hook>,
+    /// Path of a checkout of this repository, whose `sdk/` a plugin in Rust uses
+    #[arg(long)]
+    pub(crate) sdk: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct InstallArgs {
     /// A .wasm file, the folder of a plugin, https://…, or oci://REGISTRY/REPOSITORY:TAG (or @sha256:…)
     pub(crate) source: String,
@@ -300,14 +321,8 @@ pub(crate) struct BenchArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginCommand {
-    /// Write a new plugin from the template
-    New {
-        /// Name of the plugin and of its folder
-        name: String,
-        /// Path of a checkout of this repository whose `sdk/` the plugin uses
-        #[arg(long)]
-        sdk: Option<PathBuf>,
-    },
+    /// Write a new plugin from a template, with an example of each of its hooks
+    New(NewArgs),
     /// Build the component of a folder
     Build {
         /// The folder

@@ -34,9 +34,23 @@ const IMPORTS: [(&str, &str); 10] = [
     ),
 ];
 
+/// Bytes of compiled components that are kept between two calls of these tools.
+const KEPT_BYTES: u64 = 512 * 1024 * 1024;
+
+/// Where they are kept: a Python plugin takes ten seconds to compile, and each tool would do it again.
+fn cache() -> Option<PathBuf> {
+    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let caches = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")));
+    caches
+        .filter(|path| path.is_absolute())
+        .map(|path| path.join("witmq"))
+}
+
 fn offline() -> Result<Offline, CliError> {
     let limits = Limits::default();
     let config = RuntimeConfig {
+        data_dir: cache(),
+        compiled_bytes: KEPT_BYTES,
         deadline: Duration::from_millis(limits.plugin_deadline_ms),
         memory_bytes: limits.plugin_memory_bytes,
         ..RuntimeConfig::default()
@@ -145,8 +159,11 @@ fn title(about: &About) -> String {
     } else {
         name
     };
-    let (bytes, ms) = (about.bytes, about.compile.as_millis());
-    format!("{name} {version}, {bytes} bytes, compiled in {ms} ms")
+    let compiled = match about.compile {
+        Some(took) => format!("compiled in {} ms", took.as_millis()),
+        None => "compiled before".to_owned(),
+    };
+    format!("{name} {version}, {} bytes, {compiled}", about.bytes)
 }
 
 fn list<T: AsRef<str>>(all: &[T]) -> String {
@@ -171,17 +188,6 @@ pub(super) fn test(args: &TestArgs) -> Result<(), CliError> {
         .transpose()?
         .unwrap_or_default();
     run_tests(&opened, &config(args.config.as_deref())?, &more)
-}
-
-/// The component of a folder, once its tests passed, those of its language and its own.
-pub(super) fn tried(folder: &Path) -> Result<PathBuf, CliError> {
-    project::test(folder)?;
-    let path = project::build(folder)?;
-    let wasm = read(&path)?;
-    let offline = offline()?;
-    let opened = offline.open(&wasm).map_err(refusal)?;
-    run_tests(&opened, "{}", &[])?;
-    Ok(path)
 }
 
 /// Runs them and shows each; an error if one fails.

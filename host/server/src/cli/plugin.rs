@@ -12,7 +12,7 @@ use std::path::Path;
 
 pub(crate) fn run(command: PluginCommand) -> Result<(), CliError> {
     match command {
-        PluginCommand::New { name, sdk } => super::new::new(&name, sdk.as_deref()),
+        PluginCommand::New(args) => super::new::new(&args),
         PluginCommand::Build { folder } => author::build(&folder),
         PluginCommand::Check(args) => author::check(&args),
         PluginCommand::Test(args) => author::test(&args),
@@ -108,6 +108,19 @@ fn install(args: &InstallArgs) -> Result<(), CliError> {
     Ok(())
 }
 
+/// Components from this size on take the broker seconds to compile: a second for each two MiB, about.
+const LONG_BYTES: usize = 1024 * 1024;
+
+fn say_if_long(name: &str, bytes: usize) {
+    let mib = bytes.div_ceil(1024 * 1024);
+    if bytes >= LONG_BYTES {
+        let seconds = mib.div_ceil(2);
+        eprintln!(
+            "{name}: the broker compiles {mib} MiB, which takes about {seconds} s; the version before serves on"
+        );
+    }
+}
+
 /// Gives the broker a component; its version there.
 fn upload(
     fetched: &Fetched,
@@ -116,6 +129,7 @@ fn upload(
     more: &str,
     remote: &Remote,
 ) -> Result<Value, CliError> {
+    say_if_long(name, fetched.wasm.len());
     let (grants, origin) = (encode(&grants.join(" ")), encode(&fetched.origin));
     let query = format!("?grants={grants}&origin={origin}{more}");
     let info = remote.put(&path(name, &query), "application/wasm", &fetched.wasm)?;

@@ -6,8 +6,8 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Compiling a large component takes its time.
-const TIMEOUT: Duration = Duration::from_secs(120);
+/// Compiling a large component takes its time: one in Python ten seconds, several times that on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A running broker.
 pub(crate) struct Remote {

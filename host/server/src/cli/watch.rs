@@ -3,7 +3,8 @@
 //! A version that does not build, fails a test or is refused changes nothing: the one before serves on.
 
 use super::args::WatchArgs;
-use super::{CliError, author, plugin, print};
+use super::project::{self, is_source};
+use super::{CliError, plugin, print};
 use notify::{Event, RecursiveMode, Watcher as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -11,8 +12,6 @@ use std::time::{Duration, Instant};
 
 /// Editors write a file in several steps: it has to be quiet for so long.
 const QUIET: Duration = Duration::from_millis(150);
-/// Folders that building fills.
-const BUILT: [&str; 5] = ["target", "node_modules", ".venv", "build", "__pycache__"];
 
 /// Runs until it is interrupted.
 ///
@@ -40,9 +39,10 @@ pub(super) fn watch(args: &WatchArgs) -> Result<(), CliError> {
     }
 }
 
-/// One version: tested, built, tested again, installed.
+/// One version: tested, built, installed; the broker runs its own tests before it serves.
 fn turn(folder: &Path, args: &WatchArgs) -> Result<String, CliError> {
-    let wasm = author::tried(folder)?;
+    project::test(folder)?;
+    let wasm = project::build(folder)?;
     plugin::put(&wasm, folder, args)
 }
 
@@ -63,13 +63,6 @@ fn start(folder: &Path, changed: SyncSender<()>) -> Result<impl Sized, CliError>
     Ok(watcher)
 }
 
-/// Whether a path is what somebody writes, not what a build does.
-fn is_source(root: &Path, path: &Path) -> bool {
-    let below = path.strip_prefix(root).unwrap_or(path);
-    let mut parts = below.iter().filter_map(|part| part.to_str());
-    !parts.any(|part| BUILT.contains(&part) || part == "Cargo.lock" || part.ends_with(".wasm"))
-}
-
 /// Waits for a change and then for quiet; false: nothing will come.
 fn wait(changes: &Receiver<()>) -> bool {
     if changes.recv().is_err() {
@@ -81,31 +74,5 @@ fn wait(changes: &Receiver<()>) -> bool {
             Err(RecvTimeoutError::Timeout) => return true,
             Err(RecvTimeoutError::Disconnected) => return false,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_build_writes_starts_no_build() {
-        let root = Path::new("/p");
-        for path in ["/p/src/lib.rs", "/p/Cargo.toml", "/p/plugin.py"] {
-            assert!(is_source(root, Path::new(path)), "{path}");
-        }
-        for path in [
-            "/p/target/release/x",
-            "/p/Cargo.lock",
-            "/p/node_modules/a/b.js",
-            "/p/plugin.wasm",
-            "/p/.venv/x",
-        ] {
-            assert!(!is_source(root, Path::new(path)), "{path}");
-        }
-        assert!(is_source(
-            Path::new("/target/p"),
-            Path::new("/target/p/src/lib.rs")
-        ));
     }
 }

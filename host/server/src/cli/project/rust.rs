@@ -1,73 +1,28 @@
-//! The folder of a plugin: its language, and how it is built and tested.
-//!
-//! Must not: know what a component is; it gives the path of a file.
+//! Plugins in Rust: cargo, and the target that components are built for.
 
-use super::{CliError, Exit};
+use super::{missing, run};
+use crate::cli::CliError;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 const TARGET: &str = "wasm32-wasip2";
 
-/// What a plugin is written in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Language {
-    Rust,
-}
-
-fn language(folder: &Path) -> Result<Language, CliError> {
-    if folder.join("Cargo.toml").is_file() {
-        return Ok(Language::Rust);
-    }
-    let text = format!("{} is no plugin: it has no Cargo.toml", folder.display());
-    Err(CliError::new(Exit::Usage, text).hint("start one with `witmq plugin new NAME`"))
-}
-
-/// Builds the component of a folder; where it is.
+/// `cargo test`.
 ///
 /// # Errors
-/// The folder is no plugin, a tool is missing, or the build fails; what the tools say is on standard error.
-pub(super) fn build(folder: &Path) -> Result<PathBuf, CliError> {
-    match language(folder)? {
-        Language::Rust => build_rust(folder),
-    }
-}
-
-/// Runs the tests of a folder in its own language.
-///
-/// # Errors
-/// As [`build`], or a test fails.
+/// A test fails, or cargo is not there.
 pub(super) fn test(folder: &Path) -> Result<(), CliError> {
-    match language(folder)? {
-        Language::Rust => {
-            let mut cargo = Command::new("cargo");
-            cargo.args(["test", "--quiet"]).current_dir(folder);
-            run(&mut cargo, "cargo", "its tests fail")
-        }
-    }
+    let mut cargo = Command::new("cargo");
+    cargo.args(["test", "--quiet"]).current_dir(folder);
+    run(&mut cargo, "cargo", "its tests fail")
 }
 
-/// Runs a tool whose words go to standard error.
-fn run(command: &mut Command, tool: &str, failure: &str) -> Result<(), CliError> {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::from(std::io::stderr()));
-    let status = command.status().map_err(|error| missing(tool, &error))?;
-    match status.success() {
-        true => Ok(()),
-        false => Err(CliError::failed(format!("{failure} ({status})"))),
-    }
-}
-
-fn missing(tool: &str, error: &std::io::Error) -> CliError {
-    let hint = match tool {
-        "cargo" | "rustup" => "install Rust: see rustup.rs",
-        _ => "install it and see that it is in PATH",
-    };
-    CliError::failed(format!("{tool} cannot be run: {error}")).hint(hint)
-}
-
-fn build_rust(folder: &Path) -> Result<PathBuf, CliError> {
+/// Builds the component; where it is.
+///
+/// # Errors
+/// As [`super::build`].
+pub(super) fn build(folder: &Path) -> Result<PathBuf, CliError> {
     let mut cargo = Command::new("cargo");
     cargo
         .args([
