@@ -11,7 +11,7 @@ pub mod simulation;
 
 use crate::limits::Limits;
 use crate::memory::Memory;
-use crate::ports::chains::{ChainRun, StepFailure, StepOutcome};
+use crate::ports::chains::{ChainProgress, ChainRun, Rest, StepAnswer, StepFailure, StepOutcome};
 use crate::ports::hooks::{AuthRequest, AuthStep, Grant, Query};
 use crate::ports::{
     AclRule, Authorize, BrokerEvent, Chains, Decision, Events, Past, Publisher, Store, Transform,
@@ -20,11 +20,12 @@ use crate::ports::{
 use crate::router::ShardId;
 use crate::shard::{
     Action, ClockBase, CloseCause, ConnectionId, Counters, Flow, Link, Mail, Shard, ShardPorts,
-    shard_of,
+    Ticket, shard_of,
 };
 use crate::shared::Shared;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use witmq_proto::codec;
 use witmq_proto::packet::{Connect, ConnectProperties, Packet, Version};
@@ -63,8 +64,18 @@ impl Transform for NoHooks {
 pub struct NoChains;
 
 impl Chains for NoChains {
-    fn run(&mut self, _: &mut dyn Transform, _: Publisher<'_>, _: &Arc<Message>) -> ChainRun {
-        ChainRun::untouched()
+    fn run(&mut self, _: &mut dyn Transform, _: Publisher<'_>, _: &Arc<Message>) -> ChainProgress {
+        ChainProgress::Done(ChainRun::untouched())
+    }
+
+    fn resume(
+        &mut self,
+        _: &mut dyn Transform,
+        _: Publisher<'_>,
+        _: Rest,
+        _: Result<StepOutcome, StepFailure>,
+    ) -> ChainProgress {
+        ChainProgress::Done(ChainRun::untouched())
     }
 }
 
@@ -159,6 +170,8 @@ pub struct Rig {
     /// Who decides about CONNECT; everybody may in by default.
     pub authenticator: Authenticator,
     peers: Vec<Peer>,
+    /// Questions to plugins that wait.
+    asked: Vec<(usize, Ticket, StepAnswer)>,
     limits: Arc<Limits>,
     shared: Arc<Shared>,
     clock: ClockBase,
@@ -205,6 +218,7 @@ impl Rig {
             events: EventLog::default(),
             authenticator: Box::new(|_| allow_all()),
             peers: Vec::new(),
+            asked: Vec::new(),
             limits,
             shared,
             clock,
@@ -241,6 +255,7 @@ impl Rig {
         self.now += down;
         self.peers.iter_mut().for_each(|peer| peer.is_open = false);
         self.mail.iter_mut().for_each(BTreeMap::clear);
+        self.asked.clear();
         let count = u16::try_from(self.shards.len()).unwrap_or(1);
         let shared = Shared::new(count, &self.limits, self.now);
         shared.retained.restore(retained);
@@ -442,7 +457,7 @@ impl Rig {
                     self.obey(shard, action);
                 }
             }
-            if is_idle {
+            if is_idle && !self.take_answers() {
                 return;
             }
         }
@@ -476,8 +491,22 @@ impl Rig {
                 let step = (self.authenticator)(&request);
                 self.shards[shard].authenticated(self.now, id, step);
             }
+            Action::Ask { ticket, answer } => self.asked.push((shard, ticket, answer)),
             Action::Mail { to, mail } => self.mail(shard, usize::from(to.0), mail),
         }
+    }
+
+    /// Hands in the answers that are there; whether there was one.
+    fn take_answers(&mut self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        let (now, before) = (self.now, self.asked.len());
+        for (shard, ticket, mut answer) in std::mem::take(&mut self.asked) {
+            match answer.as_mut().poll(&mut context) {
+                Poll::Ready(answer) => self.shards[shard].answered(now, ticket, answer),
+                Poll::Pending => self.asked.push((shard, ticket, answer)),
+            }
+        }
+        self.asked.len() < before
     }
 
     fn take_input(&mut self, index: usize) {

@@ -174,6 +174,16 @@ impl Core {
                         core.obey();
                     });
                 }
+                Action::Ask { ticket, answer } => {
+                    let core = self.clone();
+                    tokio::task::spawn_local(async move {
+                        let answer = answer.await;
+                        let mut shard = core.shard.borrow_mut();
+                        shard.answered(Instant::now(), ticket, answer);
+                        drop(shard);
+                        core.obey();
+                    });
+                }
                 Action::Mail { to, mail } => {
                     if let Some(outgoing) = self.outgoing.borrow_mut().get_mut(usize::from(to.0)) {
                         outgoing.batch.push(mail);

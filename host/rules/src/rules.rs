@@ -3,7 +3,6 @@
 use crate::chain::Chain;
 use crate::check;
 use crate::file::Mode;
-use crate::run::{End, Sinks, run};
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use witmq_broker::ports::control::RuleInfo;
-use witmq_broker::ports::{
-    ChainOutcome, ChainRun, Chains, ControlError, Publisher, RuleControl, Transform,
-};
+use witmq_broker::ports::{ControlError, RuleControl};
 use witmq_broker::router::trie::{Trie, Walk};
-use witmq_proto::Message;
+
+mod shard;
+pub use shard::ShardChains;
 
 /// Settings of the rule engine.
 #[derive(Clone, Debug)]
@@ -65,6 +64,12 @@ impl Table {
             }
         }
         Self { chains, index }
+    }
+
+    /// The chain at a place of the index.
+    fn chain(&self, place: u32) -> Option<&Chain> {
+        let place = usize::try_from(place).ok()?;
+        self.chains.get(place).map(|chain| &**chain)
     }
 }
 
@@ -303,105 +308,6 @@ impl RuleControl for Rules {
         deployed.remove(name);
         self.inner.publish(&deployed);
         Ok(())
-    }
-}
-
-/// The chains of one shard: a copy of the table that is exchanged when it changed.
-pub struct ShardChains {
-    inner: Arc<Inner>,
-    table: Arc<Table>,
-    seen: u64,
-    walk: Walk,
-    matched: Vec<u32>,
-}
-
-impl std::fmt::Debug for ShardChains {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ShardChains")
-            .field("chains", &self.table.chains.len())
-            .finish_non_exhaustive()
-    }
-}
-
-impl ShardChains {
-    /// Places of the chains that listen on `topic`, in running order.
-    fn find(&mut self, topic: &str) -> bool {
-        self.matched.clear();
-        let matched = &mut self.matched;
-        self.table
-            .index
-            .for_each_match(topic, &mut self.walk, |place, ()| matched.push(place));
-        self.matched.sort_unstable();
-        !self.matched.is_empty()
-    }
-}
-
-impl Chains for ShardChains {
-    fn run(
-        &mut self,
-        steps: &mut dyn Transform,
-        publisher: Publisher<'_>,
-        message: &Arc<Message>,
-    ) -> ChainRun {
-        let version = self.inner.version.load(Ordering::Acquire);
-        if version != self.seen {
-            self.seen = version;
-            self.table = self.inner.table.load_full();
-        }
-        if self.table.index.is_empty() || !self.find(&message.topic) {
-            return ChainRun::untouched();
-        }
-        let mut emissions = Vec::new();
-        let mut messages = vec![message.clone()];
-        for place in &self.matched {
-            let Some(chain) = usize::try_from(*place)
-                .ok()
-                .and_then(|place| self.table.chains.get(place))
-            else {
-                continue;
-            };
-            let mut sinks = Sinks {
-                emissions: &mut emissions,
-                trace: None,
-            };
-            let mut after = Vec::with_capacity(messages.len());
-            for message in &messages {
-                if !chain.from.filter.matches(&message.topic) {
-                    after.push(message.clone()); // an earlier chain moved it to another topic
-                    continue;
-                }
-                match run(chain, steps, publisher, message, &mut sinks) {
-                    End::On(_) if chain.mode == Mode::Rule => after.push(message.clone()),
-                    End::On(parts) => after.extend(parts),
-                    End::Refused { reason, text } => {
-                        return ChainRun {
-                            outcome: ChainOutcome::Refused { reason, text },
-                            emissions: Vec::new(),
-                        };
-                    }
-                    End::Consumed => {}
-                    End::Withheld => {
-                        return ChainRun {
-                            outcome: ChainOutcome::Withheld,
-                            emissions: Vec::new(),
-                        };
-                    }
-                }
-            }
-            messages = after;
-            if messages.is_empty() {
-                return ChainRun {
-                    outcome: ChainOutcome::Consumed,
-                    emissions,
-                };
-            }
-        }
-        let outcome = match &messages[..] {
-            [one] if Arc::ptr_eq(one, message) => ChainOutcome::Untouched,
-            [one] => ChainOutcome::Replaced(one.clone()),
-            _ => ChainOutcome::Split(messages),
-        };
-        ChainRun { outcome, emissions }
     }
 }
 

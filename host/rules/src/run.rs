@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use witmq_broker::ports::chains::{Emit, Patch};
-use witmq_broker::ports::{Publisher, StepOutcome, Transform};
+use witmq_broker::ports::{Publisher, StepAnswer, StepFailure, StepOutcome, Transform};
 use witmq_proto::packet::{PublishProperties, QoS};
 use witmq_proto::{Message, ReasonCode, TopicName};
 
@@ -80,9 +80,25 @@ enum Next {
     Stop,
     Split(Vec<Arc<Message>>),
     Leave(End),
+    /// When this is there.
+    Waits(StepAnswer),
 }
 
-/// Runs a chain on one message.
+/// How far a message came in one chain.
+pub(crate) enum Ran {
+    Ended(End),
+    /// [`Running::answered`] takes the answer.
+    Waits(StepAnswer),
+}
+
+/// A message in the middle of a chain.
+pub(crate) struct Running {
+    /// Parts and the places of their next steps, the next one last.
+    under_way: Vec<(usize, Work)>,
+    done: Vec<Arc<Message>>,
+}
+
+/// Runs a chain on one message, where no step can wait.
 pub(crate) fn run(
     chain: &Chain,
     steps: &mut dyn Transform,
@@ -90,45 +106,97 @@ pub(crate) fn run(
     message: &Arc<Message>,
     sinks: &mut Sinks<'_>,
 ) -> End {
-    chain.stats.matched.fetch_add(1, Ordering::Relaxed);
-    let mut done = Vec::new();
-    let mut under_way = vec![(0usize, Work::new(message.clone()))];
-    while let Some((at, mut work)) = under_way.pop() {
-        let Some(step) = chain.steps.get(at) else {
-            done.push(work.message);
-            continue;
+    let mut running = Running::new(chain, message);
+    loop {
+        let refused = match running.go(chain, steps, publisher, sinks) {
+            Ran::Ended(end) => return end,
+            Ran::Waits(_) => Err(StepFailure::Waits(chain.name.clone())),
         };
-        let outcome = run_step(chain, step, steps, publisher, &mut work, sinks);
-        let next = outcome.unwrap_or_else(|error| failed(chain, step, &error, sinks));
-        match next {
-            Next::Go => under_way.push((at + 1, work)),
-            Next::Stop => done.push(work.message),
-            Next::Split(parts) if done.len() + under_way.len() + parts.len() > MESSAGES => {
-                let next = failed(
-                    chain,
-                    step,
-                    &format!("more than {MESSAGES} messages out of one"),
-                    sinks,
-                );
-                match next {
-                    Next::Leave(end) => return end,
-                    Next::Go => under_way.push((at + 1, work)),
-                    Next::Stop | Next::Split(_) => done.push(work.message),
-                }
-            }
-            // Last in, first out: the parts go in backwards to come out in order.
-            Next::Split(parts) => {
-                under_way.extend(
-                    parts
-                        .into_iter()
-                        .rev()
-                        .map(|part| (at + 1, Work::new(part))),
-                );
-            }
-            Next::Leave(end) => return end,
+        if let Some(end) = running.answered(chain, refused, sinks) {
+            return end;
         }
     }
-    End::On(done)
+}
+
+impl Running {
+    pub(crate) fn new(chain: &Chain, message: &Arc<Message>) -> Self {
+        chain.stats.matched.fetch_add(1, Ordering::Relaxed);
+        Self {
+            under_way: vec![(0, Work::new(message.clone()))],
+            done: Vec::new(),
+        }
+    }
+
+    /// Step by step to the end, or to one that waits.
+    pub(crate) fn go(
+        &mut self,
+        chain: &Chain,
+        steps: &mut dyn Transform,
+        publisher: Publisher<'_>,
+        sinks: &mut Sinks<'_>,
+    ) -> Ran {
+        while let Some((at, mut work)) = self.under_way.pop() {
+            let Some(step) = chain.steps.get(at) else {
+                self.done.push(work.message);
+                continue;
+            };
+            let outcome = run_step(chain, step, steps, publisher, &mut work, sinks);
+            if let Ok(Next::Waits(answer)) = outcome {
+                self.under_way.push((at, work));
+                return Ran::Waits(answer);
+            }
+            if let Some(end) = self.settle(chain, (at, step), work, outcome, sinks) {
+                return Ran::Ended(end);
+            }
+        }
+        Ran::Ended(End::On(std::mem::take(&mut self.done)))
+    }
+
+    /// What the step that waited came to; `Some`: the chain ends with it.
+    pub(crate) fn answered(
+        &mut self,
+        chain: &Chain,
+        answer: Result<StepOutcome, StepFailure>,
+        sinks: &mut Sinks<'_>,
+    ) -> Option<End> {
+        let (at, mut work) = self.under_way.pop()?;
+        let step = chain.steps.get(at)?;
+        let outcome = answer.map_err(|error| error.to_string());
+        let outcome = outcome.and_then(|outcome| {
+            sinks.note(|| format!("+  plugin, waited for -> {outcome:?}"));
+            plugin_outcome(chain.mode, outcome, &mut work)
+        });
+        self.settle(chain, (at, step), work, outcome, sinks)
+    }
+
+    /// Where the message goes after a step; `Some`: out of the chain.
+    fn settle(
+        &mut self,
+        chain: &Chain,
+        (at, step): (usize, &Step),
+        work: Work,
+        outcome: Result<Next, String>,
+        sinks: &mut Sinks<'_>,
+    ) -> Option<End> {
+        let mut next = outcome.unwrap_or_else(|error| failed(chain, step, &error, sinks));
+        if let Next::Split(parts) = &next
+            && self.done.len() + self.under_way.len() + parts.len() > MESSAGES
+        {
+            let error = format!("more than {MESSAGES} messages out of one");
+            next = failed(chain, step, &error, sinks);
+        }
+        match next {
+            Next::Go => self.under_way.push((at + 1, work)),
+            Next::Stop | Next::Waits(_) => self.done.push(work.message),
+            // Last in, first out: the parts go in backwards to come out in order.
+            Next::Split(parts) => {
+                let parts = parts.into_iter().rev();
+                (self.under_way).extend(parts.map(|part| (at + 1, Work::new(part))));
+            }
+            Next::Leave(end) => return Some(end),
+        }
+        None
+    }
 }
 
 fn failed(chain: &Chain, step: &Step, error: &str, sinks: &mut Sinks<'_>) -> Next {
@@ -173,9 +241,13 @@ fn run_step(
         }
         Kind::Set(targets) => set(chain, targets, publisher, work, sinks).map(|()| Next::Go),
         Kind::Plugin(name) => {
-            let outcome = steps
-                .transform(name, publisher, &work.message)
-                .map_err(|error| error.to_string())?;
+            let outcome = match steps.transform(name, publisher, &work.message) {
+                Err(StepFailure::Waits(_)) => {
+                    let asked = steps.ask(name, publisher, &work.message);
+                    return asked.map(Next::Waits).map_err(|error| error.to_string());
+                }
+                outcome => outcome.map_err(|error| error.to_string())?,
+            };
             sinks.note(|| format!("+  plugin {name} -> {outcome:?}"));
             plugin_outcome(chain.mode, outcome, work)
         }

@@ -319,6 +319,23 @@ impl Instance {
         self.transformed(start, answer)
     }
 
+    /// Beside the shards: it may wait.
+    pub(crate) async fn transform_beside(
+        &mut self,
+        publication: &Publication,
+    ) -> Result<StepOutcome, Failed> {
+        let start = self.begin(self.template.timeout);
+        let Some(on_message) = self.transform else {
+            return self.end(Hook::Transform, start, Ok(Err(missing("transform"))));
+        };
+        let message = &publication.message;
+        self.store.data_mut().payload = message.payload.clone();
+        let fill = self.template.fill;
+        let input = fill.message(message, publication.publisher(), &mut self.properties);
+        let answer = on_message.call_async(&mut self.store, &input).await;
+        self.transformed(start, answer)
+    }
+
     fn transformed(
         &mut self,
         start: Instant,

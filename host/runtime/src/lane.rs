@@ -7,6 +7,7 @@ use crate::abi::events;
 use crate::abi::witmq::plugin::types;
 use crate::convert::Fill;
 use crate::instance::{Failed, Instance, InstanceError, Side, Template};
+use crate::strikes::Strikes;
 use std::hash::BuildHasher;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
@@ -14,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use witmq_broker::ports::hooks::AuthRequest;
-use witmq_broker::ports::{AuthStep, StepFailure};
+use witmq_broker::ports::{AuthStep, Publisher, StepAnswer, StepFailure, StepOutcome};
 use witmq_proto::{ByteString, Message};
 
 /// Instances on their way to a worker.
@@ -30,6 +31,25 @@ pub(crate) struct Publication {
 }
 
 impl Publication {
+    pub(crate) fn new(publisher: Publisher<'_>, message: &Arc<Message>) -> Self {
+        Self {
+            message: message.clone(),
+            client_id: publisher.client_id.into(),
+            username: publisher.username.map(Into::into),
+            session: publisher.session,
+        }
+    }
+
+    /// Guests see no attributes.
+    pub(crate) fn publisher(&self) -> Publisher<'_> {
+        Publisher {
+            client_id: &self.client_id,
+            username: self.username.as_deref(),
+            attributes: &[],
+            session: self.session,
+        }
+    }
+
     pub(crate) fn filled(&self, fill: Fill) -> types::Message {
         let username = self.username.as_deref().unwrap_or_default();
         let mut filled = fill.owned(&self.message, &self.client_id, username);
@@ -55,6 +75,10 @@ pub(crate) enum Job {
         request: Box<AuthRequest>,
         /// `None`: not its client.
         answer: oneshot::Sender<Result<Option<AuthStep>, StepFailure>>,
+    },
+    Transform {
+        publication: Publication,
+        answer: oneshot::Sender<Result<StepOutcome, StepFailure>>,
     },
     Deliver {
         batch: Vec<Publication>,
@@ -193,6 +217,35 @@ impl Lane {
         self.template.package.sink.is_some()
     }
 
+    pub(crate) fn transforms(&self) -> bool {
+        self.template.package.is_effectful && self.template.package.transform.is_some()
+    }
+
+    /// Asks for the outcome of a message. The time that a call has counts from here: waiting for others is part of it.
+    pub(crate) fn ask(&self, publication: Publication) -> Result<StepAnswer, StepFailure> {
+        let (answer, answered) = oneshot::channel();
+        let client_id = publication.client_id.clone();
+        let job = Job::Transform {
+            publication,
+            answer,
+        };
+        let plugin = self.template.plugin.name.clone();
+        match self.send(&client_id, job) {
+            Ok(()) => {}
+            Err(NotTaken::Full) => return Err(StepFailure::Full(plugin)),
+            Err(NotTaken::Ended) => return Err(StepFailure::Unknown(plugin)),
+        }
+        let until = tokio::time::Instant::now() + self.template.timeout;
+        Ok(Box::pin(async move {
+            match tokio::time::timeout_at(until, answered).await {
+                Ok(Ok(outcome)) => outcome,
+                // Its worker ended in the middle of it.
+                Ok(Err(_)) => Err(StepFailure::Unknown(plugin)),
+                Err(_) => Err(StepFailure::Deadline(plugin)),
+            }
+        }))
+    }
+
     /// Gives a job to the instance that serves `key`: the same one for the same key.
     pub(crate) fn send(&self, key: &str, job: Job) -> Result<(), NotTaken> {
         let hash = foldhash::fast::FixedState::default().hash_one(key);
@@ -231,6 +284,7 @@ async fn serve(arrival: Arrival) {
         count,
         instance: Some(instance),
         is_suspect: false,
+        strikes: Strikes::default(),
     };
     if let Some(before) = before
         && let Ok(Some(carried)) = before.await
@@ -261,6 +315,7 @@ struct Worker {
     instance: Option<Instance>,
     /// Failed since it last answered: the breaker is asked before it is called.
     is_suspect: bool,
+    strikes: Strikes,
 }
 
 /// Calls a hook of the instance with the time that a call beside the shards has.
@@ -294,6 +349,15 @@ impl Worker {
                     let _is_gone = answer.send(step).is_err();
                 }
             }
+            Job::Transform {
+                publication,
+                answer,
+            } => {
+                if !answer.is_closed() {
+                    let outcome = self.transform(&publication).await;
+                    let _is_gone = answer.send(outcome).is_err();
+                }
+            }
             Job::Deliver { batch, answer } => {
                 let delivered = with!(self, deliver(&batch));
                 let _is_gone = answer.send(delivered).is_err();
@@ -310,6 +374,20 @@ impl Worker {
         if self.instance.as_ref().is_some_and(Instance::is_worn) {
             self.renew().await;
         }
+    }
+
+    async fn transform(&mut self, publication: &Publication) -> Result<StepOutcome, StepFailure> {
+        let plugin = self.template.plugin.clone();
+        let message = &publication.message;
+        if self.strikes.is_poison(message) {
+            return Err(StepFailure::Poison(plugin.name.clone()));
+        }
+        let outcome = with!(self, transform_beside(publication));
+        // A deadline is no strike: what was waited for may be there the next time.
+        if let Err(StepFailure::Trap { .. } | StepFailure::Memory(_)) = &outcome {
+            self.strikes.strike(&plugin, message);
+        }
+        outcome
     }
 
     /// A fresh instance takes over what the worn one leaves.

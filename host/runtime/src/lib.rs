@@ -54,6 +54,7 @@ mod seat;
 mod shadow;
 mod signature;
 mod state;
+mod strikes;
 mod tally;
 mod timers;
 mod trap;

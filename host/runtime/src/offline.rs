@@ -209,6 +209,10 @@ impl<'a> Opened<'a> {
             })
         });
         let more: Vec<Vector> = more.collect::<Result<_, _>>()?;
+        if self.package.is_effectful && !(self.package.manifest.tests.is_empty() && more.is_empty())
+        {
+            return Err(vetting::waits(self.name()));
+        }
         let template = self.template(config)?;
         let own = self.package.manifest.tests.iter();
         Ok(own
@@ -227,6 +231,13 @@ impl<'a> Opened<'a> {
             message,
             hint: None,
         };
+        if self.package.is_effectful {
+            let text = format!(
+                "`{}` waits for something (host-clients or wasi:http), so its calls take what that takes",
+                self.name()
+            );
+            return Err(invalid("waits", text));
+        }
         if self.package.transform.is_none() {
             let text = format!(
                 "`{}` has no hook `transform`, which is what is called here",

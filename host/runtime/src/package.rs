@@ -148,14 +148,9 @@ pub(crate) fn load(
         let name = format!("{PACKAGE}{hook}@{VERSION}");
         component.get_export_index(None, &name).is_some()
     };
-    if let Some(hook) = ["transform", "authorize"]
-        .into_iter()
-        .find(|hook| is_effectful && exports_of(hook))
-    {
-        let text = format!(
-            "it imports something that waits (host-clients or wasi:http), so its hook `{hook}` cannot run on the message path"
-        );
-        let hint = "move what waits into a component of its own, with the hooks sink, events, timer or authenticate";
+    if is_effectful && exports_of("authorize") {
+        let text = "it imports something that waits (host-clients or wasi:http), so its hook `authorize` cannot run on the message path".to_owned();
+        let hint = "move what waits into a component of its own, with the other hooks";
         return Err(invalid("waits-on-path", text, hint));
     }
     let trusted = match capabilities.iter().any(|name| name == HTTP[1]) {

@@ -158,6 +158,7 @@ impl Shared {
             | StepFailure::Unknown(_)
             | StepFailure::BreakerOpen(_)
             | StepFailure::Poison(_)
+            | StepFailure::Waits(_)
             | StepFailure::Full(_) => 4,
         };
         if let Some(counter) = self.failures.get(kind) {

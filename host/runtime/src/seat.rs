@@ -5,18 +5,19 @@
 
 use crate::instance::{Failed, Instance, Side, Template, at_once};
 use crate::lane::Publication;
-use crate::plugin::Alarm;
-use crate::pump::{Pump, bury};
+use crate::plugin::{Alarm, Shared};
+use crate::pump::Pump;
 use crate::shadow::{Shade, Shadow};
-use std::collections::{BTreeMap, VecDeque};
-use std::hash::BuildHasher as _;
+use crate::strikes::Strikes;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use witmq_broker::ports::hooks::{AuthRequest, Query};
 use witmq_broker::ports::{
-    AuthStep, Authorize, Decision, Publisher, StepFailure, StepOutcome, Transform, Verdict,
+    AuthStep, Authorize, Decision, Publisher, StepAnswer, StepFailure, StepOutcome, Transform,
+    Verdict,
 };
 use witmq_proto::Message;
 
@@ -31,6 +32,8 @@ pub(crate) enum Handover {
     Renew(Box<Instance>),
     /// Its sink takes messages here, or (`None`) it has none.
     Sink(String, Option<Arc<Pump>>),
+    /// Its `transform` waits and is asked, or (`None`) it is not.
+    Waits(String, Option<Arc<Shared>>),
     /// A shadow sees what the plugin sees from now on, or (`None`) none does.
     Shadow(String, Option<(Arc<Shadow>, Box<Instance>)>),
     /// The plugin is gone.
@@ -82,8 +85,7 @@ struct Local {
     instance: Option<Box<Instance>>,
     /// Failed since it last answered: the breaker is asked before it is called.
     is_suspect: bool,
-    /// Hashes of messages in whose calls it ended, and how often, the last ones.
-    strikes: VecDeque<(u64, u8)>,
+    strikes: Strikes,
     /// When an instance was asked for in place of the worn one.
     asked: Option<Instant>,
     /// Sees what it sees.
@@ -92,50 +94,6 @@ struct Local {
 
 /// How long until a worn instance asks again.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
-/// Messages whose strikes are remembered.
-const STRUCK: usize = 16;
-/// Calls that one message may end; then it goes to the dead-letter topic, and the plugin is not called with it again.
-const STRIKES: u8 = 2;
-
-fn hash(message: &Message) -> u64 {
-    let state = foldhash::fast::FixedState::default();
-    state.hash_one((message.topic.as_str(), &message.payload))
-}
-
-impl Local {
-    /// Whether this message ended as many calls as one may.
-    fn is_poison(&self, message: &Message) -> bool {
-        if self.strikes.is_empty() {
-            return false;
-        }
-        let struck = hash(message);
-        let mut known = self.strikes.iter();
-        known.any(|(hash, count)| *hash == struck && *count >= STRIKES)
-    }
-
-    /// The message ended a call.
-    fn strike(&mut self, message: &Message) {
-        let struck = hash(message);
-        let count = match self.strikes.iter_mut().find(|(hash, _)| *hash == struck) {
-            Some((_, count)) => {
-                *count = count.saturating_add(1);
-                *count
-            }
-            None => {
-                if self.strikes.len() >= STRUCK {
-                    self.strikes.pop_front();
-                }
-                self.strikes.push_back((struck, 1));
-                1
-            }
-        };
-        if count == STRIKES {
-            let text = format!("it ended {STRIKES} calls of a transform");
-            bury(&self.template.plugin, message, &text);
-        }
-    }
-}
-
 /// One thread's instances.
 pub(crate) struct Seat {
     number: u32,
@@ -145,6 +103,8 @@ pub(crate) struct Seat {
     seen: u64,
     plugins: BTreeMap<String, Local>,
     sinks: BTreeMap<String, Arc<Pump>>,
+    /// Plugins whose `transform` is asked beside the shards.
+    waiting: BTreeMap<String, Arc<Shared>>,
     has_authorizer: bool,
     reaper: SyncSender<Box<Instance>>,
 }
@@ -162,6 +122,7 @@ impl Seat {
             seen: 0,
             plugins: BTreeMap::new(),
             sinks: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             has_authorizer: false,
             reaper,
         }
@@ -187,9 +148,12 @@ impl Seat {
                 Handover::Renew(instance) => self.renew(instance),
                 Handover::Sink(name, Some(pump)) => drop(self.sinks.insert(name, pump)),
                 Handover::Sink(name, None) => drop(self.sinks.remove(&name)),
+                Handover::Waits(name, Some(shared)) => drop(self.waiting.insert(name, shared)),
+                Handover::Waits(name, None) => drop(self.waiting.remove(&name)),
                 Handover::Shadow(name, begun) => self.cast(&name, begun),
                 Handover::Remove(name) => {
                     self.sinks.remove(&name);
+                    self.waiting.remove(&name);
                     let left = self.plugins.remove(&name);
                     drop(self.end(left.and_then(|local| local.instance)));
                 }
@@ -221,7 +185,7 @@ impl Seat {
             template,
             instance: is_well.then_some(instance),
             is_suspect: !is_well,
-            strikes: VecDeque::new(),
+            strikes: Strikes::default(),
             asked: None,
             shade: None,
         };
@@ -293,7 +257,11 @@ impl Seat {
     ) -> Result<R, StepFailure> {
         let number = self.number;
         let Some(local) = self.plugins.get_mut(plugin) else {
-            return Err(StepFailure::Unknown(plugin.to_owned()));
+            let plugin = plugin.to_owned();
+            return Err(match self.waiting.contains_key(&plugin) {
+                true => StepFailure::Waits(plugin),
+                false => StepFailure::Unknown(plugin),
+            });
         };
         if local.is_suspect && local.template.plugin.is_resting() {
             return Err(StepFailure::BreakerOpen(plugin.to_owned()));
@@ -375,7 +343,7 @@ impl Transform for ShardPlugins {
         message: &Message,
     ) -> Result<StepOutcome, StepFailure> {
         self.seat.refresh();
-        let is_poison = |local: &Local| local.is_poison(message);
+        let is_poison = |local: &Local| local.strikes.is_poison(message);
         if self.seat.plugins.get(plugin).is_some_and(is_poison) {
             return Err(StepFailure::Poison(plugin.to_owned()));
         }
@@ -386,12 +354,24 @@ impl Transform for ShardPlugins {
             &outcome
             && let Some(local) = self.seat.plugins.get_mut(plugin)
         {
-            local.strike(message);
+            (local.strikes).strike(&local.template.plugin, message);
         }
         if let Some((shadow, answer)) = shaded {
             shadow.compare(&message.topic, &outcome, &answer);
         }
         outcome
+    }
+
+    fn ask(
+        &mut self,
+        plugin: &str,
+        publisher: Publisher<'_>,
+        message: &Arc<Message>,
+    ) -> Result<StepAnswer, StepFailure> {
+        let waiting = self.seat.waiting.get(plugin);
+        let lane = waiting.and_then(|shared| shared.lane());
+        let lane = lane.ok_or_else(|| StepFailure::Unknown(plugin.to_owned()))?;
+        lane.ask(Publication::new(publisher, message))
     }
 
     fn deliver(
@@ -404,12 +384,7 @@ impl Transform for ShardPlugins {
         let Some(pump) = self.seat.sinks.get(plugin) else {
             return Err(StepFailure::Unknown(plugin.to_owned()));
         };
-        let is_taken = pump.push(Publication {
-            message: message.clone(),
-            client_id: publisher.client_id.into(),
-            username: publisher.username.map(Into::into),
-            session: publisher.session,
-        });
+        let is_taken = pump.push(Publication::new(publisher, message));
         is_taken
             .then_some(())
             .ok_or_else(|| StepFailure::Full(plugin.to_owned()))

@@ -117,12 +117,24 @@ pub(crate) fn check_config(
     Err(invalid("bad-config", text, hint))
 }
 
+/// What a component waits for is not there in a test of it.
+pub(crate) fn waits(name: &str) -> ControlError {
+    let text = format!(
+        "`{name}` waits for something (host-clients or wasi:http), which is not there in a test of the component"
+    );
+    let hint = "leave the tests out of the manifest, and test it natively, with a `TestBroker` that answers";
+    invalid("waits", text, hint.to_owned())
+}
+
 /// Runs the test vectors of the manifest on instances of their own, cut off from everything: what they publish goes
 /// nowhere, and their keys are thrown away.
 pub(crate) fn run_vectors(template: &Template) -> Result<(), ControlError> {
     let package = &template.package;
-    if package.transform.is_none() || package.is_effectful {
+    if package.transform.is_none() {
         return Ok(());
+    }
+    if package.is_effectful && !package.manifest.tests.is_empty() {
+        return Err(waits(&template.plugin.name));
     }
     for vector in &package.manifest.tests {
         run_vector(template, vector).result.map_err(|cause| {

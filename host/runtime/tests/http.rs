@@ -3,124 +3,17 @@
 
 mod common;
 
+use common::service::{Service, Stream, ok};
 use common::{
     Around, NOBODY, config, granted, guest, http_guest, install, message, mode, start_with,
     wait_until,
 };
 use rustls::pki_types::PrivateKeyDer;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 use witmq_broker::ports::{ControlError, PluginControl, Transform};
 use witmq_runtime::{Grants, HttpLimits, Runtime, RuntimeConfig, ShardPlugins};
-
-/// A service on this machine.
-struct Service {
-    at: SocketAddr,
-    /// Connections so far.
-    hits: Arc<AtomicU32>,
-}
-
-impl Service {
-    /// Answers each connection with what `answer` makes of the request's head, and closes it.
-    fn start(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> Self {
-        Self::wrapped(answer, |stream| Box::new(stream))
-    }
-
-    fn wrapped(
-        answer: impl Fn(&str) -> Vec<u8> + Send + 'static,
-        wrap: impl Fn(std::net::TcpStream) -> Box<dyn Stream> + Send + 'static,
-    ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let at = listener.local_addr().unwrap();
-        let hits = Arc::new(AtomicU32::new(0));
-        let counted = hits.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                counted.fetch_add(1, Ordering::SeqCst);
-                let _is_gone = serve(wrap(stream), &answer).is_err();
-            }
-        });
-        Self { at, hits }
-    }
-
-    /// Takes connections and never answers.
-    fn silent() -> (TcpListener, SocketAddr) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let at = listener.local_addr().unwrap();
-        (listener, at)
-    }
-
-    /// Answers one byte after the other, until the sender is dropped.
-    fn dripping() -> (Sender<()>, SocketAddr) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let at = listener.local_addr().unwrap();
-        let (sender, stop) = channel::<()>();
-        std::thread::spawn(move || {
-            for mut stream in listener.incoming().map_while(Result::ok) {
-                let head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
-                let mut is_there = stream.write_all(head).is_ok();
-                while is_there {
-                    is_there = stream.write_all(b"x").is_ok();
-                    match stop.recv_timeout(Duration::from_millis(20)) {
-                        Err(RecvTimeoutError::Timeout) => {}
-                        _ => return,
-                    }
-                }
-            }
-        });
-        (sender, at)
-    }
-
-    fn hits(&self) -> u32 {
-        self.hits.load(Ordering::SeqCst)
-    }
-}
-
-trait Stream: Read + Write {}
-impl<T: Read + Write> Stream for T {}
-
-fn serve(mut stream: Box<dyn Stream>, answer: &impl Fn(&str) -> Vec<u8>) -> std::io::Result<()> {
-    let mut read = Vec::new();
-    let mut part = [0; 4096];
-    let head = loop {
-        let count = stream.read(&mut part)?;
-        read.extend_from_slice(&part[..count]);
-        if let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") {
-            break end + 4;
-        }
-        if count == 0 {
-            return Ok(());
-        }
-    };
-    let text = String::from_utf8_lossy(&read[..head]).into_owned();
-    let length = text.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        let is_length = name.eq_ignore_ascii_case("content-length");
-        is_length.then(|| value.trim().parse::<usize>().unwrap())
-    });
-    while read.len() < head + length.unwrap_or(0) {
-        let count = stream.read(&mut part)?;
-        if count == 0 {
-            return Ok(());
-        }
-        read.extend_from_slice(&part[..count]);
-    }
-    stream.write_all(&answer(&text))?;
-    stream.flush()
-}
-
-fn ok(body: &str) -> Vec<u8> {
-    let head = format!(
-        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-        body.len()
-    );
-    [head.as_bytes(), body.as_bytes()].concat()
-}
 
 /// A broker with the plugin that sends requests, and the hosts granted to it.
 struct Bench {

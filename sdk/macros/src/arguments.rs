@@ -18,8 +18,8 @@ const NEEDS: [&str; 3] = ["payload", "properties", "client"];
 const LIMITS: [&str; 3] = ["memory_bytes", "deadline_ms", "timeout_ms"];
 /// Capabilities: as they are, or with something after a colon.
 const CAPABILITIES: [&str; 4] = ["publish:", "http:", "secret:", "clients"];
-/// Hooks on the message path, and capabilities that wait.
-const INLINE: [&str; 2] = ["transform", "authorize"];
+/// The hook that cannot wait, and capabilities that do.
+const INLINE: &str = "authorize";
 const WAITING: [&str; 2] = ["http:", "clients"];
 /// Characters of a plugin's name.
 const NAME_CHARACTERS: usize = 64;
@@ -65,10 +65,7 @@ impl Arguments {
 
     /// What waits cannot be on the message path; the broker would refuse the component.
     fn lanes(&self) -> Result<()> {
-        let on_path = self
-            .hooks
-            .iter()
-            .find(|hook| INLINE.iter().any(|name| hook == name));
+        let on_path = self.hooks.iter().find(|hook| *hook == INLINE);
         let waits = |capability: &&LitStr| {
             let text = capability.value();
             WAITING.iter().any(|waiting| text.starts_with(waiting))

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use std::any::Any;
+use std::pin::Pin;
 use std::sync::Arc;
 use witmq_proto::packet::{PublishProperties, QoS};
 use witmq_proto::{Message, ReasonCode};
@@ -61,6 +63,25 @@ impl ChainRun {
     }
 }
 
+/// What a step that waits comes to, later. Bounded in time by whoever gives it.
+pub type StepAnswer = Pin<Box<dyn Future<Output = Result<StepOutcome, StepFailure>> + Send>>;
+
+/// Where a message stands in the chains while a step waits; known to the chains alone.
+pub type Rest = Box<dyn Any + Send>;
+
+/// How far a message came.
+pub enum ChainProgress {
+    /// Through all chains.
+    Done(ChainRun),
+    /// To a step that waits: [`Chains::resume`] goes on with its answer.
+    Waits {
+        /// The answer, later.
+        answer: StepAnswer,
+        /// What `resume` is given.
+        rest: Rest,
+    },
+}
+
 /// The chain table of one shard. Implemented by the rule engine; one per shard, plain owned data.
 pub trait Chains {
     /// Runs transform chains, then rule chains on what left them. Must cost next to nothing when no
@@ -70,7 +91,16 @@ pub trait Chains {
         steps: &mut dyn Transform,
         publisher: Publisher<'_>,
         message: &Arc<Message>,
-    ) -> ChainRun;
+    ) -> ChainProgress;
+
+    /// Goes on where a step waited, in the chains as they were when the message came in.
+    fn resume(
+        &mut self,
+        steps: &mut dyn Transform,
+        publisher: Publisher<'_>,
+        rest: Rest,
+        answer: Result<StepOutcome, StepFailure>,
+    ) -> ChainProgress;
 }
 
 /// The plugin steps chains can call. Implemented by the plugin runtime; one per shard.
@@ -85,6 +115,21 @@ pub trait Transform {
         publisher: Publisher<'_>,
         message: &Message,
     ) -> Result<StepOutcome, StepFailure>;
+
+    /// Asks a plugin that waits, when `transform` gave [`StepFailure::Waits`]. Messages of one publisher are answered in
+    /// the order in which they were asked about.
+    ///
+    /// # Errors
+    /// It is gone, or its queue is full.
+    fn ask(
+        &mut self,
+        plugin: &str,
+        publisher: Publisher<'_>,
+        message: &Arc<Message>,
+    ) -> Result<StepAnswer, StepFailure> {
+        let _ = (publisher, message);
+        Err(StepFailure::Unknown(plugin.to_owned()))
+    }
 
     /// Hands a message to the sink of `plugin`, which takes it from a bounded queue.
     ///
@@ -200,9 +245,12 @@ pub enum StepFailure {
     /// This very message ended several calls: the plugin is not called with it any more.
     #[error("plugin `{0}` ended at this message before: it is in the dead-letter topic")]
     Poison(String),
-    /// The queue of its sink is full.
-    #[error("the queue of sink `{0}` is full")]
+    /// Its queue is full.
+    #[error("the queue of plugin `{0}` is full")]
     Full(String),
+    /// It waits: it cannot be called at once, only asked ([`Transform::ask`]).
+    #[error("plugin `{0}` waits for something, which cannot be done here")]
+    Waits(String),
     /// Too many failures lately; the plugin rests.
     #[error("plugin `{0}` is resting after too many failures")]
     BreakerOpen(String),

@@ -11,7 +11,10 @@ pub mod hooks;
 pub mod kv;
 pub mod store;
 
-pub use chains::{ChainOutcome, ChainRun, Chains, Publisher, StepFailure, StepOutcome, Transform};
+pub use chains::{
+    ChainOutcome, ChainProgress, ChainRun, Chains, Publisher, Rest, StepAnswer, StepFailure,
+    StepOutcome, Transform,
+};
 pub use control::{ControlError, PluginControl, RuleControl};
 pub use events::{BrokerEvent, Events};
 pub use hooks::{

@@ -1,7 +1,7 @@
 //! The records a shard keeps: one per connection, one per client (session).
 
 use super::outbox::Outbox;
-use super::{ConnectionId, Link};
+use super::{ConnectionId, Link, Ticket};
 use crate::acl::Acl;
 use crate::ports::hooks::Attempt;
 use crate::ports::store::SessionNumber;
@@ -32,6 +32,8 @@ pub(super) struct Connection {
     pub(super) exchange: Option<Box<Exchange>>,
     /// The authenticator is being asked.
     pub(super) asking: bool,
+    /// A message of it waits for a plugin.
+    pub(super) parked: Option<Ticket>,
     /// Nothing more is taken from it.
     pub(super) closing: bool,
     /// [`super::Action::Wake`] was given and not obeyed yet.

@@ -33,6 +33,7 @@ impl Shard {
             pending: None,
             exchange: None,
             asking: false,
+            parked: None,
             closing: false,
             woken: false,
             stalled: false,

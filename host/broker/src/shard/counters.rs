@@ -89,6 +89,10 @@ counters! {
     format_refused counter "payload_format_refused_total",
     /// Publishes a chain refused, consumed or withheld.
     chained_away counter "messages_ended_by_chains_total",
+    /// Times a message was parked because a step of a chain waits.
+    parked counter "messages_parked_total",
+    /// Parked messages given up because their publisher had gone: it sends them again.
+    parked_dropped counter "messages_parked_dropped_total",
     /// Publishes taken to be published later.
     delayed counter "delayed_taken_total",
     /// Delayed messages that fell due and were published.

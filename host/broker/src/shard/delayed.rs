@@ -89,6 +89,7 @@ impl Shard {
             let origin = Origin {
                 client,
                 connection: None,
+                packet_id: None,
             };
             self.ingest(now, origin, message);
         }

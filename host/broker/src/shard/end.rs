@@ -15,6 +15,9 @@ use witmq_proto::packet::{QoS, Will};
 use witmq_proto::session::{Exchange, Session};
 use witmq_proto::{Message, ReasonCode, TopicName};
 
+/// How soon after a message that waited the keep-alive is looked at again.
+const PARKED: Duration = Duration::from_secs(1);
+
 impl Shard {
     /// The network connection is gone. Calling it twice does nothing.
     pub fn closed(&mut self, now: Instant, id: ConnectionId, cause: &CloseCause) {
@@ -77,8 +80,10 @@ impl Shard {
         let Some(key) = connection.client.take() else {
             return;
         };
-        let session = connection.endpoint.take_session();
+        let mut session = connection.endpoint.take_session();
         connection.owes = 0;
+        let parked = connection.parked.take();
+        self.unpark(parked, &mut session);
         let (session, promised) = self.drop_promises(id, session);
         self.absences += 1;
         let absence = self.absences;
@@ -192,6 +197,7 @@ impl Shard {
         let origin = Origin {
             client: Some(key),
             connection: None,
+            packet_id: None,
         };
         self.ingest(now, origin, message);
     }
@@ -285,6 +291,10 @@ impl Shard {
         let Some(connection) = self.connection_mut(id) else {
             return;
         };
+        if connection.parked.is_some() {
+            // Nothing is read from it: it may well have sent something.
+            return self.timers.set(now + PARKED, Timer::KeepAlive(id));
+        }
         match connection.endpoint.handle_timeout(now) {
             Ok(()) => {
                 if let Some(at) = connection.endpoint.poll_timeout() {

@@ -4,9 +4,8 @@ use super::authorize::Question;
 use super::counters::bytes;
 use super::promise::Promise;
 use super::{ConnectionId, Flow, Shard};
-use crate::ports::chains::ChainRun;
 use crate::ports::store::Health;
-use crate::ports::{AuthorizeAction, BrokerEvent, ChainOutcome, Position, Publisher, Record};
+use crate::ports::{AuthorizeAction, BrokerEvent, ChainOutcome, ChainRun, Position, Record};
 use bytes::BytesMut;
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,12 +21,14 @@ pub(super) struct Answer {
 }
 
 /// On whose behalf a message is taken in.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Origin {
     /// The publisher, while it has a session.
     pub(super) client: Option<u32>,
     /// Whom the answer goes to; `None`: nobody is told any more.
     pub(super) connection: Option<ConnectionId>,
+    /// Identifier of the PUBLISH.
+    pub(super) packet_id: Option<PacketId>,
 }
 
 impl Answer {
@@ -60,6 +61,9 @@ impl Shard {
             if connection.asking && connection.client.is_none() {
                 return Flow::Pause;
             }
+            if connection.parked.is_some() {
+                break; // what it publishes next stays behind [MQTT-4.6.0-5]
+            }
             if is_congested {
                 if !std::mem::replace(&mut connection.stalled, true) {
                     self.counters.paused += 1;
@@ -82,7 +86,7 @@ impl Shard {
         {
             self.wake(id);
         }
-        if self.is_congested() {
+        if self.is_congested() || self.is_parked(id) {
             Flow::Pause
         } else {
             Flow::Continue
@@ -133,8 +137,22 @@ impl Shard {
         let (qos, packet_id) = (publish.qos, publish.packet_id);
         let before = self.position;
         let kv_before = self.ports.store.kv_changes();
-        let answer = self.take_publish(now, id, key, publish);
-        let Some(packet_id) = packet_id else { return };
+        let Some(answer) = self.take_publish(now, id, key, publish) else {
+            return; // a step of a chain waits
+        };
+        if let Some(packet_id) = packet_id {
+            self.conclude((id, key), (packet_id, qos), (before, kv_before), answer);
+        }
+    }
+
+    /// The publisher is told what became of its message. `before`: the last record and the changes of keys before it.
+    pub(super) fn conclude(
+        &mut self,
+        (id, key): (ConnectionId, u32),
+        (packet_id, qos): (PacketId, QoS),
+        (before, kv_before): (Position, u64),
+        answer: Answer,
+    ) {
         if self.ports.store.kv_changes() != kv_before {
             self.append(Record::PluginKv);
         }
@@ -226,25 +244,26 @@ impl Shard {
         id: ConnectionId,
         key: u32,
         publish: Publish,
-    ) -> Answer {
+    ) -> Option<Answer> {
+        let packet_id = publish.packet_id;
         let place = match self.place(key, &publish.topic) {
             Ok(place) => place,
             Err(text) => {
                 self.counters.topics_invalid += 1;
-                return Answer {
+                return Some(Answer {
                     reason: Some(ReasonCode::TopicNameInvalid),
                     text: Some(text),
-                };
+                });
             }
         };
         let topic = place.topic;
         let abilities = self.limits.settings.abilities;
         if !abilities.fits_format(&publish.properties, &publish.payload) {
             self.counters.format_refused += 1;
-            return Answer {
+            return Some(Answer {
                 reason: Some(ReasonCode::PayloadFormatInvalid),
                 text: Some(ProtocolError::PayloadFormat.to_string()),
-            };
+            });
         }
         let question = Question {
             action: AuthorizeAction::Publish,
@@ -255,35 +274,40 @@ impl Shard {
         if !self.may_publish(now, key, &question) {
             self.denied(key, "publish", topic.as_byte_string());
             // MQTT 5 is told [MQTT-3.3.5-2]; before it the message is acknowledged and dropped.
-            return Answer::code(ReasonCode::NotAuthorized);
+            return Some(Answer::code(ReasonCode::NotAuthorized));
         }
         let Some(client) = self.client(key) else {
-            return Answer::code(ReasonCode::UnspecifiedError);
+            return Some(Answer::code(ReasonCode::UnspecifiedError));
         };
         let received_ms = self.clock.unix_ms(now);
         let message = Message::from_publish(publish, topic, client.id.clone(), now, received_ms);
         let message = Arc::new(message);
         if place.delay_s > 0 {
-            return self.delay(now, place.delay_s, message);
+            return Some(self.delay(now, place.delay_s, message));
         }
         let origin = Origin {
             client: Some(key),
             connection: Some(id),
+            packet_id,
         };
         self.ingest(now, origin, message)
     }
 
-    /// Chains, retain, route: from an authorized message to what its publisher is told.
-    pub(super) fn ingest(&mut self, now: Instant, origin: Origin, message: Arc<Message>) -> Answer {
-        let kv_before = self.ports.store.kv_changes();
-        let run = self.run_chains(origin, &message);
-        let is_told = origin.connection.is_some();
+    /// Retain, route: from what chains made of a message to what its publisher is told. `kv_before`: changes of keys
+    /// before the chains.
+    pub(super) fn dispose(
+        &mut self,
+        now: Instant,
+        message: &Arc<Message>,
+        (is_told, kv_before): (bool, u64),
+        run: ChainRun,
+    ) -> Answer {
         if is_told && message.qos > QoS::AtMostOnce && self.is_kv_unstored(kv_before) {
             return Answer::code(ReasonCode::QuotaExceeded);
         }
         let has_emissions = !run.emissions.is_empty();
         let answer = match run.outcome {
-            ChainOutcome::Untouched => self.take(now, &message, is_told),
+            ChainOutcome::Untouched => self.take(now, message, is_told),
             ChainOutcome::Replaced(replaced) => self.take(now, &replaced, is_told),
             ChainOutcome::Split(parts) => {
                 let mut worst = ReasonCode::Success;
@@ -324,21 +348,6 @@ impl Shard {
         } else {
             answer
         })
-    }
-
-    fn run_chains(&mut self, origin: Origin, message: &Arc<Message>) -> ChainRun {
-        let index = origin.client.and_then(|key| usize::try_from(key).ok());
-        let client = index.and_then(|index| self.clients.get(index));
-        let identity = client.map(|client| &client.identity);
-        let publisher = Publisher {
-            client_id: &message.publisher,
-            username: identity.and_then(|identity| identity.username.as_deref()),
-            attributes: identity.map_or(&[], |identity| &identity.attributes),
-            session: origin.connection.map_or(0, ConnectionId::number),
-        };
-        self.ports
-            .chains
-            .run(self.ports.hooks.as_mut(), publisher, message)
     }
 
     /// Retains and routes one message. What cannot be retained is refused if its publisher is told, else

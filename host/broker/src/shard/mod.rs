@@ -19,6 +19,7 @@ mod group;
 mod inbound;
 mod inspect;
 mod outbox;
+mod park;
 mod promise;
 mod queue;
 mod report;
@@ -32,11 +33,12 @@ mod timers;
 mod topics;
 
 pub use counters::Counters;
+pub use park::Ticket;
 
 use crate::limits::Limits;
 use crate::ports::hooks::{AuthRequest, AuthStep};
 use crate::ports::store::{Health, SessionNumber};
-use crate::ports::{Authorize, Chains, Events, Position, Store, Transform, Transport};
+use crate::ports::{Authorize, Chains, Events, Position, StepAnswer, Store, Transform, Transport};
 use crate::router::ShardId;
 use crate::router::groups::{Pick, Picker};
 use crate::router::interest::InterestCache;
@@ -173,6 +175,13 @@ pub enum Action {
         /// What.
         request: AuthRequest,
     },
+    /// Wait for a plugin; hand its answer to [`Shard::answered`].
+    Ask {
+        /// Goes with the answer.
+        ticket: Ticket,
+        /// The answer, later.
+        answer: StepAnswer,
+    },
     /// Take mail to another shard. When its channel is full: [`Shard::congested`].
     Mail {
         /// Whose.
@@ -221,6 +230,9 @@ pub struct Shard {
     picker: Picker,
     interest: InterestCache,
     timers: Timers,
+    /// Messages that wait for a plugin.
+    parked: HashMap<Ticket, park::Parked>,
+    tickets: u64,
     /// To be published later.
     delayed: crate::delayed::Queue,
     actions: VecDeque<Action>,
@@ -288,6 +300,8 @@ impl Shard {
             picker,
             interest,
             timers,
+            parked: HashMap::default(),
+            tickets: 0,
             delayed: crate::delayed::Queue::default(),
             actions: VecDeque::new(),
             owed: VecDeque::new(),

@@ -6,6 +6,7 @@ mod authentication;
 mod delayed;
 mod exclusive;
 mod lifetime;
+mod parked;
 mod plugin_kv;
 mod redirect;
 mod refusing;

@@ -1,13 +1,17 @@
 //! Chains from file to outcome.
 
+mod waiting;
+
 use super::*;
 use crate::check::{check, trace};
 use bytes::Bytes;
 use bytestring::ByteString;
 use proptest::prelude::*;
-use witmq_broker::ports::{StepFailure, StepOutcome};
+use witmq_broker::ports::{
+    ChainOutcome, ChainProgress, ChainRun, Chains, Publisher, StepFailure, StepOutcome, Transform,
+};
 use witmq_proto::packet::{PublishProperties, QoS};
-use witmq_proto::{ReasonCode, TopicName};
+use witmq_proto::{Message, ReasonCode, TopicName};
 
 /// Plugins by name: upper case, refusal, failure.
 struct Plugins;
@@ -66,6 +70,14 @@ fn deployed(files: &[(&str, &str)]) -> (Rules, ShardChains) {
     (rules, chains)
 }
 
+/// A message through all chains, with plugins that never wait.
+fn through(chains: &mut ShardChains, message: &Arc<Message>) -> ChainRun {
+    match chains.run(&mut Plugins, NOBODY, message) {
+        ChainProgress::Done(run) => run,
+        ChainProgress::Waits { .. } => panic!("a step waits"),
+    }
+}
+
 fn text(message: &Message) -> String {
     format!(
         "{} {}",
@@ -101,11 +113,7 @@ expect = []
 fn a_rule_chain_leaves_the_message_alone_and_publishes_beside_it() {
     let (rules, mut chains) = deployed(&[("hot", HOT)]);
     for (payload, expected) in [(r#"{"c":50}"#, 1), (r#"{"c":50.0}"#, 1), (r#"{"c":20}"#, 0)] {
-        let run = chains.run(
-            &mut Plugins,
-            NOBODY,
-            &message("sensors/ams/12/temp", payload),
-        );
+        let run = through(&mut chains, &message("sensors/ams/12/temp", payload));
         assert!(matches!(run.outcome, ChainOutcome::Untouched));
         assert_eq!(run.emissions.len(), expected, "{payload}");
         if let Some(emission) = run.emissions.first() {
@@ -117,7 +125,7 @@ fn a_rule_chain_leaves_the_message_alone_and_publishes_beside_it() {
             );
         }
     }
-    let run = chains.run(&mut Plugins, NOBODY, &message("other", "x"));
+    let run = through(&mut chains, &message("other", "x"));
     assert!(matches!(run.outcome, ChainOutcome::Untouched) && run.emissions.is_empty());
     let info = &rules.list()[0];
     assert_eq!(
@@ -141,7 +149,7 @@ fn transform_chains_come_before_rules_and_in_order() {
         ("z", &first),
         ("r", rule),
     ]);
-    let run = chains.run(&mut Plugins, NOBODY, &message("t", "x"));
+    let run = through(&mut chains, &message("t", "x"));
     let ChainOutcome::Replaced(replaced) = run.outcome else {
         panic!("{:?}", run.outcome)
     };
@@ -168,7 +176,7 @@ fn plugins_and_failure_policies_decide_in_transform_chains() {
         ("refuse", "", "refused 0x87 not authorized"),
     ] {
         let (rules, mut chains) = deployed(&[("c", &file(plugin, policy))]);
-        let run = chains.run(&mut Plugins, NOBODY, &message("t", "x"));
+        let run = through(&mut chains, &message("t", "x"));
         let got = match run.outcome {
             ChainOutcome::Replaced(message) => text(&message),
             ChainOutcome::Untouched => String::new(),
@@ -219,11 +227,7 @@ fn a_bad_file_names_its_place_and_the_running_revision_stays() {
         "{message_}"
     );
     assert_eq!(rules.list()[0].revision, 1);
-    let run = chains.run(
-        &mut Plugins,
-        NOBODY,
-        &message("sensors/a/b/temp", r#"{"c":50}"#),
-    );
+    let run = through(&mut chains, &message("sensors/a/b/temp", r#"{"c":50}"#));
     assert_eq!(run.emissions.len(), 1);
 }
 

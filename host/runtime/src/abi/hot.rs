@@ -130,4 +130,14 @@ impl OnMessage {
         let (answer,) = self.typed().call(store, (message,))?;
         Ok(answer)
     }
+
+    /// For a store in which something may wait.
+    pub(crate) async fn call_async(
+        self,
+        store: impl AsContextMut<Data = State>,
+        message: &Message<'_>,
+    ) -> wasmtime::Result<Answer> {
+        let (answer,) = self.typed().call_async(store, (message,)).await?;
+        Ok(answer)
+    }
 }

@@ -67,7 +67,10 @@ pub(super) fn info(name: &str, plugin: &Installed, shards: u16) -> PluginInfo {
         restarts: shared.restarts(),
         numbers: numbers(shared),
         by_hook: shared.tally.info(),
-        shard_share: shared.tally.share(shards),
+        shard_share: match package.is_some_and(|package| package.is_effectful) {
+            true => 0.0, // it runs beside them
+            false => shared.tally.share(shards),
+        },
         shadow: plugin.shadow.as_deref().map(super::shadow::info),
         versions,
     }

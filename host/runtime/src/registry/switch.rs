@@ -251,6 +251,7 @@ impl Inner {
         shared.set_lane(lane);
         self.directory.set(name, Some(shared.clone()));
         let pump = has_sink.then(|| self.pump(shared));
+        let waits = shared.lane().is_some_and(|lane| lane.transforms());
         let mut seats = ready.seats.into_iter();
         for mailbox in &self.mailboxes {
             mailbox.put(match seats.next().flatten() {
@@ -261,6 +262,8 @@ impl Inner {
                 None => Handover::Remove(name.to_owned()),
             });
             mailbox.put(Handover::Sink(name.to_owned(), pump.clone()));
+            let waiting = waits.then(|| shared.clone());
+            mailbox.put(Handover::Waits(name.to_owned(), waiting));
         }
     }
 

@@ -6,6 +6,8 @@
     reason = "tests; each file uses a part of it"
 )]
 
+pub(crate) mod service;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;

@@ -1,8 +1,10 @@
-//! Sends the requests that its messages name and publishes what came of them: for the tests of the plugin host.
+//! Sends the requests that its messages name and tells what came of them: for the tests of the plugin host.
 
 use serde::Deserialize;
 use witmq_sdk::host::{self, http};
-use witmq_sdk::{Delivered, Emit, Failure, Message, NoConfig, Place, Plugin, Sink};
+use witmq_sdk::{
+    Delivered, Emit, Failure, Message, NoConfig, Outcome, Place, Plugin, Sink, Transform,
+};
 
 /// Bytes of an answer that this plugin would take: more than the host gives.
 const BODY_BYTES: usize = 16 * 1024 * 1024;
@@ -28,7 +30,7 @@ fn once() -> u32 {
 }
 
 /// The plugin.
-#[witmq_sdk::plugin(sink, capabilities("publish:made/by/#"))]
+#[witmq_sdk::plugin(sink, transform, capabilities("publish:made/by/#"))]
 #[derive(Debug)]
 pub struct Fetch;
 
@@ -75,5 +77,14 @@ impl Sink for Fetch {
         }
         host::publish(&Emit::new("made/by/http", last))?;
         Ok(Delivered::Done)
+    }
+}
+
+impl Transform for Fetch {
+    /// What came of the request is the payload; an order to nowhere ends the instance.
+    fn on_message(&mut self, message: &Message) -> Result<Outcome, Failure> {
+        let order: Order = message.json()?;
+        assert_ne!(order.url, "nowhere", "there is no such place");
+        Ok(Outcome::payload(fetch(&order)))
     }
 }
