@@ -1,6 +1,6 @@
 //! One chain, compiled: everything that can be wrong is found here, before a message comes.
 
-use crate::expression::Expression;
+use crate::expression::{Expression, position};
 use crate::file::{self, File, Mode, OnError};
 use crate::place::{RuleError, Source};
 use crate::template::{Template, TopicTemplate};
@@ -261,13 +261,11 @@ fn expression(
     names: &[&str],
     source: Source<'_>,
 ) -> Result<Expression, RuleError> {
-    Expression::compile(text.get_ref(), names).map_err(|flaw| {
-        source.error(
-            source.content(&text.span()) + flaw.at,
-            "cel-error",
-            flaw.message,
-        )
-    })
+    let start = source.content(&text.span());
+    let expression = Expression::compile(text.get_ref(), names)
+        .map_err(|flaw| source.error(start + flaw.at, "cel-error", flaw.message))?;
+    let (line, column) = position(source.text, start);
+    Ok(expression.placed(line, column))
 }
 
 fn target(name: &str) -> Result<Target, String> {

@@ -94,6 +94,12 @@ pub(crate) struct Given {
     pub(crate) qos: u8,
     #[serde(default)]
     pub(crate) retain: bool,
+    /// When it is received, in milliseconds since 1970: what `now()` says.
+    #[serde(default)]
+    pub(crate) received_ms: u64,
+    /// What `random()` and `uuid()` give.
+    #[serde(default)]
+    pub(crate) seed: u64,
 }
 
 /// A message a test waits for; the payload's fields are a part of what must be there.

@@ -8,7 +8,8 @@
 //! |---|---|
 //! | `file` | the TOML shape and its errors with line and column |
 //! | `template` | `sensors/{site}/temp` as filter, variables and topic |
-//! | `expression` | CEL: numbers are doubles, names are checked at deploy |
+//! | `expression` | CEL: numbers are doubles, names are checked at deploy, every step is counted |
+//! | `functions` | what expressions may call, one table for calls, documentation and tests |
 //! | `chain` | one compiled chain and its steps |
 //! | `run` | a message through the steps |
 //! | `rules` | what is deployed, for all shards |
@@ -18,11 +19,13 @@ mod chain;
 mod check;
 mod expression;
 mod file;
+mod functions;
 mod place;
 mod rules;
 mod run;
 mod template;
 
 pub use check::{check, trace};
+pub use functions::{describe as describe_functions, page as functions_page};
 pub use place::RuleError;
 pub use rules::{Rules, RulesConfig, ShardChains};

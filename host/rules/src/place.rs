@@ -46,15 +46,11 @@ impl Source<'_> {
         code: &'static str,
         message: impl Into<String>,
     ) -> RuleError {
-        let before = self
-            .text
-            .get(..self.text.floor_char_boundary(at))
-            .unwrap_or_default();
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let (line, column) = crate::expression::position(self.text, at);
         RuleError {
             file: self.file.to_owned(),
-            line: before.matches('\n').count() + 1,
-            column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
+            line,
+            column,
             code,
             message: message.into(),
             hint: None,

@@ -1,13 +1,11 @@
 //! A message through the steps of a chain.
 
 use crate::chain::{Chain, Kind, Step, Target};
-use crate::expression::{self, Expression};
+use crate::expression::{Expression, Scope, Value};
 use crate::file::{Mode, OnError};
 use bytes::Bytes;
 use bytestring::ByteString;
-use cel::Value;
 use serde_json::Value as Json;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use witmq_broker::ports::chains::{Emit, Patch};
@@ -281,7 +279,7 @@ fn run_step(
     }
 }
 
-fn mark(value: &Value) -> char {
+fn mark(value: &Value<'_>) -> char {
     if matches!(value, Value::Bool(true)) {
         '+'
     } else {
@@ -324,58 +322,24 @@ fn evaluate(
     expression: &Expression,
     publisher: Publisher<'_>,
     work: &mut Work,
-) -> Result<Value, String> {
-    let mut context = expression::context();
-    if expression.source.contains("payload") {
-        let payload = match work.json() {
-            Some(json) => expression::to_cel(json),
-            None => Value::String(Arc::new(
-                String::from_utf8_lossy(&work.message.payload).into_owned(),
-            )),
-        };
-        context.add_variable_from_value("payload", payload);
-    }
-    let text = |text: &str| Value::String(Arc::new(text.to_owned()));
-    let message = &work.message;
-    if expression.source.contains("topic") {
-        let mut topic: HashMap<String, Value> = chain
-            .from
-            .capture(&message.topic)
-            .into_iter()
-            .map(|(n, v)| (n.to_owned(), text(v)))
-            .collect();
-        topic.insert("name".to_owned(), text(&message.topic));
-        context.add_variable_from_value("topic", topic);
-    }
-    if expression.source.contains("client") {
-        let attributes: HashMap<String, Value> = publisher
-            .attributes
-            .iter()
-            .map(|(name, value)| (name.clone(), text(value)))
-            .collect();
-        let client: HashMap<String, Value> = HashMap::from([
-            ("id".to_owned(), text(publisher.client_id)),
-            (
-                "username".to_owned(),
-                text(publisher.username.unwrap_or_default()),
-            ),
-            ("attributes".to_owned(), attributes.into()),
-        ]);
-        context.add_variable_from_value("client", client);
-    }
-    context.add_variable_from_value("qos", Value::Float(f64::from(message.qos as u8)));
-    context.add_variable_from_value("retain", Value::Bool(message.retain));
-    let seconds = std::time::Duration::from_millis(message.received_ms).as_secs_f64();
-    context.add_variable_from_value("received_ms", Value::Float((seconds * 1000.0).round()));
-    expression.run(&context)
+) -> Result<Value<'static>, String> {
+    let Work { message, json } = work;
+    let json = json.get_or_insert_with(|| serde_json::from_slice(&message.payload).ok());
+    expression.run(&Scope::new(
+        expression,
+        &chain.from,
+        publisher,
+        message,
+        json.as_ref(),
+    ))
 }
 
 /// Text as it is, everything else as JSON.
-fn to_payload(value: &Value) -> Result<Bytes, String> {
+fn to_payload(value: &Value<'_>) -> Result<Bytes, String> {
     match value {
         Value::String(text) => Ok(Bytes::copy_from_slice(text.as_bytes())),
         Value::Bytes(bytes) => Ok(Bytes::copy_from_slice(bytes)),
-        other => expression::to_json(other).map(|json| Bytes::from(json.to_string())),
+        other => other.to_json().map(|json| Bytes::from(json.to_string())),
     }
 }
 
@@ -402,12 +366,12 @@ fn set(
                     Some(json) => json,
                     none => none.insert(work.json().cloned().ok_or("set: the payload is no JSON")?),
                 };
-                put(root, path, expression::to_json(&value)?)?;
+                put(root, path, value.to_json()?)?;
             }
             Target::Payload => message.payload = to_payload(&value)?,
             Target::Topic => match value {
                 Value::String(topic) => {
-                    let topic = ByteString::from(topic.as_str());
+                    let topic = ByteString::from(&*topic);
                     message.topic =
                         TopicName::new(topic).map_err(|error| format!("set $topic: {error}"))?;
                 }
@@ -443,7 +407,7 @@ fn set(
     Ok(())
 }
 
-fn to_qos(value: &Value) -> Result<QoS, String> {
+fn to_qos(value: &Value<'_>) -> Result<QoS, String> {
     let bits = match value {
         Value::Float(number) => [0u8, 1, 2]
             .into_iter()
@@ -544,3 +508,6 @@ fn made(part: Emit, original: &Message) -> Result<Arc<Message>, String> {
         hops: original.hops,
     }))
 }
+
+#[cfg(test)]
+mod bench;

@@ -444,6 +444,8 @@ pub(crate) enum RuleCommand {
         #[arg(long)]
         msg: String,
     },
+    /// What expressions may call: all functions, or one with its example
+    Functions { name: Option<String> },
     /// Deploy chain files; the running revision stays if anything is wrong
     Apply {
         #[arg(required = true)]

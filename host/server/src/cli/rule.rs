@@ -14,6 +14,11 @@ pub(crate) fn run(command: RuleCommand) -> Result<(), CliError> {
             Ok(())
         }),
         RuleCommand::Run { file, msg } => trace(&file, &msg),
+        RuleCommand::Functions { name } => {
+            let text = witmq_rules::describe_functions(name.as_deref());
+            print(&text.map_err(CliError::failed)?);
+            Ok(())
+        }
         RuleCommand::Apply {
             files,
             dry_run,

@@ -1,0 +1,85 @@
+//! What the names of an expression stand for.
+//! Must not: read a clock; the time is when the message was received.
+
+use super::Expression;
+use super::node::Variable;
+use super::value::{Held, Text, Value};
+use crate::template::Template;
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+use witmq_broker::ports::Publisher;
+use witmq_proto::Message;
+
+/// A message for an expression.
+pub(crate) struct Scope<'a> {
+    message: &'a Message,
+    payload: Value<'a>,
+    topic: Value<'a>,
+    client: Value<'a>,
+}
+
+fn map<'a>(entries: impl IntoIterator<Item = (&'a str, Value<'a>)>) -> Value<'a> {
+    let entry = |(name, value)| (Text::Lent(name), value);
+    Value::from_entries(entries.into_iter().map(entry).collect::<BTreeMap<_, _>>())
+}
+
+impl<'a> Scope<'a> {
+    /// `json` is the payload if it is JSON; what the expression does not name is left out.
+    pub(crate) fn new(
+        expression: &Expression,
+        template: &'a Template,
+        publisher: Publisher<'a>,
+        message: &'a Message,
+        json: Option<&'a Json>,
+    ) -> Self {
+        let payload = match (json, std::str::from_utf8(&message.payload)) {
+            (Some(json), _) => Value::from(json),
+            (None, Ok(text)) => Value::lent(text),
+            (None, Err(_)) => Value::Bytes(Held::Lent(&message.payload)),
+        };
+        let mut topic = Value::Null;
+        if expression.names(Variable::Topic) {
+            let captured = template.capture(&message.topic).into_iter();
+            let levels = captured.map(|(name, level)| (name, Value::lent(level)));
+            topic = map(levels.chain([("name", Value::lent(&message.topic))]));
+        }
+        let mut client = Value::Null;
+        if expression.names(Variable::Client) {
+            let attributes = publisher.attributes.iter();
+            let attributes = attributes.map(|(name, value)| (name.as_str(), Value::lent(value)));
+            client = map([
+                ("id", Value::lent(publisher.client_id)),
+                (
+                    "username",
+                    Value::lent(publisher.username.unwrap_or_default()),
+                ),
+                ("attributes", map(attributes)),
+            ]);
+        }
+        Self {
+            message,
+            payload,
+            topic,
+            client,
+        }
+    }
+
+    /// Milliseconds since 1970.
+    pub(super) fn received_ms(&self) -> u64 {
+        self.message.received_ms
+    }
+
+    pub(super) fn get(&self, variable: Variable) -> Value<'a> {
+        match variable {
+            Variable::Payload => self.payload.clone(),
+            Variable::Topic => self.topic.clone(),
+            Variable::Client => self.client.clone(),
+            Variable::Qos => Value::Int(i64::from(self.message.qos as u8)),
+            Variable::Retain => Value::Bool(self.message.retain),
+            Variable::ReceivedMs => {
+                Value::Int(i64::try_from(self.received_ms()).unwrap_or(i64::MAX))
+            }
+            Variable::Raw => Value::Bytes(Held::Lent(&self.message.payload)),
+        }
+    }
+}

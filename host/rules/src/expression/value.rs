@@ -1,0 +1,492 @@
+//! A value of an expression: lent from the message where it can be, shared where it was made.
+//!
+//! There is one kind of number. `Int` and `Float` differ only in how they are written as JSON (`20`, `20.0`) and in
+//! that an `Int` nobody computes with keeps all its digits; every operation takes both, and computes with doubles.
+//! Must not: know expressions or functions.
+
+use super::limits::{Budget, Done, ELEMENT_BYTES, ENTRY_BYTES, Fail};
+use serde_json::Value as Json;
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// Levels of a value that become JSON.
+const DEPTH: usize = 160;
+/// Bytes of a value in an error.
+const SHOWN: usize = 60;
+
+/// Lent by the message, or made by an expression.
+pub(crate) enum Held<'a, T: ?Sized> {
+    Lent(&'a T),
+    Own(Arc<T>),
+}
+
+impl<T: ?Sized> Clone for Held<'_, T> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Lent(value) => Self::Lent(value),
+            Self::Own(value) => Self::Own(value.clone()),
+        }
+    }
+}
+
+impl<T: ?Sized> Deref for Held<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        match self {
+            Self::Lent(value) => value,
+            Self::Own(value) => value,
+        }
+    }
+}
+
+pub(crate) type Text<'a> = Held<'a, str>;
+pub(crate) type Blob<'a> = Held<'a, [u8]>;
+
+impl PartialEq for Text<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+impl Eq for Text<'_> {}
+impl PartialOrd for Text<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Text<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (**self).cmp(&**other)
+    }
+}
+impl std::borrow::Borrow<str> for Text<'_> {
+    fn borrow(&self) -> &str {
+        self
+    }
+}
+
+#[derive(Clone)]
+pub(crate) enum List<'a> {
+    Json(&'a [Json]),
+    Own(Arc<Vec<Value<'a>>>),
+}
+
+impl<'a> List<'a> {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Json(items) => items.len(),
+            Self::Own(items) => items.len(),
+        }
+    }
+
+    pub(crate) fn get(&self, at: usize) -> Option<Value<'a>> {
+        match self {
+            Self::Json(items) => items.get(at).map(Value::from),
+            Self::Own(items) => items.get(at).cloned(),
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = Value<'a>> + '_ {
+        (0..self.len()).filter_map(|at| self.get(at))
+    }
+}
+
+#[derive(Clone)]
+pub(crate) enum Map<'a> {
+    Json(&'a serde_json::Map<String, Json>),
+    Own(Arc<BTreeMap<Text<'a>, Value<'a>>>),
+}
+
+impl<'a> Map<'a> {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Json(fields) => fields.len(),
+            Self::Own(fields) => fields.len(),
+        }
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<Value<'a>> {
+        match self {
+            Self::Json(fields) => fields.get(name).map(Value::from),
+            Self::Own(fields) => fields.get(name).cloned(),
+        }
+    }
+
+    /// Names and values, by name.
+    pub(crate) fn entries(&self) -> Vec<(Text<'a>, Value<'a>)> {
+        match self {
+            Self::Json(fields) => fields
+                .iter()
+                .map(|(name, value)| (Held::Lent(name.as_str()), Value::from(value)))
+                .collect(),
+            Self::Own(fields) => fields
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+        }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) enum Value<'a> {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    String(Text<'a>),
+    Bytes(Blob<'a>),
+    List(List<'a>),
+    Map(Map<'a>),
+}
+
+impl<'a> From<&'a Json> for Value<'a> {
+    fn from(json: &'a Json) -> Self {
+        match json {
+            Json::Null => Self::Null,
+            Json::Bool(value) => Self::Bool(*value),
+            Json::Number(number) => match number.as_i64() {
+                Some(whole) => Self::Int(whole),
+                None => Self::Float(number.as_f64().unwrap_or(f64::NAN)),
+            },
+            Json::String(text) => Self::lent(text),
+            Json::Array(items) => Self::List(List::Json(items)),
+            Json::Object(fields) => Self::Map(Map::Json(fields)),
+        }
+    }
+}
+
+impl From<bool> for Value<'_> {
+    fn from(value: bool) -> Self {
+        Self::Bool(value)
+    }
+}
+
+impl From<f64> for Value<'_> {
+    fn from(number: f64) -> Self {
+        Self::Float(number)
+    }
+}
+
+impl<'a> Value<'a> {
+    pub(crate) fn lent(text: &'a str) -> Self {
+        Self::String(Held::Lent(text))
+    }
+
+    pub(crate) fn text(text: impl Into<Arc<str>>) -> Self {
+        Self::String(Held::Own(text.into()))
+    }
+
+    pub(crate) fn count(count: usize) -> Self {
+        Self::Int(i64::try_from(count).unwrap_or(i64::MAX))
+    }
+
+    /// A computed number that is meant as a whole one.
+    pub(crate) fn whole(number: f64) -> Self {
+        whole(number).map_or(Self::Float(number), Self::Int)
+    }
+
+    pub(crate) fn number(&self) -> Option<f64> {
+        match self {
+            // Doubles are what expressions compute with: a whole number beyond 2^53 is rounded.
+            Self::Int(number) => Some(*number as f64),
+            Self::Float(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The kind, as `type` says it.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "bool",
+            Self::Int(_) | Self::Float(_) => "number",
+            Self::String(_) => "string",
+            Self::Bytes(_) => "bytes",
+            Self::List(_) => "list",
+            Self::Map(_) => "map",
+        }
+    }
+
+    /// As the key of a map: keys are texts, numbers and truth are written as such.
+    pub(crate) fn key(&self) -> Option<Text<'a>> {
+        match self {
+            Self::String(text) => Some(text.clone()),
+            Self::Bool(_) | Self::Int(_) | Self::Float(_) => {
+                Some(Held::Own(self.to_text()?.into()))
+            }
+            _ => None,
+        }
+    }
+
+    /// As text, where that is the same for everyone.
+    pub(crate) fn to_text(&self) -> Option<String> {
+        match self {
+            Self::Null => Some("null".to_owned()),
+            Self::Bool(value) => Some(value.to_string()),
+            Self::Int(number) => Some(number.to_string()),
+            Self::Float(number) => Some(number.to_string()),
+            Self::String(text) => Some(text.to_string()),
+            Self::Bytes(_) | Self::List(_) | Self::Map(_) => None,
+        }
+    }
+
+    /// For an error or a trace: as JSON, cut.
+    pub(crate) fn shown(&self) -> String {
+        let mut out = Cut(String::new());
+        // An error of the writer means that it is full.
+        let is_whole = write!(out, "{self:?}").is_ok();
+        if !is_whole {
+            out.0.push('…');
+        }
+        out.0
+    }
+
+    /// Equal by value; numbers of both kinds alike.
+    pub(crate) fn equals(&self, other: &Self, budget: &Budget) -> Done<bool> {
+        budget.spend(1)?;
+        Ok(match (self, other) {
+            (Self::Null, Self::Null) => true,
+            (Self::Bool(one), Self::Bool(other)) => one == other,
+            (Self::Int(one), Self::Int(other)) => one == other,
+            (Self::String(one), Self::String(other)) => {
+                budget.read(one.len().min(other.len()))?;
+                one == other
+            }
+            (Self::Bytes(one), Self::Bytes(other)) => {
+                budget.read(one.len().min(other.len()))?;
+                **one == **other
+            }
+            (Self::List(one), Self::List(other)) => {
+                if one.len() != other.len() {
+                    return Ok(false);
+                }
+                for (one, other) in one.iter().zip(other.iter()) {
+                    if !one.equals(&other, budget)? {
+                        return Ok(false);
+                    }
+                }
+                true
+            }
+            (Self::Map(one), Self::Map(other)) => {
+                if one.len() != other.len() {
+                    return Ok(false);
+                }
+                budget.spend(one.len())?;
+                for (name, value) in one.entries() {
+                    match other.get(&name) {
+                        Some(found) if value.equals(&found, budget)? => {}
+                        _ => return Ok(false),
+                    }
+                }
+                true
+            }
+            _ => match (self.number(), other.number()) {
+                (Some(one), Some(other)) => one == other,
+                _ => false,
+            },
+        })
+    }
+
+    /// Their order, where they have one.
+    pub(crate) fn order(&self, other: &Self, budget: &Budget) -> Done<Option<Ordering>> {
+        Ok(match (self, other) {
+            (Self::Int(one), Self::Int(other)) => Some(one.cmp(other)),
+            (Self::String(one), Self::String(other)) => {
+                budget.read(one.len().min(other.len()))?;
+                Some(one.cmp(other))
+            }
+            (Self::Bytes(one), Self::Bytes(other)) => {
+                budget.read(one.len().min(other.len()))?;
+                Some((**one).cmp(&**other))
+            }
+            (Self::Bool(one), Self::Bool(other)) => Some(one.cmp(other)),
+            _ => match (self.number(), other.number()) {
+                (Some(one), Some(other)) => one.partial_cmp(&other),
+                _ => None,
+            },
+        })
+    }
+
+    /// Asks whether it may be written down, with every shared part as often as it is there.
+    pub(crate) fn weigh(&self, budget: &Budget) -> Done<()> {
+        let mut bytes = 0;
+        self.weigh_into(&mut bytes, budget)?;
+        budget.read(bytes)
+    }
+
+    fn weigh_into(&self, bytes: &mut usize, budget: &Budget) -> Done<()> {
+        *bytes += match self {
+            Self::String(text) => text.len(),
+            Self::Bytes(bytes) => bytes.len(),
+            Self::List(list) => list.len() * ELEMENT_BYTES,
+            Self::Map(map) => map.len() * ENTRY_BYTES,
+            _ => return Ok(()),
+        };
+        budget.fits(*bytes)?;
+        match self {
+            Self::List(list) => list
+                .iter()
+                .try_for_each(|item| item.weigh_into(bytes, budget)),
+            Self::Map(map) => map.entries().iter().try_for_each(|(name, value)| {
+                *bytes += name.len();
+                value.weigh_into(bytes, budget)
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// As JSON; whole doubles stay doubles (`68.0`), as they were computed.
+    pub(crate) fn to_json(&self) -> Result<Json, String> {
+        self.to_json_within(DEPTH)
+    }
+
+    fn to_json_within(&self, depth: usize) -> Result<Json, String> {
+        let depth = depth
+            .checked_sub(1)
+            .ok_or("the result is nested too deeply")?;
+        Ok(match self {
+            Self::Null => Json::Null,
+            Self::Bool(value) => Json::Bool(*value),
+            Self::Int(number) => Json::from(*number),
+            Self::Float(number) => serde_json::Number::from_f64(*number)
+                .map(Json::Number)
+                .ok_or_else(|| format!("the result is {number}, which JSON cannot say"))?,
+            Self::String(text) => Json::String(text.to_string()),
+            Self::Bytes(_) => {
+                return Err(
+                    "bytes have no JSON form; use string(…), hexEncode(…) or base64Encode(…)"
+                        .to_owned(),
+                );
+            }
+            Self::List(List::Json(items)) => Json::Array(items.to_vec()),
+            Self::Map(Map::Json(fields)) => Json::Object((*fields).clone()),
+            Self::List(List::Own(items)) => Json::Array(
+                items
+                    .iter()
+                    .map(|item| item.to_json_within(depth))
+                    .collect::<Result<_, _>>()?,
+            ),
+            Self::Map(Map::Own(fields)) => Json::Object(
+                fields
+                    .iter()
+                    .map(|(name, value)| Ok((name.to_string(), value.to_json_within(depth)?)))
+                    .collect::<Result<_, String>>()?,
+            ),
+        })
+    }
+
+    /// A copy that owns everything.
+    pub(crate) fn into_owned(self) -> Value<'static> {
+        let text = |text: Text<'a>| match text {
+            Held::Lent(text) => Held::Own(text.into()),
+            Held::Own(text) => Held::Own(text),
+        };
+        match self {
+            Self::Null => Value::Null,
+            Self::Bool(value) => Value::Bool(value),
+            Self::Int(number) => Value::Int(number),
+            Self::Float(number) => Value::Float(number),
+            Self::String(value) => Value::String(text(value)),
+            Self::Bytes(Held::Lent(bytes)) => Value::Bytes(Held::Own(bytes.into())),
+            Self::Bytes(Held::Own(bytes)) => Value::Bytes(Held::Own(bytes)),
+            Self::List(list) => Value::from_items(list.iter().map(Value::into_owned).collect()),
+            Self::Map(map) => Value::from_entries(
+                map.entries()
+                    .into_iter()
+                    .map(|(name, value)| (text(name), value.into_owned()))
+                    .collect(),
+            ),
+        }
+    }
+
+    pub(crate) fn from_items(items: Vec<Self>) -> Self {
+        Self::List(List::Own(Arc::new(items)))
+    }
+
+    pub(crate) fn from_entries(entries: BTreeMap<Text<'a>, Self>) -> Self {
+        Self::Map(Map::Own(Arc::new(entries)))
+    }
+
+    /// JSON that nobody keeps, taken over.
+    pub(crate) fn from_json(json: Json) -> Self {
+        match json {
+            Json::Array(items) => {
+                Self::from_items(items.into_iter().map(Self::from_json).collect())
+            }
+            Json::Object(fields) => Self::from_entries(
+                fields
+                    .into_iter()
+                    .map(|(name, value)| (Held::Own(name.into()), Self::from_json(value)))
+                    .collect(),
+            ),
+            Json::String(text) => Self::text(text),
+            scalar => Value::from(&scalar).into_owned(),
+        }
+    }
+}
+
+/// A whole number that an `i64` holds.
+pub(crate) fn whole(number: f64) -> Option<i64> {
+    let is_within = number.fract() == 0.0 && (-9.3e18..9.3e18).contains(&number);
+    if !is_within || number < i64::MIN as f64 || number >= i64::MAX as f64 {
+        return None;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it is whole and within the bounds of an i64"
+    )]
+    Some(number as i64)
+}
+
+/// A writer that takes the first bytes and then ends whoever writes.
+struct Cut(String);
+
+impl Write for Cut {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = SHOWN.saturating_sub(self.0.len());
+        let end = text.floor_char_boundary(room);
+        self.0.push_str(text.get(..end).unwrap_or_default());
+        if end < text.len() {
+            return Err(fmt::Error);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Int(number) => write!(f, "{number}"),
+            Self::Float(number) => write!(f, "{number:?}"),
+            Self::String(text) => write!(f, "{:?}", &**text),
+            Self::Bytes(bytes) => {
+                f.write_str("0x")?;
+                bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+            Self::List(list) => f.debug_list().entries(list.iter()).finish(),
+            Self::Map(map) => {
+                f.write_char('{')?;
+                for (at, (name, value)) in map.entries().into_iter().enumerate() {
+                    let comma = if at == 0 { "" } else { ", " };
+                    write!(f, "{comma}{:?}: {value:?}", &*name)?;
+                }
+                f.write_char('}')
+            }
+        }
+    }
+}
+
+impl Fail {
+    /// `what` takes something else than these.
+    pub(crate) fn operands(what: &str, needed: &str, given: &[&Value<'_>]) -> Self {
+        let given: Vec<String> = given.iter().map(|value| value.shown()).collect();
+        Self::wrong(format!(
+            "{what} takes {needed}, not {}",
+            given.join(" and ")
+        ))
+    }
+}
