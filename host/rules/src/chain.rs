@@ -125,6 +125,7 @@ impl Chain {
             matched: load(&self.stats.matched),
             filtered: load(&self.stats.filtered),
             failed: load(&self.stats.failed),
+            limited: self.expressions().map(Expression::limited).sum(),
             last_error: self
                 .stats
                 .last_error
@@ -132,6 +133,15 @@ impl Chain {
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone(),
         }
+    }
+
+    fn expressions(&self) -> impl Iterator<Item = &Expression> {
+        self.steps.iter().flat_map(|step| match &step.kind {
+            Kind::Filter(one) => vec![one],
+            Kind::Set(targets) => targets.iter().map(|(_, one)| one).collect(),
+            Kind::Publish { payload, .. } => payload.iter().collect(),
+            Kind::Plugin(_) | Kind::Sink(_) => Vec::new(),
+        })
     }
 
     /// Plugins it calls.

@@ -5,21 +5,29 @@
 //! and a chain that passes its test with `20.0` then does the same when `20` comes.
 //! Must not: read a clock. What an expression knows of the time is when its message was received.
 
+mod check;
 mod compile;
 mod eval;
+mod json;
 mod limits;
 mod node;
+mod operate;
+mod parse;
 mod scope;
+mod sort;
 mod span;
 mod value;
 
+use limits::FailKind;
 use node::{Node, Variable};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-pub(crate) use eval::{contains, index, joined, sorted};
-pub(crate) use limits::{Budget, Done, ENTRY_BYTES, Fail, Limits};
+pub(crate) use limits::{Budget, Done, ELEMENT_BYTES, ENTRY_BYTES, Fail, Limits};
+pub(crate) use operate::{contains, index, joined};
 pub(crate) use scope::Scope;
+pub(crate) use sort::sorted;
 pub(crate) use span::position;
-pub(crate) use value::{Blob, Held, List, Map, Text, Value, whole};
+pub(crate) use value::{Blob, Held, List, Map, Text, Value, cut, whole};
 
 /// Bytes of an expression.
 const SOURCE_BYTES: usize = 4096;
@@ -34,6 +42,8 @@ pub(crate) struct Expression {
     pub(crate) source: String,
     node: Node,
     variables: Vec<Variable>,
+    /// Evaluations that a limit ended.
+    limited: AtomicU64,
     /// Line and column where its source begins, for errors.
     place: (usize, usize),
 }
@@ -84,6 +94,7 @@ impl Expression {
             source: source.to_owned(),
             node,
             variables,
+            limited: AtomicU64::new(0),
             place: (1, 1),
         })
     }
@@ -91,6 +102,11 @@ impl Expression {
     /// Whether it uses a variable.
     fn names(&self, variable: Variable) -> bool {
         self.variables.contains(&variable)
+    }
+
+    /// Evaluations that a limit ended.
+    pub(crate) fn limited(&self) -> u64 {
+        self.limited.load(Ordering::Relaxed)
     }
 
     /// It begins here in its file.
@@ -114,8 +130,29 @@ impl Expression {
                     .map_err(|fail| fail.within(self.node.span))?;
                 Ok(value.into_owned())
             })
-            .map_err(|fail| compile::describe(&fail, &self.source, self.place))
+            .map_err(|fail| {
+                if fail.kind() == FailKind::Limit {
+                    self.limited.fetch_add(1, Ordering::Relaxed);
+                }
+                describe(&fail, &self.source, self.place)
+            })
     }
+}
+
+/// An error of an evaluation: where, which part, and why.
+fn describe(fail: &Fail, source: &str, (line, column): (usize, usize)) -> String {
+    let span = fail.span().unwrap_or(span::Span {
+        start: 0,
+        end: source.len(),
+    });
+    let (down, right) = position(source, span.start);
+    let column = if down == 1 { column + right - 1 } else { right };
+    let line = line + down - 1;
+    shorten(&format!(
+        "{line}:{column}: `{}`: {}",
+        span.quote(source),
+        fail.message()
+    ))
 }
 
 #[cfg(test)]

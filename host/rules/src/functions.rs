@@ -8,6 +8,7 @@ mod bytes;
 mod convert;
 mod date;
 mod encode;
+mod format;
 mod hash;
 mod list;
 mod map;
@@ -38,7 +39,7 @@ pub(crate) struct Function {
     pub(crate) example: &'static str,
     /// What comes out of the example, as JSON.
     pub(crate) result: &'static str,
-    /// Names of the same in EMQX.
+    /// Names of the same in EMQX, or in CEL's extensions.
     pub(crate) also: &'static str,
     /// How many arguments, at least and at most.
     pub(crate) arguments: (usize, usize),
@@ -71,7 +72,7 @@ impl Function {
         }
     }
 
-    /// Known by these names in EMQX.
+    /// Known by these names elsewhere.
     const fn also(mut self, names: &'static str) -> Self {
         self.also = names;
         self
@@ -116,7 +117,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Function> {
     all().find(|function| function.name == name)
 }
 
-/// The function that has this name in EMQX.
+/// The function that has this name elsewhere.
 pub(crate) fn elsewhere(name: &str) -> Option<&'static Function> {
     all().find(|function| function.also.split(' ').any(|also| also == name))
 }
@@ -252,5 +253,7 @@ impl<'a> Call<'_, 'a> {
     }
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

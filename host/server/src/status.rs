@@ -100,6 +100,7 @@ impl NodeStatus for Status {
                 ("chain_matched_total", rule.matched),
                 ("chain_filtered_total", rule.filtered),
                 ("chain_failed_total", rule.failed),
+                ("chain_limited_total", rule.limited),
             ] {
                 page.put(name, "counter", &labels, float(count));
             }

@@ -277,6 +277,8 @@ pub struct RuleInfo {
     pub filtered: u64,
     /// Step failures.
     pub failed: u64,
+    /// Evaluations of expressions that cost more than they may, since the revision runs.
+    pub limited: u64,
     /// The last failure in words.
     pub last_error: Option<String>,
 }

@@ -1,15 +1,15 @@
 //! From the parser's tree to nodes: everything that can be wrong before a message comes is found here.
 //! Must not: evaluate, except what is a literal.
 
+use super::check::{check_count, literal_pattern};
 use super::node::{Binary, Each, Kind, Macro, Node, Variable};
-use super::span::{Span, position};
+use super::parse::parse;
+use super::span::Span;
 use super::value::{Held, Value};
-use super::{Flaw, flaw, shorten};
-use crate::functions::{self, Function, Pattern};
+use super::{Flaw, flaw};
+use crate::functions;
 use crate::place::suggest;
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SourceInfo};
-use cel::{Env, Program};
-use std::panic::catch_unwind;
 
 /// Names that an expression may use beside its variables.
 const CLIENT: [&str; 3] = ["id", "username", "attributes"];
@@ -26,29 +26,6 @@ pub(super) fn compile(source: &str, names: &[&str]) -> Result<(Node, Vec<Variabl
     };
     let node = compiler.node(program.expression())?;
     Ok((node, compiler.variables))
-}
-
-fn parse(source: &str) -> Result<Program, Flaw> {
-    // No macros: they are compiled here, where their places are known. The library promises no freedom from panics.
-    let parsed = catch_unwind(|| Env::default().with_optional_support(false).compile(source));
-    let errors = match parsed {
-        Ok(Ok(program)) => return Ok(program),
-        Ok(Err(errors)) => errors,
-        Err(_) => return Err(flaw(0, "the expression cannot be parsed")),
-    };
-    let Some(first) = errors.errors.first() else {
-        return Err(flaw(0, "the expression cannot be parsed"));
-    };
-    let line = usize::try_from(first.pos.0).unwrap_or(1).max(1);
-    let column = usize::try_from(first.pos.1).unwrap_or(1).max(1);
-    let start: usize = source
-        .split_inclusive('\n')
-        .take(line - 1)
-        .map(str::len)
-        .sum();
-    let message = first.msg.lines().next().unwrap_or("it cannot be parsed");
-    let at = (start + column - 1).min(source.len());
-    Err(flaw(source.floor_char_boundary(at), shorten(message)))
 }
 
 struct Compiler<'s> {
@@ -364,7 +341,7 @@ impl Compiler<'_> {
         let known = functions::all().map(|function| function.name);
         let macros = Macro::ALL.into_iter().map(|(name, _)| name);
         let hint = match functions::elsewhere(name) {
-            Some(here) => format!("; here it is `{}`", here.name),
+            Some(here) => format!("; here it is `{}`: {}", here.name, here.signature),
             None => suggest(name, known.chain(macros).chain(["has"]))
                 .map(|like| format!("; did you mean `{like}`?"))
                 .unwrap_or_default(),
@@ -373,60 +350,4 @@ impl Compiler<'_> {
         let at = span.start + before.rfind(name).unwrap_or(0);
         flaw(at, format!("there is no function `{name}`{hint}"))
     }
-}
-
-fn check_count(function: &Function, given: usize, span: Span) -> Result<(), Flaw> {
-    let (least, most) = function.arguments;
-    if (least..=most).contains(&given) {
-        return Ok(());
-    }
-    let takes = match (least, most) {
-        (0, 0) => "no argument".to_owned(),
-        (1, 1) => "1 argument".to_owned(),
-        (least, most) if least == most => format!("{least} arguments"),
-        (least, functions::ANY) => format!("{least} or more arguments"),
-        (least, most) => format!("{least} to {most} arguments"),
-    };
-    Err(flaw(
-        span.start,
-        format!(
-            "`{}` takes {takes}, not {given}: {}",
-            function.name, function.signature
-        ),
-    ))
-}
-
-/// A pattern that is written down is built now, and wrong now.
-fn literal_pattern(function: &Function, arguments: &[Node]) -> Result<Option<Pattern>, Flaw> {
-    let at = function.pattern.and_then(|at| arguments.get(at));
-    let Some(Node {
-        kind: Kind::Literal(Value::String(text)),
-        span,
-    }) = at
-    else {
-        return Ok(None);
-    };
-    Pattern::new(text)
-        .map(Some)
-        .map_err(|cause| flaw(span.start, cause))
-}
-
-/// An error of an evaluation: where, which part, and why.
-pub(super) fn describe(
-    fail: &super::limits::Fail,
-    source: &str,
-    (line, column): (usize, usize),
-) -> String {
-    let span = fail.span().unwrap_or(Span {
-        start: 0,
-        end: source.len(),
-    });
-    let (down, right) = position(source, span.start);
-    let column = if down == 1 { column + right - 1 } else { right };
-    let line = line + down - 1;
-    shorten(&format!(
-        "{line}:{column}: `{}`: {}",
-        span.quote(source),
-        fail.message()
-    ))
 }

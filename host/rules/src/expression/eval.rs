@@ -2,13 +2,17 @@
 //! Must not: parse, look names up, or read a clock.
 
 use super::limits::{Budget, Done, Fail, FailKind};
-use super::node::{Binary, Each, Kind, Macro, Node};
+use super::node::{Each, Kind, Macro, Node};
+use super::operate::{binary, field, index};
 use super::scope::Scope;
-use super::value::{Blob, List, Text, Value, whole};
+use super::sort::sorted;
+use super::value::{List, Value};
 use crate::functions::Call;
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Steps that writing an error counts.
+const ABSORBED: usize = 50;
 
 /// Evaluates `node`.
 pub(crate) fn evaluate<'a>(
@@ -99,6 +103,11 @@ impl<'a> Machine<'_, 'a> {
         }
     }
 
+    /// An error that nobody will read was written.
+    fn absorbed(&self) -> Done<()> {
+        self.budget.spend(ABSORBED)
+    }
+
     fn truth(&mut self, node: &'a Node, what: &str) -> Done<bool> {
         match self.eval(node)? {
             Value::Bool(value) => Ok(value),
@@ -117,7 +126,7 @@ impl<'a> Machine<'_, 'a> {
             Ok(value) if value == deciding => Ok(Value::Bool(deciding)),
             Ok(_) => self.truth(other, what).map(Value::Bool),
             Err(fail) if fail.kind() == FailKind::Limit => Err(fail),
-            Err(fail) => match self.truth(other, what) {
+            Err(fail) => match self.absorbed().and_then(|()| self.truth(other, what)) {
                 Ok(value) if value == deciding => Ok(Value::Bool(deciding)),
                 Err(limit) if limit.kind() == FailKind::Limit => Err(limit),
                 _ => Err(fail),
@@ -129,7 +138,9 @@ impl<'a> Machine<'_, 'a> {
         match self.eval(of) {
             Ok(Value::Map(map)) => Ok(Value::Bool(map.get(name).is_some())),
             Ok(_) => Ok(Value::Bool(false)),
-            Err(fail) if fail.kind() == FailKind::Missing => Ok(Value::Bool(false)),
+            Err(fail) if fail.kind() == FailKind::Missing => {
+                self.absorbed().map(|()| Value::Bool(false))
+            }
             Err(fail) => Err(fail),
         }
     }
@@ -141,7 +152,7 @@ impl<'a> Machine<'_, 'a> {
         for choice in choices {
             match self.eval(choice) {
                 Ok(Value::Null) => {}
-                Err(fail) if fail.kind() == FailKind::Missing => {}
+                Err(fail) if fail.kind() == FailKind::Missing => self.absorbed()?,
                 done => return done,
             }
         }
@@ -175,7 +186,7 @@ impl<'a> Machine<'_, 'a> {
             Value::List(list) => list,
             Value::Map(map) => {
                 self.budget.build_list(map.len())?;
-                let names = map.entries().into_iter();
+                let names = map.iter();
                 List::Own(Arc::new(
                     names.map(|(name, _)| Value::String(name)).collect(),
                 ))
@@ -205,7 +216,7 @@ impl<'a> Machine<'_, 'a> {
                         && matches!(each.what, Macro::All | Macro::Exists) =>
                 {
                     found.pending = Some(fail);
-                    return Ok(true);
+                    return self.absorbed().map(|()| true);
                 }
                 done => done?,
             };
@@ -262,197 +273,7 @@ impl<'a> Found<'a> {
                 budget.build_list(self.items.len())?;
                 Ok(Value::from_items(self.items))
             }
-            (Macro::SortBy, None) => sorted(self.items, self.keys, budget),
-        }
-    }
-}
-
-/// `items` in the order of their `keys`; the same keys stay as they are.
-pub(crate) fn sorted<'a>(
-    items: Vec<Value<'a>>,
-    keys: Vec<Value<'a>>,
-    budget: &Budget,
-) -> Done<Value<'a>> {
-    budget.build_list(items.len())?;
-    let mut failed = None;
-    let mut pairs: Vec<_> = keys.into_iter().zip(items).collect();
-    pairs.sort_by(|(one, _), (other, _)| {
-        if failed.is_some() {
-            return Ordering::Equal;
-        }
-        let order = budget.spend(1).and_then(|()| one.order(other, budget));
-        match order {
-            Ok(Some(order)) => order,
-            Ok(None) => {
-                let text = "values of one kind that have an order";
-                failed = Some(Fail::operands("a sort", text, &[one, other]));
-                Ordering::Equal
-            }
-            Err(fail) => {
-                failed = Some(fail);
-                Ordering::Equal
-            }
-        }
-    });
-    match failed {
-        Some(fail) => Err(fail),
-        None => Ok(Value::from_items(
-            pairs.into_iter().map(|(_, item)| item).collect(),
-        )),
-    }
-}
-
-fn field<'a>(of: &Value<'a>, name: &str) -> Done<Value<'a>> {
-    match of {
-        Value::Map(map) => map.get(name).ok_or_else(|| missing_field(map, name)),
-        Value::Null => Err(Fail::missing(format!("null has no field `{name}`"))),
-        other => Err(Fail::missing(format!(
-            "{} is no map and has no field `{name}`",
-            other.shown()
-        ))),
-    }
-}
-
-fn missing_field(map: &super::value::Map<'_>, name: &str) -> Fail {
-    let entries = map.entries();
-    let known: Vec<&str> = entries.iter().map(|(name, _)| &**name).take(8).collect();
-    let more = if entries.len() > known.len() {
-        ", …"
-    } else {
-        ""
-    };
-    let there = if known.is_empty() {
-        "it is empty".to_owned()
-    } else {
-        format!("it has {}{more}", known.join(", "))
-    };
-    Fail::missing(format!("there is no field `{name}`: {there}"))
-}
-
-/// `of[at]`.
-pub(crate) fn index<'a>(of: &Value<'a>, at: &Value<'a>) -> Done<Value<'a>> {
-    match of {
-        Value::List(list) => {
-            let position = at.number().and_then(whole);
-            let Some(position) = position else {
-                return Err(Fail::operands(
-                    "the index of a list",
-                    "a whole number",
-                    &[at],
-                ));
-            };
-            let found = usize::try_from(position).ok().and_then(|at| list.get(at));
-            found.ok_or_else(|| {
-                Fail::missing(format!(
-                    "there is no element {position}: the list has {}, the first is 0",
-                    list.len()
-                ))
-            })
-        }
-        Value::Map(map) => match at.key() {
-            Some(name) => map.get(&name).ok_or_else(|| missing_field(map, &name)),
-            None => Err(Fail::operands("the index of a map", "a text", &[at])),
-        },
-        other => Err(Fail::missing(format!(
-            "{} is no list or map and has no elements",
-            other.shown()
-        ))),
-    }
-}
-
-fn binary<'a>(
-    operator: Binary,
-    one: &Value<'a>,
-    other: &Value<'a>,
-    budget: &Budget,
-) -> Done<Value<'a>> {
-    let compared = |is_so: fn(Ordering) -> bool| match one.order(other, budget)? {
-        Some(order) => Ok(Value::Bool(is_so(order))),
-        None => {
-            let is_number = one.number().is_some() && other.number().is_some();
-            // NaN is neither less nor greater.
-            if is_number {
-                return Ok(Value::Bool(false));
-            }
-            let text = "two numbers, two texts or two of bytes";
-            let what = format!("`{}`", operator.written());
-            Err(Fail::operands(&what, text, &[one, other]))
-        }
-    };
-    match operator {
-        Binary::Equal => one.equals(other, budget).map(Value::Bool),
-        Binary::NotEqual => one.equals(other, budget).map(|same| Value::Bool(!same)),
-        Binary::Less => compared(Ordering::is_lt),
-        Binary::LessEqual => compared(Ordering::is_le),
-        Binary::Greater => compared(Ordering::is_gt),
-        Binary::GreaterEqual => compared(Ordering::is_ge),
-        Binary::In => contains(other, one, budget)?
-            .map(Value::Bool)
-            .ok_or_else(|| Fail::operands("`in`", "a list or a map on its right", &[one, other])),
-        _ => match (one.number(), other.number()) {
-            (Some(one), Some(other)) => Ok(Value::Float(match operator {
-                Binary::Subtract => one - other,
-                Binary::Multiply => one * other,
-                Binary::Divide => one / other,
-                Binary::Modulo => one % other,
-                _ => one + other,
-            })),
-            _ if operator == Binary::Add => joined(one, other, budget),
-            _ => {
-                let what = format!("`{}`", operator.written());
-                Err(Fail::operands(&what, "two numbers", &[one, other]))
-            }
-        },
-    }
-}
-
-/// Whether a list holds a value or a map a key; nothing for everything else.
-pub(crate) fn contains(of: &Value<'_>, value: &Value<'_>, budget: &Budget) -> Done<Option<bool>> {
-    match of {
-        Value::List(list) => {
-            for item in list.iter() {
-                if item.equals(value, budget)? {
-                    return Ok(Some(true));
-                }
-            }
-            Ok(Some(false))
-        }
-        Value::Map(map) => Ok(Some(
-            value.key().is_some_and(|name| map.get(&name).is_some()),
-        )),
-        _ => Ok(None),
-    }
-}
-
-/// Texts, bytes and lists, one behind the other.
-pub(crate) fn joined<'a>(one: &Value<'a>, other: &Value<'a>, budget: &Budget) -> Done<Value<'a>> {
-    match (one, other) {
-        (Value::String(one), Value::String(other)) => {
-            budget.build(one.len() + other.len())?;
-            let mut text = String::with_capacity(one.len() + other.len());
-            text.push_str(one);
-            text.push_str(other);
-            Ok(Value::String(Text::Own(text.into())))
-        }
-        (Value::Bytes(one), Value::Bytes(other)) => {
-            budget.build(one.len() + other.len())?;
-            Ok(Value::Bytes(Blob::Own([&**one, &**other].concat().into())))
-        }
-        (Value::List(one), Value::List(other)) => {
-            budget.build_list(one.len() + other.len())?;
-            Ok(Value::from_items(one.iter().chain(other.iter()).collect()))
-        }
-        _ => {
-            let text = "two numbers, two texts, two of bytes or two lists";
-            let fail = Fail::operands("`+`", text, &[one, other]);
-            let is_text = matches!(one, Value::String(_)) || matches!(other, Value::String(_));
-            if is_text {
-                return Err(Fail::wrong(format!(
-                    "{}; string(…) makes a text of a number",
-                    fail.message()
-                )));
-            }
-            Err(fail)
+            (Macro::SortBy, None) => sorted(&self.items, &self.keys, budget),
         }
     }
 }

@@ -15,7 +15,7 @@ pub(crate) struct Limits {
     pub(crate) output_bytes: usize,
     /// Elements that `all`, `exists`, `map`, `filter` … look at, nested ones together.
     pub(crate) iterations: usize,
-    /// Steps: a part of an expression that is evaluated is one, and so is each 64 bytes that are read or built.
+    /// Steps: a part of an expression that is evaluated is one, and so is each 32 bytes that are read or built.
     pub(crate) work: usize,
 }
 
@@ -30,7 +30,7 @@ impl Default for Limits {
 }
 
 /// Bytes that are one step of work.
-const BYTES_A_STEP: usize = 64;
+const BYTES_A_STEP: usize = 32;
 /// What an element counts among the bytes built.
 pub(crate) const ELEMENT_BYTES: usize = 32;
 /// What an entry of a map counts.
@@ -63,7 +63,7 @@ impl Budget {
             None => {
                 self.work.set(0);
                 Err(Fail::limit(format!(
-                    "more than {} steps for one message (expression_work)",
+                    "it takes more than {} steps (expression_work)",
                     self.limits.work
                 )))
             }

@@ -147,7 +147,11 @@ fn what_is_wrong_is_found_before_any_message_comes() {
             "no function `lowr`; did you mean `lower`?",
             14,
         ),
-        ("1 + json_decode('1')", "here it is `jsonDecode`", 4),
+        (
+            "1 + json_decode('1')",
+            "here it is `jsonDecode`: jsonDecode(text[, default])",
+            4,
+        ),
         ("1 + substr('abc', 1)", "here it is `substring`", 4),
         ("1 + lower()", "`lower` takes 1 argument, not 0", 4),
         ("'a'.lower('b', 'c')", "`lower` takes 1 argument, not 3", 0),
@@ -361,6 +365,84 @@ fn hostile_depth_is_refused() {
         "x".repeat(SOURCE_BYTES + 1),
     ] {
         assert!(Expression::compile(&source, &[]).is_err());
+    }
+}
+
+/// Expressions of every shape; `x` stands for a macro's element.
+fn sources() -> impl Strategy<Value = String> {
+    let leaf = prop::sample::select(vec![
+        "payload.c",
+        "payload.l",
+        "payload.l[0]",
+        "payload.m",
+        "payload.none",
+        "payload.none.x",
+        "topic.room",
+        "raw",
+        "client.attributes",
+        "x",
+        "0",
+        "1",
+        "-2.5",
+        "''",
+        "'aä'",
+        "b'\\xff'",
+        "[]",
+        "[1, 'a']",
+        "{}",
+        "{1: 'a', 'b': []}",
+        "null",
+        "true",
+        "false",
+        "has(payload.m.a)",
+        "9223372036854775807",
+        "1e300",
+    ])
+    .prop_map(str::to_owned);
+    leaf.prop_recursive(4, 24, 3, |inner| {
+        let operators = vec![
+            "+", "-", "*", "/", "%", "==", "!=", "<", "<=", ">", ">=", "&&", "||", "in",
+        ];
+        let macros = vec!["all", "exists", "exists_one", "map", "filter", "sortBy"];
+        let names: Vec<_> = crate::functions::all()
+            .filter(|function| function.arguments.0 <= 2 && function.arguments.1 >= 2)
+            .map(|function| function.name)
+            .collect();
+        let pair = (inner.clone(), inner.clone());
+        prop_oneof![
+            (pair.clone(), prop::sample::select(operators))
+                .prop_map(|((one, other), operator)| format!("({one}) {operator} ({other})")),
+            (pair.clone(), prop::sample::select(names))
+                .prop_map(|((one, other), name)| format!("{name}({one}, {other})")),
+            (pair.clone(), prop::sample::select(macros))
+                .prop_map(|((one, other), name)| format!("({one}).{name}(x, {other})")),
+            pair.clone()
+                .prop_map(|(one, other)| format!("({one})[{other}]")),
+            pair.clone()
+                .prop_map(|(one, other)| format!("[{one}, {other}]")),
+            (pair, inner.clone())
+                .prop_map(|((one, other), third)| format!("({one}) ? {other} : {third}")),
+            inner.clone().prop_map(|one| format!("!({one})")),
+            inner.prop_map(|one| format!("-({one})")),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    #[test]
+    fn every_expression_ends_with_a_value_or_words(source in sources()) {
+        let payload = r#"{"c":20,"l":[1,{"a":2},[3]],"m":{"a":1}}"#;
+        let source = format!("[7].map(x, {source})");
+        crate::functions::seed(1);
+        let outcome = eval(&source, payload);
+        if let Err(error) = &outcome {
+            prop_assert!(!error.is_empty() && error.len() <= ERROR_BYTES, "{error}");
+        }
+        // The same for the same message, whatever it is.
+        crate::functions::seed(1);
+        prop_assert_eq!(outcome, eval(&source, payload));
     }
 }
 

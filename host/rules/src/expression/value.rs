@@ -4,7 +4,7 @@
 //! that an `Int` nobody computes with keeps all its digits; every operation takes both, and computes with doubles.
 //! Must not: know expressions or functions.
 
-use super::limits::{Budget, Done, ELEMENT_BYTES, ENTRY_BYTES, Fail};
+use super::limits::{Budget, Done, Fail};
 use serde_json::Value as Json;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -12,8 +12,6 @@ use std::fmt::{self, Write};
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// Levels of a value that become JSON.
-const DEPTH: usize = 160;
 /// Bytes of a value in an error.
 const SHOWN: usize = 60;
 
@@ -115,16 +113,18 @@ impl<'a> Map<'a> {
     }
 
     /// Names and values, by name.
-    pub(crate) fn entries(&self) -> Vec<(Text<'a>, Value<'a>)> {
+    pub(crate) fn iter(&self) -> Box<dyn Iterator<Item = (Text<'a>, Value<'a>)> + '_> {
         match self {
-            Self::Json(fields) => fields
-                .iter()
-                .map(|(name, value)| (Held::Lent(name.as_str()), Value::from(value)))
-                .collect(),
-            Self::Own(fields) => fields
-                .iter()
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect(),
+            Self::Json(fields) => Box::new(
+                fields
+                    .iter()
+                    .map(|(name, value)| (Held::Lent(name.as_str()), Value::from(value))),
+            ),
+            Self::Own(fields) => Box::new(
+                fields
+                    .iter()
+                    .map(|(name, value)| (name.clone(), value.clone())),
+            ),
         }
     }
 }
@@ -139,22 +139,6 @@ pub(crate) enum Value<'a> {
     Bytes(Blob<'a>),
     List(List<'a>),
     Map(Map<'a>),
-}
-
-impl<'a> From<&'a Json> for Value<'a> {
-    fn from(json: &'a Json) -> Self {
-        match json {
-            Json::Null => Self::Null,
-            Json::Bool(value) => Self::Bool(*value),
-            Json::Number(number) => match number.as_i64() {
-                Some(whole) => Self::Int(whole),
-                None => Self::Float(number.as_f64().unwrap_or(f64::NAN)),
-            },
-            Json::String(text) => Self::lent(text),
-            Json::Array(items) => Self::List(List::Json(items)),
-            Json::Object(fields) => Self::Map(Map::Json(fields)),
-        }
-    }
 }
 
 impl From<bool> for Value<'_> {
@@ -232,11 +216,47 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// For an error or a trace: as JSON, cut.
+    /// As JSON, more or less; texts up to so many bytes.
+    fn write(&self, out: &mut dyn Write, most: usize) -> fmt::Result {
+        match self {
+            Self::Null => out.write_str("null"),
+            Self::Bool(value) => write!(out, "{value}"),
+            Self::Int(number) => write!(out, "{number}"),
+            Self::Float(number) => write!(out, "{number:?}"),
+            Self::String(text) => {
+                let end = text.floor_char_boundary(most);
+                write!(out, "{:?}", text.get(..end).unwrap_or_default())
+            }
+            Self::Bytes(bytes) => {
+                out.write_str("0x")?;
+                bytes.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
+            }
+            Self::List(list) => {
+                out.write_char('[')?;
+                for (at, value) in list.iter().enumerate() {
+                    out.write_str(if at == 0 { "" } else { ", " })?;
+                    value.write(out, most)?;
+                }
+                out.write_char(']')
+            }
+            Self::Map(map) => {
+                out.write_char('{')?;
+                for (at, (name, value)) in map.iter().enumerate() {
+                    out.write_str(if at == 0 { "" } else { ", " })?;
+                    Self::String(name).write(out, most)?;
+                    out.write_str(": ")?;
+                    value.write(out, most)?;
+                }
+                out.write_char('}')
+            }
+        }
+    }
+
+    /// For an error: cut, also if it is large.
     pub(crate) fn shown(&self) -> String {
         let mut out = Cut(String::new());
         // An error of the writer means that it is full.
-        let is_whole = write!(out, "{self:?}").is_ok();
+        let is_whole = self.write(&mut out, SHOWN).is_ok();
         if !is_whole {
             out.0.push('…');
         }
@@ -274,7 +294,7 @@ impl<'a> Value<'a> {
                     return Ok(false);
                 }
                 budget.spend(one.len())?;
-                for (name, value) in one.entries() {
+                for (name, value) in one.iter() {
                     match other.get(&name) {
                         Some(found) if value.equals(&found, budget)? => {}
                         _ => return Ok(false),
@@ -309,74 +329,6 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// Asks whether it may be written down, with every shared part as often as it is there.
-    pub(crate) fn weigh(&self, budget: &Budget) -> Done<()> {
-        let mut bytes = 0;
-        self.weigh_into(&mut bytes, budget)?;
-        budget.read(bytes)
-    }
-
-    fn weigh_into(&self, bytes: &mut usize, budget: &Budget) -> Done<()> {
-        *bytes += match self {
-            Self::String(text) => text.len(),
-            Self::Bytes(bytes) => bytes.len(),
-            Self::List(list) => list.len() * ELEMENT_BYTES,
-            Self::Map(map) => map.len() * ENTRY_BYTES,
-            _ => return Ok(()),
-        };
-        budget.fits(*bytes)?;
-        match self {
-            Self::List(list) => list
-                .iter()
-                .try_for_each(|item| item.weigh_into(bytes, budget)),
-            Self::Map(map) => map.entries().iter().try_for_each(|(name, value)| {
-                *bytes += name.len();
-                value.weigh_into(bytes, budget)
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    /// As JSON; whole doubles stay doubles (`68.0`), as they were computed.
-    pub(crate) fn to_json(&self) -> Result<Json, String> {
-        self.to_json_within(DEPTH)
-    }
-
-    fn to_json_within(&self, depth: usize) -> Result<Json, String> {
-        let depth = depth
-            .checked_sub(1)
-            .ok_or("the result is nested too deeply")?;
-        Ok(match self {
-            Self::Null => Json::Null,
-            Self::Bool(value) => Json::Bool(*value),
-            Self::Int(number) => Json::from(*number),
-            Self::Float(number) => serde_json::Number::from_f64(*number)
-                .map(Json::Number)
-                .ok_or_else(|| format!("the result is {number}, which JSON cannot say"))?,
-            Self::String(text) => Json::String(text.to_string()),
-            Self::Bytes(_) => {
-                return Err(
-                    "bytes have no JSON form; use string(…), hexEncode(…) or base64Encode(…)"
-                        .to_owned(),
-                );
-            }
-            Self::List(List::Json(items)) => Json::Array(items.to_vec()),
-            Self::Map(Map::Json(fields)) => Json::Object((*fields).clone()),
-            Self::List(List::Own(items)) => Json::Array(
-                items
-                    .iter()
-                    .map(|item| item.to_json_within(depth))
-                    .collect::<Result<_, _>>()?,
-            ),
-            Self::Map(Map::Own(fields)) => Json::Object(
-                fields
-                    .iter()
-                    .map(|(name, value)| Ok((name.to_string(), value.to_json_within(depth)?)))
-                    .collect::<Result<_, String>>()?,
-            ),
-        })
-    }
-
     /// A copy that owns everything.
     pub(crate) fn into_owned(self) -> Value<'static> {
         let text = |text: Text<'a>| match text {
@@ -393,8 +345,7 @@ impl<'a> Value<'a> {
             Self::Bytes(Held::Own(bytes)) => Value::Bytes(Held::Own(bytes)),
             Self::List(list) => Value::from_items(list.iter().map(Value::into_owned).collect()),
             Self::Map(map) => Value::from_entries(
-                map.entries()
-                    .into_iter()
+                map.iter()
                     .map(|(name, value)| (text(name), value.into_owned()))
                     .collect(),
             ),
@@ -407,23 +358,6 @@ impl<'a> Value<'a> {
 
     pub(crate) fn from_entries(entries: BTreeMap<Text<'a>, Self>) -> Self {
         Self::Map(Map::Own(Arc::new(entries)))
-    }
-
-    /// JSON that nobody keeps, taken over.
-    pub(crate) fn from_json(json: Json) -> Self {
-        match json {
-            Json::Array(items) => {
-                Self::from_items(items.into_iter().map(Self::from_json).collect())
-            }
-            Json::Object(fields) => Self::from_entries(
-                fields
-                    .into_iter()
-                    .map(|(name, value)| (Held::Own(name.into()), Self::from_json(value)))
-                    .collect(),
-            ),
-            Json::String(text) => Self::text(text),
-            scalar => Value::from(&scalar).into_owned(),
-        }
     }
 }
 
@@ -457,27 +391,15 @@ impl Write for Cut {
 
 impl fmt::Debug for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Null => f.write_str("null"),
-            Self::Bool(value) => write!(f, "{value}"),
-            Self::Int(number) => write!(f, "{number}"),
-            Self::Float(number) => write!(f, "{number:?}"),
-            Self::String(text) => write!(f, "{:?}", &**text),
-            Self::Bytes(bytes) => {
-                f.write_str("0x")?;
-                bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-            }
-            Self::List(list) => f.debug_list().entries(list.iter()).finish(),
-            Self::Map(map) => {
-                f.write_char('{')?;
-                for (at, (name, value)) in map.entries().into_iter().enumerate() {
-                    let comma = if at == 0 { "" } else { ", " };
-                    write!(f, "{comma}{:?}: {value:?}", &*name)?;
-                }
-                f.write_char('}')
-            }
-        }
+        self.write(f, usize::MAX)
     }
+}
+
+/// A text for an error, cut.
+pub(crate) fn cut(text: &str) -> String {
+    let end = text.floor_char_boundary(SHOWN);
+    let dots = if end < text.len() { "…" } else { "" };
+    format!("{}{dots}", text.get(..end).unwrap_or_default())
 }
 
 impl Fail {

@@ -93,8 +93,8 @@ const FUNCTIONS: &[Function] = &[
     Function::new(
         "subbits",
         (2, 6),
-        "subbits(bytes[, from], bits[, type[, sign[, order]]]) -> number",
-        "Bits as a number: from a bit on (the first is 1), so many (up to 64); type `'integer'` or `'float'` (32 or 64 bits), sign `'unsigned'` or `'signed'`, order `'big'` or `'little'` (whole bytes).",
+        "subbits(bytes[, from], bits[, type[, sign[, order]]]) -> number or bytes",
+        "Bits as a number: from a bit on (the first is 1), so many (up to 64); type `'integer'`, `'float'` (32 or 64 bits) or `'bits'` (whole bytes), sign `'unsigned'` or `'signed'`, order `'big'` or `'little'` (whole bytes).",
         (r"subbits(b'\x12\x34', 5, 8)", "35"),
         subbits,
     ),
@@ -149,7 +149,13 @@ fn subbits<'a>(c: &Call<'_, 'a>) -> Done<Value<'a>> {
         ("integer", ..) => Ok(number(word, bits, is_signed)),
         ("float", 64, _) => Ok(Value::Float(f64::from_bits(word))),
         ("float", 32, Ok(word)) => Ok(Value::Float(f64::from(f32::from_bits(word)))),
+        ("bits", ..) if bits.is_multiple_of(8) => {
+            let all = word.to_be_bytes();
+            let part = all.get(8 - bits / 8..).unwrap_or_default();
+            Ok(super::bytes::owned(part.to_vec()))
+        }
+        ("bits", ..) => Err(c.not(at, "whole bytes")),
         ("float", ..) => Err(c.not(at, "32 or 64 bits")),
-        _ => Err(c.not(3, "'integer' or 'float'")),
+        _ => Err(c.not(3, "'integer', 'float' or 'bits'")),
     }
 }

@@ -25,8 +25,7 @@ const FUNCTIONS: &[Function] = &[
         "Up to 8 bytes as a number from 0 on.",
         (r"b'\x01\x00'.toInt()", "256"),
         |c| integer(c, false),
-    )
-    .also("bin2int"),
+    ),
     Function::new(
         "toSignedInt",
         (1, 2),

@@ -152,8 +152,11 @@ fn decode<'a>(c: &Call<'_, 'a>, engine: &GeneralPurpose) -> Done<Value<'a>> {
         .map_err(|_| c.not(0, "base64"))
 }
 
+fn digit(bits: u8) -> char {
+    char::from_digit(u32::from(bits), 16).unwrap_or('0')
+}
+
 pub(super) fn hex(bytes: &[u8]) -> String {
-    let digit = |bits: u8| char::from_digit(u32::from(bits), 16).unwrap_or('0');
     let pair = |byte: &u8| [digit(byte >> 4), digit(byte & 15)];
     bytes.iter().flat_map(pair).collect()
 }
@@ -176,8 +179,11 @@ fn url_encode<'a>(c: &Call<'_, 'a>) -> Done<Value<'a>> {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
             out.push(char::from(*byte));
         } else {
-            out.push('%');
-            out.push_str(&hex(&[*byte]).to_uppercase());
+            out.extend([
+                '%',
+                digit(byte >> 4).to_ascii_uppercase(),
+                digit(byte & 15).to_ascii_uppercase(),
+            ]);
         }
     }
     Ok(Value::text(out))

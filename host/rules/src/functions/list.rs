@@ -1,8 +1,7 @@
 //! Functions of lists.
 
 use super::{Call, Function, Group};
-use crate::expression::{Done, Fail, List, Value, sorted};
-use std::cmp::Ordering;
+use crate::expression::{Done, ELEMENT_BYTES, Fail, List, Value, sorted};
 
 pub(super) const GROUP: Group = Group {
     name: "Lists",
@@ -63,7 +62,7 @@ const FUNCTIONS: &[Function] = &[
         ("[3, 1, 2].sort()", "[1,2,3]"),
         |c| {
             let items: Vec<_> = c.list(0)?.iter().collect();
-            sorted(items.clone(), items, c.budget)
+            sorted(&items, &items, c.budget)
         },
     ),
     Function::new(
@@ -96,7 +95,11 @@ const FUNCTIONS: &[Function] = &[
         "list.sum() -> number",
         "Of all numbers.",
         ("[1, 2, 3.5].sum()", "6.5"),
-        |c| Ok(Value::Float(numbers(c)?.iter().sum())),
+        |c| {
+            Ok(Value::Float(
+                numbers(c)?.iter().fold(0.0, |sum, one| sum + one),
+            ))
+        },
     ),
     Function::new(
         "avg",
@@ -207,7 +210,9 @@ fn flatten<'a>(c: &Call<'_, 'a>) -> Done<Value<'a>> {
     for item in c.list(0)?.iter() {
         match item {
             Value::List(inner) => {
-                c.budget.build_list(all.len() + inner.len())?;
+                c.budget.spend(inner.len())?;
+                c.budget
+                    .fits((all.len() + inner.len()).saturating_mul(ELEMENT_BYTES))?;
                 all.extend(inner.iter());
             }
             other => all.push(other),
@@ -262,7 +267,7 @@ fn numbers(c: &Call<'_, '_>) -> Done<Vec<f64>> {
 fn median<'a>(c: &Call<'_, 'a>) -> Done<Value<'a>> {
     let mut all = numbers(c)?;
     c.budget.spend(all.len() * 4)?;
-    all.sort_by(|one, other| one.partial_cmp(other).unwrap_or(Ordering::Equal));
+    all.sort_by(f64::total_cmp);
     let middle = all.len() / 2;
     Ok(
         match (

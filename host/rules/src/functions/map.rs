@@ -19,7 +19,7 @@ const FUNCTIONS: &[Function] = &[
         ("{'a': [{'b': 7}]}.get('a.0.b')", "7"),
         get,
     )
-    .also("map_get mget nth"),
+    .also("map_get mget"),
     Function::new(
         "keys",
         (1, 1),
@@ -29,8 +29,7 @@ const FUNCTIONS: &[Function] = &[
         |c| {
             c.built_list(
                 c.map(0)?
-                    .entries()
-                    .into_iter()
+                    .iter()
                     .map(|(name, _)| Value::String(name))
                     .collect(),
             )
@@ -43,21 +42,13 @@ const FUNCTIONS: &[Function] = &[
         "map.values() -> list",
         "Its values, in the order of their keys.",
         ("{'b': 1, 'a': 2}.values()", "[2,1]"),
-        |c| {
-            c.built_list(
-                c.map(0)?
-                    .entries()
-                    .into_iter()
-                    .map(|(_, value)| value)
-                    .collect(),
-            )
-        },
+        |c| c.built_list(c.map(0)?.iter().map(|(_, value)| value).collect()),
     )
     .also("map_values"),
     Function::new(
         "entries",
         (1, 1),
-        "map.entries() -> list",
+        "map.iter() -> list",
         "Maps with `key` and `value`.",
         ("{'a': 2}.entries()", r#"[{"key":"a","value":2}]"#),
         entries,
@@ -113,7 +104,7 @@ pub(super) fn from_texts<'a>(entries: impl Iterator<Item = (String, Value<'a>)>)
 
 fn own<'a>(c: &Call<'_, 'a>, map: &Map<'a>, more: usize) -> Done<BTreeMap<Text<'a>, Value<'a>>> {
     c.budget.build_map(map.len() + more)?;
-    Ok(map.entries().into_iter().collect())
+    Ok(map.iter().collect())
 }
 
 fn get<'a>(c: &Call<'_, 'a>) -> Done<Value<'a>> {
@@ -145,7 +136,7 @@ fn entries<'a>(c: &Call<'_, 'a>) -> Done<Value<'a>> {
         let name = (Held::Lent("key"), Value::String(name));
         Value::from_entries(BTreeMap::from([name, (Held::Lent("value"), value)]))
     };
-    c.built_list(map.entries().into_iter().map(entry).collect())
+    c.built_list(map.iter().map(entry).collect())
 }
 
 fn from_entries<'a>(c: &Call<'_, 'a>) -> Done<Value<'a>> {
@@ -173,7 +164,7 @@ fn merge<'a>(c: &Call<'_, 'a>) -> Done<Value<'a>> {
     for at in 0..c.arguments.len() {
         let map = c.map(at)?;
         c.budget.build_map(all.len() + map.len())?;
-        all.extend(map.entries());
+        all.extend(map.iter());
     }
     Ok(Value::from_entries(all))
 }

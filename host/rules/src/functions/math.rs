@@ -107,18 +107,11 @@ const FUNCTIONS: &[Function] = &[
         "mod",
         (2, 2),
         "mod(number, by) -> number",
-        "What is left of a division, with the sign of `by`; `%` has that of the number.",
-        ("mod(-7, 3)", "2"),
-        |c| {
-            let (number, by) = (c.number(0)?, c.number(1)?);
-            let rest = number % by;
-            Ok(Value::whole(if rest != 0.0 && (rest < 0.0) != (by < 0.0) {
-                rest + by
-            } else {
-                rest
-            }))
-        },
-    ),
+        "What is left of a division, with the sign of the number, as `%`.",
+        ("mod(-7, 3)", "-1"),
+        |c| Ok(Value::whole(c.number(0)? % c.number(1)?)),
+    )
+    .also("fmod"),
     Function::new(
         "div",
         (2, 2),

@@ -12,7 +12,7 @@ pub fn page() -> String {
          <!-- Generated from host/rules/src/functions: WITMQ_WRITE_DOCS=1 cargo test --package witmq-rules functions -->\n\n\
          What [chains](chains.md) may use in their expressions. `f(x, y)` and `x.f(y)` are the same. Every example here is run by\n\
          a test. The numbers of arguments, and regular expressions that are written down, are checked when a chain is deployed.\n\
-         `witmq rule functions [NAME]` prints this. Names in italics are those of EMQX's rule engine.\n",
+         `witmq rule functions [NAME]` prints this. Names in italics are those of EMQX's rule engine or of\n         CEL's extensions.\n",
     );
     for group in GROUPS {
         let words = group.words.replace('|', "\\|");
@@ -70,7 +70,7 @@ fn one(function: &Function) -> String {
     let also = if function.also.is_empty() {
         String::new()
     } else {
-        format!("\nin EMQX: {}", function.also)
+        format!("\nelsewhere: {}", function.also)
     };
     format!(
         "{}\n{}\n\n  {}\n  -> {}{also}",

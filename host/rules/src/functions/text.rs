@@ -10,10 +10,10 @@ pub(super) const GROUP: Group = Group {
 };
 
 const FUNCTIONS: &[Function] = &[
-    Function::new("size", (1, 1), "size(x) -> number", "Characters of a text, bytes, elements of a list, entries of a map.", ("size('zwölf')", "5"), size).also("strlen byteSize maplen length map_size bytesize"),
-    Function::new("lower", (1, 1), "text.lower() -> string", "In small letters.", ("'ABC'.lower()", r#""abc""#), |c| c.built(c.text(0)?.to_lowercase())).also("lowercase lowerAscii"),
-    Function::new("upper", (1, 1), "text.upper() -> string", "In capital letters.", ("'abc'.upper()", r#""ABC""#), |c| c.built(c.text(0)?.to_uppercase())).also("uppercase upperAscii"),
-    Function::new("trim", (1, 2), "text.trim([characters]) -> string", "Without white space, or without these characters, at both ends.", ("'  a b '.trim()", r#""a b""#), |c| trim(c, true, true)).also("strip"),
+    Function::new("size", (1, 1), "size(x) -> number", "Characters of a text, bytes, elements of a list, entries of a map.", ("size('zwölf')", "5"), size).also("strlen length bytesize"),
+    Function::new("lower", (1, 1), "text.lower() -> string", "In small letters.", ("'ABC'.lower()", r#""abc""#), |c| c.built(c.text(0)?.to_lowercase())).also("lowerAscii"),
+    Function::new("upper", (1, 1), "text.upper() -> string", "In capital letters.", ("'abc'.upper()", r#""ABC""#), |c| c.built(c.text(0)?.to_uppercase())).also("upperAscii"),
+    Function::new("trim", (1, 2), "text.trim([characters]) -> string", "Without white space, or without these characters, at both ends.", ("'  a b '.trim()", r#""a b""#), |c| trim(c, true, true)),
     Function::new("trimStart", (1, 2), "text.trimStart([characters]) -> string", "The same at the beginning.", ("'007'.trimStart('0')", r#""7""#), |c| trim(c, true, false)).also("ltrim"),
     Function::new("trimEnd", (1, 2), "text.trimEnd([characters]) -> string", "The same at the end.", ("'7.100'.trimEnd('0')", r#""7.1""#), |c| trim(c, false, true)).also("rtrim"),
     Function::new("split", (1, 3), "text.split([separator[, parts]]) -> list", "Its parts between separators, or between white space; at most so many parts, the last one with the rest.", ("'a,b,c'.split(',', 2)", r#"["a","b,c"]"#), split).also("tokens"),
@@ -21,25 +21,34 @@ const FUNCTIONS: &[Function] = &[
     Function::new("concat", (1, ANY), "concat(x, …) -> string, bytes or list", "All of them as one; among texts, numbers and truth become texts.", ("concat('room ', 12, '/', 1.5)", r#""room 12/1.5""#), concat),
     Function::new("replace", (3, 4), "text.replace(old, new[, times]) -> string", "With each `old`, or the first ones, replaced.", ("'a-b-c'.replace('-', '+', 1)", r#""a+b-c""#), replace),
     Function::new("substring", (2, 3), "text.substring(from[, to]) -> string", "From a position up to before another one; a position below 0 counts from the end.", ("'temperature'.substring(0, 4)", r#""temp""#), substring).also("substr"),
-    Function::new("indexOf", (2, 3), "text.indexOf(part[, from]) -> number", "Position of the first `part`, -1 without one; in a list that of an element.", ("'a/b/c'.indexOf('/', 2)", "3"), index_of).also("str_index position"),
+    Function::new("indexOf", (2, 3), "text.indexOf(part[, from]) -> number", "Position of the first `part`, -1 without one; in a list that of an element.", ("'a/b/c'.indexOf('/', 2)", "3"), index_of),
     Function::new("lastIndexOf", (2, 2), "text.lastIndexOf(part) -> number", "Position of the last `part`, -1 without one.", ("'a/b/c'.lastIndexOf('/')", "3"), |c| { let (text, part) = (c.text(0)?, c.text(1)?); Ok(position(text, text.rfind(part))) }),
     Function::new("before", (2, 2), "text.before(part) -> string", "What is in front of the first `part`; everything without one.", ("'key=value'.before('=')", r#""key""#), |c| { let (text, part) = (c.text(0)?, c.text(1)?); c.built(text.split_once(part).map_or(text, |(before, _)| before).to_owned()) }),
-    Function::new("after", (2, 2), "text.after(part) -> string", "What is behind the first `part`; nothing without one.", ("'key=value'.after('=')", r#""value""#), |c| { let (text, part) = (c.text(0)?, c.text(1)?); c.built(text.split_once(part).map_or("", |(_, after)| after).to_owned()) }).also("find"),
+    Function::new("after", (2, 2), "text.after(part) -> string", "What is behind the first `part`; nothing without one.", ("'key=value'.after('=')", r#""value""#), |c| { let (text, part) = (c.text(0)?, c.text(1)?); c.built(text.split_once(part).map_or("", |(_, after)| after).to_owned()) }),
+    Function::new("withoutPrefix", (2, 2), "text.withoutPrefix(part) -> string", "Without `part` in front, if it is there.", ("'dev/1'.withoutPrefix('dev/')", r#""1""#), |c| { let (text, part) = (c.text(0)?, c.text(1)?); c.built(text.strip_prefix(part).unwrap_or(text).to_owned()) }).also("rm_prefix"),
+    Function::new("withoutSuffix", (2, 2), "text.withoutSuffix(part) -> string", "Without `part` at the end, if it is there.", ("'7 C'.withoutSuffix(' C')", r#""7""#), |c| { let (text, part) = (c.text(0)?, c.text(1)?); c.built(text.strip_suffix(part).unwrap_or(text).to_owned()) }),
     Function::new("charAt", (2, 2), "text.charAt(position) -> string", "The character there, or nothing.", ("'abc'.charAt(1)", r#""b""#), |c| { let at = c.count(1)?; c.built(c.text(0)?.chars().nth(at).map(String::from).unwrap_or_default()) }),
-    Function::new("padStart", (2, 3), "text.padStart(length[, character]) -> string", "Filled in front to a length, with spaces or another character; numbers are written first.", ("padStart(7, 3, '0')", r#""007""#), |c| pad(c, true)).also("pad lpad"),
-    Function::new("padEnd", (2, 3), "text.padEnd(length[, character]) -> string", "Filled behind.", ("'ab'.padEnd(4, '.')", r#""ab..""#), |c| pad(c, false)).also("rpad"),
+    Function::new("padStart", (2, 3), "text.padStart(length[, character]) -> string", "Filled in front to a length, with spaces or another character; numbers are written first.", ("padStart(7, 3, '0')", r#""007""#), |c| pad(c, true)).also("pad"),
+    Function::new("padEnd", (2, 3), "text.padEnd(length[, character]) -> string", "Filled behind.", ("'ab'.padEnd(4, '.')", r#""ab..""#), |c| pad(c, false)),
     Function::new("repeat", (2, 2), "text.repeat(times) -> string", "So many times.", ("'ab'.repeat(3)", r#""ababab""#), repeat),
     Function::new("reverse", (1, 1), "x.reverse() -> string, bytes or list", "From its end to its beginning.", ("'abc'.reverse()", r#""cba""#), reverse),
     Function::new("startsWith", (2, 2), "text.startsWith(part) -> bool", "Whether it begins so.", ("'sensor-1'.startsWith('sensor-')", "true"), |c| Ok(c.text(0)?.starts_with(c.text(1)?).into())),
     Function::new("endsWith", (2, 2), "text.endsWith(part) -> bool", "Whether it ends so.", ("'a.json'.endsWith('.json')", "true"), |c| Ok(c.text(0)?.ends_with(c.text(1)?).into())),
-    Function::new("contains", (2, 2), "x.contains(y) -> bool", "Whether a text has a part, a list an element, a map a key.", ("'alarm: hot'.contains('hot')", "true"), has_part).also("map_has_key"),
-    Function::new("equalsIgnoreCase", (2, 2), "text.equalsIgnoreCase(other) -> bool", "Whether they are the same but for capitals.", ("'On'.equalsIgnoreCase('ON')", "true"), |c| Ok((c.text(0)?.to_lowercase() == c.text(1)?.to_lowercase()).into())),
-    Function::new("format", (1, ANY), "text.format(x, …) -> string", "The text with `%s` (anything), `%d` (a whole number), `%f`, `%.2f`, `%e`, `%x`, `%X`, `%b`, `%o`, `%%`; `%5d`, `%-5s` and `%05d` give a width.", ("'%s: %.1f of %03d'.format('a', 2.25, 7)", r#""a: 2.2 of 007""#), super::convert::format).also("sprintf sprintf_s"),
+    Function::new("contains", (2, 2), "x.contains(y) -> bool", "Whether a text has a part, a list an element, a map a key.", ("'alarm: hot'.contains('hot')", "true"), has_part),
+    Function::new("equalsIgnoreCase", (2, 2), "text.equalsIgnoreCase(other) -> bool", "Whether they are the same but for capitals.", ("'On'.equalsIgnoreCase('ON')", "true"), same_letters),
+    Function::new("format", (1, ANY), "text.format(x, …) -> string", "The text with `%s` (anything), `%d` (a whole number), `%f`, `%.2f`, `%e`, `%x`, `%X`, `%b`, `%o`, `%%`; `%5d`, `%-5s` and `%05d` give a width.", ("'%s: %.1f of %03d'.format('a', 2.25, 7)", r#""a: 2.2 of 007""#), super::format::format).also("sprintf sprintf_s"),
     Function::new("ascii", (1, 1), "ascii(text) -> number", "The code point of its first character.", ("ascii('A')", "65"), |c| match c.text(0)?.chars().next() { Some(first) => Ok(Value::Int(i64::from(u32::from(first)))), None => Err(c.not(0, "a text with a character")) }),
     Function::new("char", (1, 1), "char(number) -> string", "The character of a code point.", ("char(8364)", r#""€""#), |c| match u32::try_from(c.whole(0)?).ok().and_then(char::from_u32) { Some(found) => c.built(found.to_string()), None => Err(c.not(0, "a code point")) }),
     Function::new("lines", (1, 1), "text.lines() -> list", "Its lines.", (r"'a\nb'.lines()", r#"["a","b"]"#), |c| { let text = c.text(0)?; parts(c, text.lines().map(str::len).sum(), text.lines()) }),
     Function::new("isBlank", (1, 1), "text.isBlank() -> bool", "Whether it is nothing but white space.", ("' '.isBlank()", "true"), |c| Ok(c.text(0)?.trim().is_empty().into())),
 ];
+
+fn same_letters<'a>(c: &Call<'_, 'a>) -> Done<Value<'a>> {
+    let (one, other) = (c.text(0)?, c.text(1)?);
+    c.budget.spend(one.len().min(other.len()) / 16)?;
+    let other = other.chars().flat_map(char::to_lowercase);
+    Ok(one.chars().flat_map(char::to_lowercase).eq(other).into())
+}
 
 fn size<'a>(c: &Call<'_, 'a>) -> Done<Value<'a>> {
     Ok(Value::count(match c.value(0) {

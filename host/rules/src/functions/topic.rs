@@ -37,8 +37,7 @@ const FUNCTIONS: &[Function] = &[
         "Whether a topic filter with `+` and `#` takes the topic.",
         ("matchesFilter('a/b/c', 'a/+/#')", "true"),
         matches_filter,
-    )
-    .also("topic_match"),
+    ),
 ];
 
 fn level<'a>(c: &Call<'_, 'a>) -> Done<Value<'a>> {

@@ -78,6 +78,47 @@ fn dearest() {
     ] {
         time(expression, expression, list(10_000), 20);
     }
+    let wide = format!(r#"{{"t":"{}"}}"#, "ß".repeat(100_000));
+    for expression in [
+        "range(1000).map(x, size(payload.t.upper()))",
+        "range(1000).map(x, size(payload.t.lower()))",
+        "range(1000).map(x, size(payload.t.reverse()))",
+        "range(1000).map(x, size(payload.t.trim('ß')))",
+        "range(1000).map(x, size(payload.t.replace('ß', 's')))",
+        "range(1000).map(x, size(urlEncode(payload.t)))",
+        "range(1000).map(x, size(urlDecode(urlEncode(payload.t))))",
+        "range(1000).map(x, size(hexDecode(hexEncode(payload.t))))",
+        "range(1000).map(x, size(base64Decode(base64Encode(payload.t))))",
+        "range(1000).map(x, payload.t.lastIndexOf('x'))",
+        "range(1000).map(x, size(payload.t))",
+        "range(1000).map(x, size(payload.t.split('ß')))",
+        "range(1000).map(x, size(padStart(payload.t, 200000, 'ß')))",
+        "range(1000).map(x, equalsIgnoreCase(payload.t, payload.t))",
+        "range(1000).map(x, size(jsonEncode(payload)))",
+        "range(10000).map(x, default(payload.t[1], payload[payload.t], payload.t.none, 1))",
+        "range(10000).exists(x, payload.t > 1 || payload.t * 2 == 1 || [payload.t] < 1)",
+        "range(1000).map(x, '%s%s'.format(payload.t, payload.t).size())",
+        "range(1000).map(x, crc32(payload.t))",
+        "range(1000).map(x, size(bytes(payload.t).byteList()))",
+        "range(1000).map(x, [payload.t, payload.t + 'a', payload.t + 'b'].sort().size())",
+        "range(1000).map(x, jsonDecode('[' + '[],'.repeat(1000) + '0]').size())",
+    ] {
+        time(expression, expression, wide.clone(), 10);
+    }
+    let numbers = format!(r#"{{"l":[{}]}}"#, "[1],".repeat(5000) + "[]");
+    for expression in [
+        "range(1000).map(x, size(jsonEncode(payload.l)))",
+        "range(1000).map(x, size(string(payload)))",
+        "range(1000).map(x, payload.l.flatten().sort().size())",
+        "range(1000).map(x, payload.l.flatten().map(y, {string(y): y}).size())",
+        "range(1000).map(x, zip(payload.l, payload.l).size())",
+        "range(1000).map(x, payload.l.flatten().median())",
+        "range(1000).map(x, payload.l.contains(x))",
+        "payload.l.map(x, {'a': x, 'b': x, 'c': x}).map(x, x.merge({'d': 1})).size()",
+        "payload.l.map(x, {'a': x, 'b': x, 'c': x})",
+    ] {
+        time(expression, expression, numbers.clone(), 10);
+    }
     let long = format!(r#"{{"t":"{}"}}"#, "ab".repeat(500_000));
     for expression in [
         "payload.t.split('a').join('')",
