@@ -1,6 +1,6 @@
 //! One chain, compiled: everything that can be wrong is found here, before a message comes.
 
-use crate::expression::{Expression, position};
+use crate::expression::{Expression, Limits as ExpressionLimits, position};
 use crate::file::{self, File, Mode, OnError};
 use crate::place::{RuleError, Source};
 use crate::template::{Template, TopicTemplate};
@@ -67,6 +67,8 @@ pub(crate) struct Stats {
     pub(crate) matched: AtomicU64,
     pub(crate) filtered: AtomicU64,
     pub(crate) failed: AtomicU64,
+    /// Evaluations that a limit ended.
+    pub(crate) limited: AtomicU64,
     pub(crate) emitted: AtomicU64,
     last_error: Mutex<Option<String>>,
 }
@@ -125,7 +127,7 @@ impl Chain {
             matched: load(&self.stats.matched),
             filtered: load(&self.stats.filtered),
             failed: load(&self.stats.failed),
-            limited: self.expressions().map(Expression::limited).sum(),
+            limited: load(&self.stats.limited),
             last_error: self
                 .stats
                 .last_error
@@ -135,13 +137,18 @@ impl Chain {
         }
     }
 
-    fn expressions(&self) -> impl Iterator<Item = &Expression> {
-        self.steps.iter().flat_map(|step| match &step.kind {
-            Kind::Filter(one) => vec![one],
-            Kind::Set(targets) => targets.iter().map(|(_, one)| one).collect(),
-            Kind::Publish { payload, .. } => payload.iter().collect(),
-            Kind::Plugin(_) | Kind::Sink(_) => Vec::new(),
-        })
+    /// What an evaluation of its expressions may cost.
+    pub(crate) fn limit(&mut self, limits: ExpressionLimits) {
+        for step in &mut self.steps {
+            match &mut step.kind {
+                Kind::Filter(one) => one.limit(limits),
+                Kind::Set(targets) => targets.iter_mut().for_each(|(_, one)| one.limit(limits)),
+                Kind::Publish { payload, .. } => {
+                    payload.iter_mut().for_each(|one| one.limit(limits))
+                }
+                Kind::Plugin(_) | Kind::Sink(_) => {}
+            }
+        }
     }
 
     /// Plugins it calls.

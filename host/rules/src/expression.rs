@@ -22,7 +22,8 @@ use limits::FailKind;
 use node::{Node, Variable};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub(crate) use limits::{Budget, Done, ELEMENT_BYTES, ENTRY_BYTES, Fail, Limits};
+pub use limits::Limits;
+pub(crate) use limits::{Budget, Done, ELEMENT_BYTES, ENTRY_BYTES, Fail};
 pub(crate) use operate::{contains, index, joined};
 pub(crate) use scope::Scope;
 pub(crate) use sort::sorted;
@@ -42,8 +43,7 @@ pub(crate) struct Expression {
     pub(crate) source: String,
     node: Node,
     variables: Vec<Variable>,
-    /// Evaluations that a limit ended.
-    limited: AtomicU64,
+    limits: Limits,
     /// Line and column where its source begins, for errors.
     place: (usize, usize),
 }
@@ -94,7 +94,7 @@ impl Expression {
             source: source.to_owned(),
             node,
             variables,
-            limited: AtomicU64::new(0),
+            limits: Limits::default(),
             place: (1, 1),
         })
     }
@@ -104,9 +104,9 @@ impl Expression {
         self.variables.contains(&variable)
     }
 
-    /// Evaluations that a limit ended.
-    pub(crate) fn limited(&self) -> u64 {
-        self.limited.load(Ordering::Relaxed)
+    /// What an evaluation may cost.
+    pub(crate) fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// It begins here in its file.
@@ -115,24 +115,23 @@ impl Expression {
         self
     }
 
-    /// Evaluates; errors are words for the operator.
-    pub(crate) fn run(&self, scope: &Scope<'_>) -> Result<Value<'static>, String> {
-        self.run_within(scope, Limits::default())
-    }
-
-    fn run_within(&self, scope: &Scope<'_>, limits: Limits) -> Result<Value<'static>, String> {
-        let budget = Budget::new(limits);
+    /// Evaluates; errors are words for the operator. `limited` counts evaluations that a limit ended.
+    pub(crate) fn run(
+        &self,
+        scope: &Scope<'_>,
+        limited: &AtomicU64,
+    ) -> Result<Value<'static>, String> {
+        let budget = Budget::new(self.limits);
         eval::evaluate(&self.node, scope, &budget)
             .and_then(|value| {
                 // Shared parts are not shared any more in what leaves: small to hold, large to write down.
-                value
-                    .weigh(&budget)
-                    .map_err(|fail| fail.within(self.node.span))?;
+                let weighed = value.weigh(&budget);
+                weighed.map_err(|fail| fail.within(self.node.span))?;
                 Ok(value.into_owned())
             })
             .map_err(|fail| {
                 if fail.kind() == FailKind::Limit {
-                    self.limited.fetch_add(1, Ordering::Relaxed);
+                    limited.fetch_add(1, Ordering::Relaxed);
                 }
                 describe(&fail, &self.source, self.place)
             })
@@ -155,5 +154,7 @@ fn describe(fail: &Fail, source: &str, (line, column): (usize, usize)) -> String
     ))
 }
 
+#[cfg(test)]
+mod reference;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -26,6 +26,7 @@ mod run;
 mod template;
 
 pub use check::{check, trace};
+pub use expression::Limits as ExpressionLimits;
 pub use functions::{describe as describe_functions, page as functions_page};
 pub use place::RuleError;
 pub use rules::{Rules, RulesConfig, ShardChains};

@@ -1,5 +1,6 @@
 //! What is deployed: applied atomically on all shards, kept on disk with its revisions.
 
+use crate::ExpressionLimits;
 use crate::chain::Chain;
 use crate::check;
 use crate::file::Mode;
@@ -28,6 +29,8 @@ pub struct RulesConfig {
     pub chains: usize,
     /// Bytes of one file (default 256 KiB).
     pub file_bytes: usize,
+    /// What one evaluation of an expression may cost.
+    pub expression: ExpressionLimits,
 }
 
 impl Default for RulesConfig {
@@ -37,6 +40,7 @@ impl Default for RulesConfig {
             revisions: 20,
             chains: 1000,
             file_bytes: 256 * 1024,
+            expression: ExpressionLimits::default(),
         }
     }
 }
@@ -172,6 +176,7 @@ impl Inner {
                 .and_then(|text| check::compile(&file, &text).map_err(|error| error.to_string()));
             match restored {
                 Ok(mut chain) => {
+                    chain.limit(self.config.expression);
                     chain.revision = self.last_revision(&name).max(1);
                     deployed.insert(name, Arc::new(chain));
                 }
@@ -240,6 +245,7 @@ impl RuleControl for Rules {
             return Err(ControlError::LimitReached(text));
         }
         let mut chain = check::compile(file, source)?;
+        chain.limit(inner.config.expression);
         check::run_tests(&chain, file, source)?;
         let mut deployed = inner
             .deployed

@@ -325,13 +325,8 @@ fn evaluate(
 ) -> Result<Value<'static>, String> {
     let Work { message, json } = work;
     let json = json.get_or_insert_with(|| serde_json::from_slice(&message.payload).ok());
-    expression.run(&Scope::new(
-        expression,
-        &chain.from,
-        publisher,
-        message,
-        json.as_ref(),
-    ))
+    let scope = Scope::new(expression, &chain.from, publisher, message, json.as_ref());
+    expression.run(&scope, &chain.stats.limited)
 }
 
 /// Text as it is, everything else as JSON.

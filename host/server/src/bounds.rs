@@ -5,6 +5,7 @@ use std::time::Duration;
 use witmq_broker::router::groups;
 use witmq_proto::endpoint::Abilities;
 use witmq_proto::packet::QoS;
+use witmq_rules::ExpressionLimits;
 
 /// What the configuration allows one node.
 pub(crate) fn broker_limits(config: &Config, shards: u16) -> witmq_broker::Limits {
@@ -43,6 +44,15 @@ pub(crate) fn broker_limits(config: &Config, shards: u16) -> witmq_broker::Limit
     broker.settings.maximum_keep_alive = limits.max_keep_alive_s;
     broker.settings.abilities = abilities(&config.mqtt);
     broker
+}
+
+/// What an evaluation of an expression of a chain may cost.
+pub(crate) fn expression_limits(config: &Config) -> ExpressionLimits {
+    ExpressionLimits {
+        output_bytes: config.limits.expression_output_bytes,
+        iterations: config.limits.expression_iterations,
+        work: config.limits.expression_work,
+    }
 }
 
 fn abilities(mqtt: &Mqtt) -> Abilities {

@@ -112,6 +112,7 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
     let runtime = plugins::start(config, shards, access, &late, opened.kv.clone())?;
     let (rules, problems) = Rules::new(RulesConfig {
         dir: Some(config.data_dir.join("rules")),
+        expression: bounds::expression_limits(config),
         ..RulesConfig::default()
     });
     problems

@@ -196,7 +196,7 @@ impl<'a> Machine<'_, 'a> {
         let mut found = Found::default();
         for item in items.iter() {
             self.budget.iterate()?;
-            // Also what an element that failed has left behind goes.
+            // Also what macros within have left behind goes.
             self.locals.truncate(each.depth);
             self.locals.push(item);
             if !self.one(each, &mut found)? {
@@ -232,7 +232,9 @@ impl<'a> Machine<'_, 'a> {
                 return Ok(true);
             }
         }
-        let item = self.locals.last().cloned().unwrap_or(Value::Null);
+        // Not the last one: that may be what a macro within the condition has left behind.
+        let item = self.locals.get(each.depth).cloned();
+        let item = item.unwrap_or(Value::Null);
         match (each.what, &each.body) {
             (Macro::Filter, _) => found.items.push(item),
             (Macro::Map, Some(body)) => {

@@ -8,15 +8,17 @@
 use super::span::Span;
 use std::cell::Cell;
 
-/// Limits of one evaluation.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// Bytes of any text, list or map that is built; an element of a list counts 32, of a map 64.
-    pub(crate) output_bytes: usize,
-    /// Elements that `all`, `exists`, `map`, `filter` … look at, nested ones together.
-    pub(crate) iterations: usize,
-    /// Steps: a part of an expression that is evaluated is one, and so is each 32 bytes that are read or built.
-    pub(crate) work: usize,
+/// Limits of one evaluation of an expression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of any text, list or map that is built; an element of a list counts 32, of a map 64 (default 4 MiB).
+    pub output_bytes: usize,
+    /// Elements that `all`, `exists`, `map`, `filter` … look at, nested ones together (default
+    /// 10 000).
+    pub iterations: usize,
+    /// Steps: a part of an expression that is evaluated is one, and so is each 32 bytes that are read or built
+    /// (default 100 000, which is some milliseconds).
+    pub work: usize,
 }
 
 impl Default for Limits {

@@ -12,7 +12,8 @@ use witmq_proto::{Message, TopicName};
 
 fn evaluate(source: &str, payload: &[u8], limits: Limits) -> Result<Json, String> {
     let template = Template::parse("home/{room}").unwrap();
-    let expression = Expression::compile(source, &["room"]).map_err(|flaw| flaw.message)?;
+    let mut expression = Expression::compile(source, &["room"]).map_err(|flaw| flaw.message)?;
+    expression.limit(limits);
     let message = Message {
         topic: TopicName::new("home/kitchen").unwrap(),
         payload: Bytes::copy_from_slice(payload),
@@ -33,8 +34,13 @@ fn evaluate(source: &str, payload: &[u8], limits: Limits) -> Result<Json, String
     };
     let json: Option<Json> = serde_json::from_slice(payload).ok();
     let scope = Scope::new(&expression, &template, publisher, &message, json.as_ref());
-    let value = expression.run_within(&scope, limits)?;
-    value.to_json()
+    let limited = AtomicU64::new(0);
+    let outcome = expression.run(&scope, &limited);
+    let is_limited = outcome
+        .as_ref()
+        .is_err_and(|error| error.contains("(expression_"));
+    assert_eq!(limited.into_inner(), u64::from(is_limited));
+    outcome?.to_json()
 }
 
 pub(crate) fn eval(source: &str, payload: &str) -> Result<Json, String> {
@@ -118,6 +124,10 @@ fn macros_see_each_element() {
         ("payload.l.exists(x, x.v == 5 || x.w > 1)", json!(true)),
         (
             "payload.l.map(x, default(payload.l.map(y, y.none), [x.v])[0])",
+            json!([1, 5, 3]),
+        ),
+        (
+            "payload.l.filter(x, [9].exists(y, y > x.v)).map(x, x.v)",
             json!([1, 5, 3]),
         ),
         ("[].all(x, x.none) && ![].exists(x, x.none)", json!(true)),

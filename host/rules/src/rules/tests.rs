@@ -1,5 +1,6 @@
 //! Chains from file to outcome.
 
+mod limits;
 mod waiting;
 
 use super::*;

@@ -253,6 +253,12 @@ pub(crate) struct Limits {
     pub(crate) plugin_http_requests: u32,
     /// Requests of one plugin under way at once.
     pub(crate) plugin_http_concurrent: usize,
+    /// Bytes of any text, list or map that an expression of a chain builds.
+    pub(crate) expression_output_bytes: usize,
+    /// Elements that the macros of one evaluation look at.
+    pub(crate) expression_iterations: usize,
+    /// Steps of one evaluation.
+    pub(crate) expression_work: usize,
     /// Time one `authenticate` call may take, waiting included.
     pub(crate) auth_timeout_ms: u64,
     /// Seconds between `$SYS` updates.
@@ -305,6 +311,9 @@ impl Default for Limits {
             plugin_http_request_bytes: 4 * 1024 * 1024,
             plugin_http_requests: 100,
             plugin_http_concurrent: 64,
+            expression_output_bytes: 4 * 1024 * 1024,
+            expression_iterations: 10_000,
+            expression_work: 100_000,
             auth_timeout_ms: 5_000,
             sys_interval_s: 10,
         }
