@@ -20,6 +20,7 @@ mod value;
 
 use limits::FailKind;
 use node::{Node, Variable};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use limits::Limits;
@@ -122,13 +123,16 @@ impl Expression {
         limited: &AtomicU64,
     ) -> Result<Value<'static>, String> {
         let budget = Budget::new(self.limits);
-        eval::evaluate(&self.node, scope, &budget)
-            .and_then(|value| {
-                // Shared parts are not shared any more in what leaves: small to hold, large to write down.
-                let weighed = value.weigh(&budget);
-                weighed.map_err(|fail| fail.within(self.node.span))?;
-                Ok(value.into_owned())
-            })
+        let evaluate = || {
+            let value = eval::evaluate(&self.node, scope, &budget)?;
+            // Shared parts are not shared any more in what leaves: small to hold, large to write down.
+            let weighed = value.weigh(&budget);
+            weighed.map_err(|fail| fail.within(self.node.span))?;
+            Ok(value.into_owned())
+        };
+        // No panic is known. One in a library of time or patterns must not end a shard.
+        catch_unwind(AssertUnwindSafe(evaluate))
+            .unwrap_or_else(|_| Err(Fail::wrong("a function failed; please report this")))
             .map_err(|fail| {
                 if fail.kind() == FailKind::Limit {
                     limited.fetch_add(1, Ordering::Relaxed);

@@ -11,6 +11,7 @@ mod encode;
 mod format;
 mod hash;
 mod list;
+mod macros;
 mod map;
 mod math;
 mod page;
@@ -45,6 +46,8 @@ pub(crate) struct Function {
     pub(crate) arguments: (usize, usize),
     /// Which argument is a regular expression.
     pub(crate) pattern: Option<usize>,
+    /// It is compiled and never called.
+    is_macro: bool,
     pub(crate) run: Run,
 }
 
@@ -68,6 +71,7 @@ impl Function {
             also: "",
             arguments,
             pattern: None,
+            is_macro: false,
             run,
         }
     }
@@ -91,7 +95,8 @@ struct Group {
     functions: &'static [Function],
 }
 
-const GROUPS: [&Group; 14] = [
+const GROUPS: [&Group; 15] = [
+    &macros::GROUP,
     &text::GROUP,
     &pattern::GROUP,
     &math::GROUP,
@@ -114,7 +119,14 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Function> {
 }
 
 pub(crate) fn find(name: &str) -> Option<&'static Function> {
-    all().find(|function| function.name == name)
+    all().find(|function| function.name == name && !function.is_macro)
+}
+
+/// How a macro is used.
+pub(crate) fn usage(name: &str) -> Option<&'static str> {
+    let found = all()
+        .find(|function| function.is_macro && (function.name == name || function.also == name));
+    found.map(|function| function.signature)
 }
 
 /// The function that has this name elsewhere.

@@ -317,7 +317,8 @@ impl Compiler<'_> {
             (_, [condition]) => (Some(condition), None),
         };
         if local.is_empty() || (condition.is_none() && body.is_none()) {
-            let text = format!("{name} is called as list.{name}(x, …), where x names an element");
+            let usage = functions::usage(name).unwrap_or_default();
+            let text = format!("{name} is used as {usage}, where x names an element");
             return Err(flaw(span.start, text));
         }
         let depth = self.locals.len();
@@ -338,16 +339,18 @@ impl Compiler<'_> {
     }
 
     fn unknown_function(&self, name: &str, span: Span, token: Span) -> Flaw {
+        let before = self.source.get(span.start..token.start).unwrap_or_default();
+        let at = span.start + before.rfind(name).unwrap_or(0);
+        if let Some(usage) = functions::usage(name) {
+            return flaw(at, format!("{name} is used as {usage}"));
+        }
         let known = functions::all().map(|function| function.name);
-        let macros = Macro::ALL.into_iter().map(|(name, _)| name);
         let hint = match functions::elsewhere(name) {
             Some(here) => format!("; here it is `{}`: {}", here.name, here.signature),
-            None => suggest(name, known.chain(macros).chain(["has"]))
+            None => suggest(name, known)
                 .map(|like| format!("; did you mean `{like}`?"))
                 .unwrap_or_default(),
         };
-        let before = self.source.get(span.start..token.start).unwrap_or_default();
-        let at = span.start + before.rfind(name).unwrap_or(0);
         flaw(at, format!("there is no function `{name}`{hint}"))
     }
 }

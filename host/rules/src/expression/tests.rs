@@ -174,11 +174,26 @@ fn what_is_wrong_is_found_before_any_message_comes() {
             "is no regular expression",
             12,
         ),
+        (
+            "1 + filter(payload.l)",
+            "filter is used as list.filter(x, condition)",
+            4,
+        ),
         ("has(payload)", "has(…) takes one field", 0),
-        ("payload.map(1)", "map is called as list.map(x, …)", 0),
+        (
+            "payload.map(1)",
+            "map is used as list.map(x[, condition], expression)",
+            0,
+        ),
         ("lower == 'a'", "is called as `lower(…)`", 0),
-        ("payload.c >", "", 0),
-        ("'ü' + 'b", "", 0),
+        ("payload.c >", "the expression ends too early", 11),
+        ("'ü' + 'b", "`'b` is a text without an end", 7),
+        (r"'\d+'", "with an unknown escape", 0),
+        ("1 + # 2", "`#` means nothing", 4),
+        ("(1 + 2", "`)` is missing", 6),
+        ("1 + * 2", "`*` cannot stand here", 4),
+        ("payload.a b", "`b` cannot stand here", 10),
+        ("payload..a", "cannot stand here", 8),
         ("A{b: 1}", "{'key': value, …}", 1),
     ] {
         let flaw = Expression::compile(source, &["room"]).err().unwrap();
@@ -254,6 +269,17 @@ fn an_error_names_its_place_its_part_and_its_values() {
     }
     let long = format!("'{}' * 2", "x".repeat(1000));
     assert!(eval(&long, "{}").unwrap_err().len() <= ERROR_BYTES);
+}
+
+#[test]
+fn an_error_is_placed_in_its_file() {
+    let text = "from = 'a'\n[[step]]\nset = { x = \"\"\"\n1 +\n  payload.s * 2\"\"\" }\n";
+    let lines = crate::trace("a.toml", text, r#"{"topic":"a","payload":{"s":"b"}}"#).unwrap();
+    let expected = r#"5:3: `payload.s * 2`: `*` takes two numbers, not "b" and 2"#;
+    assert!(
+        lines.iter().any(|line| line.contains(expected)),
+        "{lines:?}"
+    );
 }
 
 fn limits() -> Limits {
@@ -372,10 +398,12 @@ fn hostile_depth_is_refused() {
         sum(OPERATORS + 1),
         deep(OPERATORS + 1),
         "-".repeat(2000),
-        "x".repeat(SOURCE_BYTES + 1),
+        format!("'{}'", "x".repeat(SOURCE_BYTES - 1)),
     ] {
         assert!(Expression::compile(&source, &[]).is_err());
     }
+    let longest = format!("'{}'", "x".repeat(SOURCE_BYTES - 2));
+    assert!(Expression::compile(&longest, &[]).is_ok());
 }
 
 /// Expressions of every shape; `x` stands for a macro's element.

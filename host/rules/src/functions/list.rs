@@ -5,7 +5,7 @@ use crate::expression::{Done, ELEMENT_BYTES, Fail, List, Value, sorted};
 
 pub(super) const GROUP: Group = Group {
     name: "Lists",
-    words: "The first element is 0. `x in list` tells whether it is there, `+` joins two, `list[0]` is an element. The macros `all(x, …)`, `exists(x, …)`, `existsOne(x, …)` and `filter(x, …)` take a condition of an element, `map(x, …)` what is made of it, `map(x, condition, …)` both, and `sortBy(x, …)` what to order by: `payload.list.filter(x, x.c > 40).map(x, x.id)`. Of a map they see the keys.",
+    words: "The first element is 0. `x in list` tells whether it is there, `+` joins two, `list[0]` is an element.",
     functions: FUNCTIONS,
 };
 

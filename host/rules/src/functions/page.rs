@@ -12,7 +12,7 @@ pub fn page() -> String {
          <!-- Generated from host/rules/src/functions: WITMQ_WRITE_DOCS=1 cargo test --package witmq-rules functions -->\n\n\
          What [chains](chains.md) may use in their expressions. `f(x, y)` and `x.f(y)` are the same. Every example here is run by\n\
          a test. The numbers of arguments, and regular expressions that are written down, are checked when a chain is deployed.\n\
-         `witmq rule functions [NAME]` prints this. Names in italics are those of EMQX's rule engine or of\n         CEL's extensions.\n",
+         `witmq rule functions [NAME]` prints this. Names in italics are those of EMQX's rule engine or of\nCEL's extensions.\n",
     );
     for group in GROUPS {
         let words = group.words.replace('|', "\\|");
@@ -53,7 +53,8 @@ pub fn describe(name: Option<&str>) -> Result<String, String> {
         }
         return Ok(out.trim_end().to_owned());
     };
-    match super::find(name).or_else(|| super::elsewhere(name)) {
+    let found = super::all().find(|function| function.name == name);
+    match found.or_else(|| super::elsewhere(name)) {
         Some(function) => Ok(one(function)),
         None => {
             let like = suggest(name, super::all().map(|function| function.name));

@@ -210,6 +210,45 @@ fn patterns_of_messages_are_kept_and_bounded() {
 }
 
 #[test]
+fn bounds_of_patterns_and_formats_hold_on_both_sides() {
+    let class = |count: usize| format!("[ab]{{{count}}}");
+    let nested = |count: usize| format!("{}a{}", "(".repeat(count), ")".repeat(count));
+    for (within, beyond, expected) in [
+        ("a".repeat(1000), "a".repeat(1001), "1001 positions"),
+        (class(1000), class(1001), "1001 positions"),
+        (
+            r"\w{20}".to_owned(),
+            r"\w{200}".to_owned(),
+            "larger than 1048576 bytes",
+        ),
+        (nested(32), nested(33), "maximum number of nested"),
+        (
+            format!("a{}", "|".repeat(900)),
+            format!("a{}", "|".repeat(1024)),
+            "1024 bytes",
+        ),
+    ] {
+        assert!(Pattern::new(&within).is_ok(), "{within}");
+        let error = Pattern::new(&beyond).err().unwrap();
+        assert!(error.contains(expected), "{beyond}: {error}");
+    }
+    let width = |width: usize| format!("size('%{width}s'.format(1))");
+    assert_eq!(eval(&width(1024), "{}"), Ok(Json::from(1024)));
+    assert!(
+        eval(&width(1025), "{}")
+            .unwrap_err()
+            .contains("is no conversion")
+    );
+    let time = |length: usize| format!("size(formatTime(0, '{}'))", "x".repeat(length));
+    assert_eq!(eval(&time(256), "{}"), Ok(Json::from(256)));
+    assert!(
+        eval(&time(257), "{}")
+            .unwrap_err()
+            .contains("at most 256 bytes")
+    );
+}
+
+#[test]
 fn a_chain_test_fixes_time_and_randomness() {
     seed(7);
     let number = eval("randomInt(1, 1000000)", "{}").unwrap();
