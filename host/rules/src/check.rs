@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 use witmq_broker::ports::chains::Patch;
 use witmq_broker::ports::{Publisher, StepFailure, StepOutcome, Transform};
 use witmq_proto::packet::{PublishProperties, QoS};
@@ -299,8 +300,15 @@ impl Transform for Absent {
     }
 }
 
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
 /// Runs one message (`{"topic": …, "payload": …}`) through a file without a broker: one line per step. Plugins
-/// are passed by.
+/// are passed by. It is received now, or at its `received_ms`.
 ///
 /// # Errors
 /// The file is wrong; a message that is none is an error at the file's first line.
@@ -329,7 +337,9 @@ pub fn trace(file: &str, text: &str, msg: &str) -> Result<Vec<String>, RuleError
             chain.from.text
         )]);
     }
-    let given = message(topic, payload, 0, false);
+    let received_ms = given.get("received_ms").and_then(Json::as_u64);
+    let mut given = message(topic, payload, 0, false);
+    Arc::make_mut(&mut given).received_ms = received_ms.unwrap_or_else(now_ms);
     let (mut emissions, mut lines) = (Vec::new(), Vec::new());
     let mut sinks = Sinks {
         emissions: &mut emissions,

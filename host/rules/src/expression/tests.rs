@@ -274,6 +274,9 @@ fn an_error_names_its_place_its_part_and_its_values() {
 #[test]
 fn an_error_is_placed_in_its_file() {
     let text = "from = 'a'\n[[step]]\nset = { x = \"\"\"\n1 +\n  payload.s * 2\"\"\" }\n";
+    let timed = "from = 'a'\n[[step]]\nfilter = 'now() == 7'\n";
+    let lines = crate::trace("a.toml", timed, r#"{"topic":"a","received_ms":7}"#).unwrap();
+    assert!(lines[0].ends_with("-> true"), "{lines:?}");
     let lines = crate::trace("a.toml", text, r#"{"topic":"a","payload":{"s":"b"}}"#).unwrap();
     let expected = r#"5:3: `payload.s * 2`: `*` takes two numbers, not "b" and 2"#;
     assert!(

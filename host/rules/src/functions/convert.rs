@@ -36,7 +36,7 @@ const FUNCTIONS: &[Function] = &[
         "coalesce",
         (1, ANY),
         "coalesce(x, …) -> any",
-        "The same.",
+        "The first that is there and not null; the others are not computed.",
         ("coalesce(null, payload.absent, 'x')", r#""x""#),
         |c| Ok(c.value(0).clone()),
     ),
@@ -126,7 +126,7 @@ const FUNCTIONS: &[Function] = &[
         "double",
         (1, 2),
         "double(x[, default]) -> number",
-        "The same, written with a point.",
+        "As `number`, written with a point.",
         ("double('20')", "20.0"),
         |c| {
             Ok(match number(c)? {
@@ -140,7 +140,7 @@ const FUNCTIONS: &[Function] = &[
         "int",
         (1, 2),
         "int(x[, default]) -> number",
-        "The same, without what is behind the point.",
+        "As `number`, without what is behind the point.",
         ("int('20.7')", "20"),
         int,
     ),
@@ -148,7 +148,7 @@ const FUNCTIONS: &[Function] = &[
         "uint",
         (1, 2),
         "uint(x[, default]) -> number",
-        "The same, from 0 on.",
+        "As `int`, from 0 on.",
         ("uint(7.9)", "7"),
         |c| match int(c)? {
             Value::Int(number) if number >= 0 => Ok(Value::Int(number)),

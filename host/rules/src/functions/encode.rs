@@ -19,7 +19,7 @@ const FUNCTIONS: &[Function] = &[
         "jsonEncode",
         (1, 1),
         "jsonEncode(x) -> string",
-        "As JSON.",
+        "The value as JSON text.",
         ("jsonEncode({'a': [1, 2.5]})", r#""{\"a\":[1,2.5]}""#),
         |c| json_text(c, c.value(0)),
     )
@@ -46,7 +46,7 @@ const FUNCTIONS: &[Function] = &[
         "base64Decode",
         (1, 1),
         "base64Decode(text) -> bytes",
-        "The bytes, with padding or without.",
+        "The bytes that Base64 stands for, with padding or without.",
         ("string(base64Decode('aGVsbG8/'))", r#""hello?""#),
         |c| decode(c, &STANDARD_NO_PAD),
     )
@@ -63,7 +63,7 @@ const FUNCTIONS: &[Function] = &[
         "base64UrlDecode",
         (1, 1),
         "base64UrlDecode(text) -> bytes",
-        "The bytes.",
+        "The bytes that Base64 for URLs stands for.",
         ("string(base64UrlDecode('aGVsbG8_'))", r#""hello?""#),
         |c| decode(c, &URL_SAFE_NO_PAD),
     ),
@@ -84,7 +84,7 @@ const FUNCTIONS: &[Function] = &[
         "hexDecode",
         (1, 1),
         "hexDecode(text) -> bytes",
-        "The bytes.",
+        "The bytes that hexadecimal digits stand for.",
         ("string(hexDecode('415A'))", r#""AZ""#),
         |c| {
             from_hex(c.text(0)?)
@@ -105,7 +105,7 @@ const FUNCTIONS: &[Function] = &[
         "urlDecode",
         (1, 1),
         "urlDecode(text) -> string",
-        "Back.",
+        "The text that `urlEncode` has encoded.",
         ("urlDecode('a%20b%2F%C3%BC')", r#""a b/ü""#),
         url_decode,
     ),

@@ -93,7 +93,7 @@ const FUNCTIONS: &[Function] = &[
         "sum",
         (1, 1),
         "list.sum() -> number",
-        "Of all numbers.",
+        "The sum of all numbers.",
         ("[1, 2, 3.5].sum()", "6.5"),
         |c| {
             Ok(Value::Float(

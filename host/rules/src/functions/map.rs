@@ -48,7 +48,7 @@ const FUNCTIONS: &[Function] = &[
     Function::new(
         "entries",
         (1, 1),
-        "map.iter() -> list",
+        "map.entries() -> list",
         "Maps with `key` and `value`.",
         ("{'a': 2}.entries()", r#"[{"key":"a","value":2}]"#),
         entries,
@@ -58,7 +58,7 @@ const FUNCTIONS: &[Function] = &[
         "fromEntries",
         (1, 1),
         "list.fromEntries() -> map",
-        "Of maps with `key` and `value`, or of pairs.",
+        "A map of maps with `key` and `value`, or of pairs.",
         ("[['a', 1]].fromEntries()", r#"{"a":1}"#),
         from_entries,
     ),

@@ -176,9 +176,27 @@ const FUNCTIONS: &[Function] = &[
     unary!("sinh", "Hyperbolic sine.", "sinh(0)", "0.0", f64::sinh),
     unary!("cosh", "Hyperbolic cosine.", "cosh(0)", "1.0", f64::cosh),
     unary!("tanh", "Hyperbolic tangent.", "tanh(0)", "0.0", f64::tanh),
-    unary!("asinh", "Its inverse.", "asinh(0)", "0.0", f64::asinh),
-    unary!("acosh", "Its inverse.", "acosh(1)", "0.0", f64::acosh),
-    unary!("atanh", "Its inverse.", "atanh(0)", "0.0", f64::atanh),
+    unary!(
+        "asinh",
+        "Inverse hyperbolic sine.",
+        "asinh(0)",
+        "0.0",
+        f64::asinh
+    ),
+    unary!(
+        "acosh",
+        "Inverse hyperbolic cosine.",
+        "acosh(1)",
+        "0.0",
+        f64::acosh
+    ),
+    unary!(
+        "atanh",
+        "Inverse hyperbolic tangent.",
+        "atanh(0)",
+        "0.0",
+        f64::atanh
+    ),
     unary!(
         "degrees",
         "Radians as degrees.",
@@ -249,7 +267,7 @@ const FUNCTIONS: &[Function] = &[
     ),
     test!(
         "isFinite",
-        "Neither of them.",
+        "Whether it is a number, and not infinite.",
         "isFinite(1)",
         "true",
         f64::is_finite

@@ -17,6 +17,12 @@ fn every_example_gives_what_it_says() {
         if !same {
             wrong.push(format!("{}: {got:?}, not {expected}", function.example));
         }
+        let named = format!("{}(", function.name);
+        assert!(
+            function.signature.contains(&named),
+            "{}",
+            function.signature
+        );
         assert!(
             function.example.contains(function.name),
             "the example of {} is of another function",

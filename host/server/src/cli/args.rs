@@ -440,7 +440,7 @@ pub(crate) enum RuleCommand {
     /// Run a chain file on one message without a broker and show every step
     Run {
         file: PathBuf,
-        /// The message: {"topic": …, "payload": …}
+        /// The message: {"topic": …, "payload": …, "received_ms": …}; it is received now without the last
         #[arg(long)]
         msg: String,
     },
