@@ -118,6 +118,7 @@ impl From<events::Event> for Event {
             topic: event.topic,
             reason_code: event.reason_code,
             text: event.text,
+            details: event.details,
         }
     }
 }

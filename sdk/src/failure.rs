@@ -50,6 +50,6 @@ macro_rules! from {
 
 from!(BadInput: serde_json::Error, std::str::Utf8Error, std::string::FromUtf8Error);
 from!(BadInput: std::num::ParseIntError, std::num::ParseFloatError, std::num::TryFromIntError);
-from!(Failed: host::KvError, host::PublishError, host::TimerError, host::ClientsError);
+from!(Failed: host::KvError, host::PublishError, host::TimerError, host::ClientsError, host::SecretError);
 #[cfg(feature = "http")]
 from!(Failed: host::http::HttpError);

@@ -174,8 +174,18 @@ pub enum Delivered {
 /// Something that happened in the broker. Fields that do not apply are empty or 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Event {
-    /// Which: `connected`, `refused`, `disconnected`, `subscribed`, `unsubscribed`, `denied`, `dropped`,
-    /// `session-ended`; later versions of the broker add names, so ignore those that you do not know.
+    /// Which; later versions of the broker add names, so ignore those that you do not know.
+    ///
+    /// | name | |
+    /// |---|---|
+    /// | `connected` | with `username`; details `peer`, `transport`, `protocol`, `session-present` |
+    /// | `refused` | a CONNECT, with `reason_code` and `text`; detail `peer` |
+    /// | `disconnected` | with `reason_code` and `text` |
+    /// | `subscribed` | `topic` is the filter, `reason_code` the granted quality of service |
+    /// | `unsubscribed` | `topic` is the filter |
+    /// | `denied` | `text` is `publish` or `subscribe`, `topic` the topic or filter |
+    /// | `dropped` | a message for this client; `text` is the cause as metrics name it |
+    /// | `session-ended` | for good |
     pub name: String,
     /// Milliseconds since 1970.
     pub at_ms: u64,
@@ -187,8 +197,10 @@ pub struct Event {
     pub topic: String,
     /// MQTT 5 reason code.
     pub reason_code: u8,
-    /// Text for people, or the cause of a drop as metrics name it.
+    /// Text for people, or a word as said above.
     pub text: String,
+    /// What else is known, by name; later versions of the broker add some.
+    pub details: Vec<(String, String)>,
 }
 
 impl Event {
@@ -198,6 +210,14 @@ impl Event {
             name: name.into(),
             ..Self::default()
         }
+    }
+
+    /// A detail by its name: `peer` (`ip:port`), `transport` (`tcp`, `tls`, `ws` or `wss`), `protocol` (`3`, `4` or `5`),
+    /// `session-present` (`true` or `false`).
+    #[must_use]
+    pub fn detail(&self, name: &str) -> Option<&str> {
+        let known = self.details.iter().find(|(known, _)| known == name);
+        known.map(|(_, value)| value.as_str())
     }
 }
 
@@ -219,11 +239,11 @@ pub enum Outcome {
     },
     /// Acknowledged, and goes nowhere.
     Consume,
-    /// Not acknowledged: the client sends it again.
+    /// Not acknowledged: the client sends it again once it has connected anew. With QoS 0 as `Consume`.
     Withhold,
     /// The chain ends here; the message goes on as it is.
     Stop,
-    /// Goes on in this chain of the same file.
+    /// Goes on in this chain of the same file. No broker so far has named chains: the step fails.
     Jump(String),
 }
 

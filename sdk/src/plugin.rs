@@ -17,11 +17,11 @@ pub struct NoConfig {}
 pub struct Place {
     /// Name the plugin is installed under.
     pub plugin: String,
-    /// Counts installations and configurations of it, from 1.
+    /// Counts new versions and configurations of it, from 1 at each start of the broker.
     pub generation: u64,
-    /// Number of the instance among those of its generation, from 0.
+    /// Number of the instance among all of its generation, from 0. One that takes the place of another has its number.
     pub instance: u32,
-    /// How many instances of the generation there are.
+    /// How many of them there are.
     pub instances: u32,
 }
 
@@ -102,16 +102,17 @@ pub trait Plugin: Sized + 'static {
         Ok(())
     }
 
-    /// A new configuration. As long as this is not implemented, a new instance takes the place of this one.
+    /// A new configuration, once another instance was made with it. As long as this is not implemented, that one takes the
+    /// place of this one. Instances beside the shards (of sinks, events, timers, and of plugins that wait) are not asked.
     ///
     /// # Errors
-    /// The configuration cannot be used: it is refused with these words, and the old one stays in force.
+    /// As [`Applied::Restart`], with these words in the log. What refuses a configuration is [`Plugin::new`].
     fn reconfigure(&mut self, config: Self::Config) -> Result<Applied, String> {
         let _ = config;
         Ok(Applied::Restart)
     }
 
-    /// Is it well? Asked before it serves, and when the operator asks.
+    /// Is it well? Asked before it serves; the broker may ask at other times too.
     fn check(&mut self) -> Health {
         Health::Ok
     }
@@ -160,7 +161,7 @@ pub trait Transform: Plugin {
     fn on_message(&mut self, message: &Message) -> Result<Outcome, Failure>;
 }
 
-/// Decides who connects. Runs off the message path; it may take its time (two seconds by default).
+/// Decides who connects. Runs off the message path; it may take its time (5 s by default).
 ///
 /// ```
 /// use witmq_sdk::{Attempt, Authenticate, Failure, Grant, NoConfig, Place, Plugin, Rule, Step};

@@ -158,6 +158,6 @@ fn cbor_is_read_and_written_and_what_is_none_is_bad_input() {
     );
     assert_eq!(
         broker.with(|_| clients::find("c")),
-        Err(ClientsError::Denied)
+        Err(ClientsError::Denied("`clients` is not granted".to_owned()))
     );
 }

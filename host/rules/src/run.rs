@@ -8,6 +8,7 @@ use bytestring::ByteString;
 use serde_json::Value as Json;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 use witmq_broker::ports::chains::{Emit, Patch};
 use witmq_broker::ports::{Publisher, StepAnswer, StepFailure, StepOutcome, Transform};
 use witmq_proto::packet::{PublishProperties, QoS};
@@ -472,6 +473,9 @@ fn apply(patch: Patch, work: &mut Work) -> Result<(), String> {
         return Err("topics that begin with $ are the broker's own".to_owned());
     }
     work.replace(|message| {
+        if let Some(properties) = &patch.properties {
+            message.expires_at = expiry(properties, message);
+        }
         message.topic = topic.unwrap_or_else(|| message.topic.clone());
         message.payload = patch.payload.unwrap_or_else(|| message.payload.clone());
         message.qos = patch.qos.unwrap_or(message.qos);
@@ -486,6 +490,15 @@ fn apply(patch: Patch, work: &mut Work) -> Result<(), String> {
     Ok(())
 }
 
+/// When a message with these properties expires that was `original` before: another interval counts from now.
+fn expiry(properties: &PublishProperties, original: &Message) -> Option<Instant> {
+    if properties.message_expiry == original.properties.message_expiry {
+        return original.expires_at;
+    }
+    let seconds = properties.message_expiry.map(u64::from)?;
+    Instant::now().checked_add(Duration::from_secs(seconds))
+}
+
 fn made(part: Emit, original: &Message) -> Result<Arc<Message>, String> {
     let topic = TopicName::new(part.topic).map_err(|error| error.to_string())?;
     if topic.is_dollar() {
@@ -496,8 +509,11 @@ fn made(part: Emit, original: &Message) -> Result<Arc<Message>, String> {
         payload: part.payload,
         qos: part.qos,
         retain: part.retain,
+        expires_at: match part.properties.message_expiry {
+            Some(_) => expiry(&part.properties, original),
+            None => original.expires_at,
+        },
         properties: part.properties,
-        expires_at: original.expires_at,
         publisher: original.publisher.clone(),
         received_ms: original.received_ms,
         hops: original.hops,

@@ -246,13 +246,17 @@ pub(crate) fn failure(failure: types::Failure) -> String {
     }
 }
 
-pub(crate) fn attempt(attempt: &Attempt) -> authenticate::Attempt {
-    let transport = match attempt.transport {
+/// A transport by its name.
+fn transport(transport: Transport) -> &'static str {
+    match transport {
         Transport::Tcp => "tcp",
         Transport::Tls => "tls",
         Transport::Ws => "ws",
         Transport::Wss => "wss",
-    };
+    }
+}
+
+pub(crate) fn attempt(attempt: &Attempt) -> authenticate::Attempt {
     authenticate::Attempt {
         client_id: attempt.client_id.to_string(),
         username: attempt.username.as_ref().map(ToString::to_string),
@@ -261,7 +265,7 @@ pub(crate) fn attempt(attempt: &Attempt) -> authenticate::Attempt {
         data: attempt.data.to_vec(),
         peer: attempt.peer.to_string(),
         listener: attempt.listener.to_string(),
-        transport: transport.to_owned(),
+        transport: transport(attempt.transport).to_owned(),
         protocol: attempt.version.level(),
         certificate: None, // no listener asks for one yet
     }

@@ -53,10 +53,16 @@ impl host_metrics::Host for State {
     }
 }
 
+/// What a guest hears that called too often in one call of a hook.
+fn too_many() -> String {
+    "more host calls than one call of a hook may make".to_owned()
+}
+
 fn kv_error(error: KvError) -> host_kv::KvError {
     match error {
         KvError::TooLarge => host_kv::KvError::TooLarge,
-        KvError::Quota | KvError::Removed => host_kv::KvError::Quota,
+        KvError::Quota => host_kv::KvError::Quota,
+        KvError::Removed => host_kv::KvError::Other(error.to_string()),
         KvError::Mismatch(version) => host_kv::KvError::Conflict(version.unwrap_or(0)),
     }
 }
@@ -70,15 +76,15 @@ fn expect(expected: host_kv::Expected) -> Expect {
 }
 
 impl host_kv::Host for State {
-    fn get(&mut self, key: String) -> Answer<Option<host_kv::Entry>> {
+    fn get(&mut self, key: String) -> Answer<Result<Option<host_kv::Entry>, host_kv::KvError>> {
         if !self.may_call() {
-            return Ok(None);
+            return Ok(Err(host_kv::KvError::Other(too_many())));
         }
         let kept = self.plugin.kv.get(&key, now_ms());
-        Ok(kept.map(|kept| host_kv::Entry {
+        Ok(Ok(kept.map(|kept| host_kv::Entry {
             value: kept.value.to_vec(),
             version: kept.version,
-        }))
+        })))
     }
 
     fn put(
@@ -89,7 +95,7 @@ impl host_kv::Host for State {
         ttl_ms: u64,
     ) -> Answer<Result<u64, host_kv::KvError>> {
         if !self.may_call() {
-            return Ok(Err(host_kv::KvError::Quota));
+            return Ok(Err(host_kv::KvError::Other(too_many())));
         }
         let put = (self.plugin.kv).put(&key, value.into(), expect(expected), ttl_ms, now_ms());
         Ok(put.map_err(kv_error))
@@ -101,7 +107,7 @@ impl host_kv::Host for State {
         expected: host_kv::Expected,
     ) -> Answer<Result<bool, host_kv::KvError>> {
         if !self.may_call() {
-            return Ok(Err(host_kv::KvError::Quota));
+            return Ok(Err(host_kv::KvError::Other(too_many())));
         }
         let removed = self.plugin.kv.remove(&key, expect(expected), now_ms());
         Ok(removed.map_err(kv_error))
@@ -109,20 +115,26 @@ impl host_kv::Host for State {
 
     fn increment(&mut self, key: String, by: i64) -> Answer<Result<i64, host_kv::KvError>> {
         if !self.may_call() {
-            return Ok(Err(host_kv::KvError::Quota));
+            return Ok(Err(host_kv::KvError::Other(too_many())));
         }
         let new = self.plugin.kv.increment(&key, by, now_ms());
         Ok(new.map_err(kv_error))
     }
 
-    fn keys(&mut self, prefix: String, after: String, limit: u32) -> Answer<Vec<String>> {
+    fn keys(
+        &mut self,
+        prefix: String,
+        after: String,
+        limit: u32,
+    ) -> Answer<Result<Vec<String>, host_kv::KvError>> {
         if !self.may_call() {
-            return Ok(Vec::new());
+            return Ok(Err(host_kv::KvError::Other(too_many())));
         }
         let limit = usize::try_from(limit.min(KEYS)).unwrap_or(0);
         let after = Some(after.as_str()).filter(|after| !after.is_empty());
         let found = self.plugin.kv.scan(&prefix, after, limit, now_ms());
-        Ok(found.into_iter().map(|(key, _)| key.to_string()).collect())
+        let keys = found.into_iter().map(|(key, _)| key.to_string());
+        Ok(Ok(keys.collect()))
     }
 }
 
@@ -134,17 +146,22 @@ impl host_publish::Host for State {
 
 impl State {
     fn publish_one(&mut self, emit: types::Emit) -> Result<(), host_publish::PublishError> {
-        let left = self.publishes.checked_sub(1).filter(|_| self.may_call());
-        let Some(left) = left else {
-            return Err(host_publish::PublishError::Busy);
+        use host_publish::PublishError;
+        if !self.may_call() {
+            return Err(PublishError::Other(too_many()));
+        }
+        let Some(left) = self.publishes.checked_sub(1) else {
+            let text = "more publishes than one call of a hook may make".to_owned();
+            return Err(PublishError::Other(text));
         };
         self.publishes = left;
-        let emit = convert::published(emit).map_err(|_| host_publish::PublishError::BadTopic)?;
-        let Ok(topic) = witmq_proto::TopicName::new(emit.topic.clone()) else {
-            return Err(host_publish::PublishError::BadTopic);
-        };
+        let emit = convert::published(emit).map_err(PublishError::Invalid)?;
+        let topic = witmq_proto::TopicName::new(emit.topic.clone());
+        let topic = topic.map_err(|error| PublishError::Invalid(error.to_string()))?;
         if emit.payload.len() > self.max_packet {
-            return Err(host_publish::PublishError::Busy);
+            let (length, most) = (emit.payload.len(), self.max_packet);
+            let text = format!("its payload is {length} bytes long, at most {most} are allowed");
+            return Err(PublishError::Invalid(text));
         }
         let plugin = &self.plugin;
         if !plugin
@@ -158,13 +175,13 @@ impl State {
                 plugin.name
             );
             plugin.denied(&text);
-            return Err(host_publish::PublishError::Denied(text));
+            return Err(PublishError::Denied(convert::words(text)));
         }
         let message = convert::message_of(emit, topic, now_ms());
         if (plugin.outside.publish)(message) {
             Ok(())
         } else {
-            Err(host_publish::PublishError::Busy)
+            Err(PublishError::Busy)
         }
     }
 }
@@ -184,17 +201,26 @@ impl host_timers::Host for State {
         if !self.has_timer {
             return Ok(Err(host_timers::TimerError::NoExport));
         }
-        let is_set = self.may_call() && self.plugin.timers.after(token, delay_ms);
+        if !self.may_call() {
+            return Ok(Err(host_timers::TimerError::Other(too_many())));
+        }
+        let is_set = self.plugin.timers.after(token, delay_ms);
         Ok(is_set.then_some(()).ok_or(host_timers::TimerError::Quota))
     }
 
-    fn cancel(&mut self, token: u64) -> Answer<bool> {
-        Ok(self.may_call() && self.plugin.timers.cancel(token))
+    fn cancel(&mut self, token: u64) -> Answer<Result<bool, host_timers::TimerError>> {
+        if !self.may_call() {
+            return Ok(Err(host_timers::TimerError::Other(too_many())));
+        }
+        Ok(Ok(self.plugin.timers.cancel(token)))
     }
 }
 
 impl host_secrets::Host for State {
-    fn get(&mut self, name: String) -> Answer<Option<Vec<u8>>> {
+    fn get(&mut self, name: String) -> Answer<Result<Option<Vec<u8>>, host_secrets::SecretError>> {
+        if !self.may_call() {
+            return Ok(Err(host_secrets::SecretError::Other(too_many())));
+        }
         let plugin = &self.plugin;
         if !plugin.grants().secrets.contains(&name) {
             let text = format!(
@@ -202,12 +228,9 @@ impl host_secrets::Host for State {
                 plugin.name
             );
             plugin.denied(&text);
-            return Ok(None);
+            return Ok(Err(host_secrets::SecretError::Denied(convert::words(text))));
         }
-        if !self.may_call() {
-            return Ok(None);
-        }
-        Ok((self.plugin.outside.secret)(&name))
+        Ok(Ok((plugin.outside.secret)(&name)))
     }
 }
 
@@ -264,9 +287,9 @@ impl State {
                 self.plugin.name
             );
             self.plugin.denied(&text);
-            return Some(host_clients::ClientsError::Denied);
+            return Some(host_clients::ClientsError::Denied(text));
         }
-        (!self.may_call()).then_some(host_clients::ClientsError::Busy)
+        (!self.may_call()).then(|| host_clients::ClientsError::Other(too_many()))
     }
 }
 

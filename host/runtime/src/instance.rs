@@ -6,99 +6,23 @@
 use crate::abi::hot::OnMessage;
 use crate::abi::{authenticate, authorize, events, lifecycle, sink, timer};
 use crate::config::RuntimeConfig;
-use crate::convert::{self, Fill};
+use crate::convert;
 use crate::engine::ticks;
-use crate::http::Beyond;
 use crate::lane::{Delivered, Publication};
-use crate::package::{Package, first_line};
-use crate::plugin::Shared;
+use crate::package::first_line;
 use crate::state::State;
 use crate::tally::{Hook, Outcome};
+use crate::template::{Post, Template};
 use crate::trap;
 use bytes::{Bytes, BytesMut};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-use wasmtime::{Engine, Store, Trap};
+use wasmtime::{Store, Trap};
 use witmq_broker::ports::hooks::{AuthRequest, Query};
 use witmq_broker::ports::{AuthStep, Publisher, StepFailure, StepOutcome, Verdict};
 use witmq_proto::Message;
-
-/// Everything needed to make instances of one generation of a plugin.
-pub(crate) struct Template {
-    pub(crate) plugin: Arc<Shared>,
-    pub(crate) package: Arc<Package>,
-    pub(crate) config: String,
-    pub(crate) generation: u64,
-    pub(crate) limits: Arc<RuntimeConfig>,
-    pub(crate) engine: Engine,
-    pub(crate) fill: Fill,
-    /// Time of one call on a shard.
-    pub(crate) deadline: Duration,
-    /// Time of one call beside the shards.
-    pub(crate) timeout: Duration,
-    pub(crate) memory_bytes: usize,
-    /// Memory at which an instance retires.
-    retire_bytes: usize,
-}
-
-impl Template {
-    /// The plugin's own limits count where they are tighter than the operator's.
-    pub(crate) fn new(
-        plugin: Arc<Shared>,
-        package: Arc<Package>,
-        config: String,
-        generation: u64,
-        limits: Arc<RuntimeConfig>,
-        engine: Engine,
-    ) -> Self {
-        let asked = package.manifest.limits;
-        let tighter = |asked: Option<u64>, ours: Duration| {
-            asked.map_or(ours, |asked| Duration::from_millis(asked).min(ours))
-        };
-        let memory_bytes = (asked.memory_bytes)
-            .map_or(limits.memory_bytes, |asked| asked.min(limits.memory_bytes));
-        let retire_bytes = match limits.retire_memory_percent {
-            100.. => usize::MAX,
-            percent => memory_bytes / 100 * usize::from(percent),
-        };
-        Self {
-            retire_bytes,
-            memory_bytes,
-            fill: Fill::of(&package.manifest),
-            deadline: tighter(asked.deadline_ms, limits.deadline),
-            timeout: tighter(asked.timeout_ms, limits.timeout),
-            plugin,
-            package,
-            config,
-            generation,
-            limits,
-            engine,
-        }
-    }
-
-    /// What a store carries at first.
-    fn state(&self) -> State {
-        let transfer_bytes = self.limits.transfer_bytes;
-        let mut state = State::new(self.plugin.clone(), self.memory_bytes, transfer_bytes);
-        state.has_timer = self.package.timer.is_some();
-        state.beyond = self.package.trusted.as_ref().map(|trusted| {
-            let limits = self.limits.http.clone();
-            Box::new(Beyond::new(&self.plugin, limits, trusted.clone()))
-        });
-        state
-    }
-}
-
-/// Where an instance runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
-    /// On a thread of its caller, which waits for nothing: ended by a trap at its deadline.
-    Inline,
-    /// On a lane: it lets others run while it computes or waits, and is given up at its timeout.
-    Beside,
-}
 
 /// Why an instance could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -176,18 +100,14 @@ macro_rules! load {
 }
 
 impl Instance {
-    /// Instantiates and initialises; `place` is the number among `count` instances.
-    pub(crate) async fn new(
-        template: &Arc<Template>,
-        side: Side,
-        (place, count): (u32, u32),
-    ) -> Result<Self, InstanceError> {
+    /// Instantiates and initialises.
+    pub(crate) async fn new(template: &Arc<Template>, post: Post) -> Result<Self, InstanceError> {
         let limits = &template.limits;
         let mut store = Store::new(&template.engine, template.state());
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(limits.transfer_bytes);
         let package = &template.package;
-        if side == Side::Beside {
+        if matches!(post, Post::Beside(_)) {
             store.epoch_deadline_async_yield_and_update(1);
         }
         prepare(&mut store, limits, limits.init_deadline);
@@ -216,12 +136,7 @@ impl Instance {
             load!(package.events, store, instance, failed),
             load!(package.timer, store, instance, failed),
         );
-        let place = lifecycle::Place {
-            plugin: template.plugin.name.clone(),
-            generation: template.generation,
-            instance: place,
-            instances: count,
-        };
+        let place = template.place(post);
         match lifecycle
             .call_init(&mut store, &place, &template.config)
             .await
@@ -498,7 +413,23 @@ impl Instance {
     pub(crate) async fn reconfigure(&mut self, template: &Arc<Template>) -> bool {
         prepare(&mut self.store, &template.limits, template.deadline);
         let applied = (self.lifecycle).call_reconfigure(&mut self.store, &template.config);
-        let is_in_place = matches!(applied.await, Ok(Ok(lifecycle::Applied::InPlace)));
+        let is_in_place = match applied.await {
+            Ok(Ok(applied)) => applied == lifecycle::Applied::InPlace,
+            Ok(Err(text)) => {
+                let (plugin, text) = (&template.plugin.name, convert::words(text));
+                tracing::warn!(%plugin, "another instance takes the new configuration: {text}");
+                template.plugin.note_error(format!("reconfigure: {text}"));
+                false
+            }
+            Err(error) => {
+                // Not counted: the new configuration is none the worse for it.
+                let failure = classify(&template.plugin.name, &self.store, &error);
+                template
+                    .plugin
+                    .note_error(format!("reconfigure: {failure}"));
+                false
+            }
+        };
         if is_in_place {
             (self.generation, self.template) = (template.generation, template.clone());
         }

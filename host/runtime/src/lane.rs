@@ -6,8 +6,9 @@
 use crate::abi::events;
 use crate::abi::witmq::plugin::types;
 use crate::convert::Fill;
-use crate::instance::{Failed, Instance, InstanceError, Side, Template};
+use crate::instance::{Failed, Instance, InstanceError};
 use crate::strikes::Strikes;
+use crate::template::{Post, Template};
 use std::hash::BuildHasher;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
@@ -95,7 +96,6 @@ pub(crate) enum Job {
 struct Arrival {
     template: Arc<Template>,
     place: u32,
-    count: u32,
     instance: Instance,
     jobs: mpsc::Receiver<Job>,
     /// The state of the one it replaces, when that has ended.
@@ -172,7 +172,6 @@ impl Lane {
         instances: Vec<Instance>,
         before: Option<&Self>,
     ) -> Self {
-        let count = u32::try_from(instances.len()).unwrap_or(u32::MAX);
         let mut before = before
             .map(|lane| {
                 std::mem::take(&mut *lane.left.lock().unwrap_or_else(PoisonError::into_inner))
@@ -186,7 +185,6 @@ impl Lane {
             let arrival = Arrival {
                 template: template.clone(),
                 place,
-                count,
                 instance,
                 jobs,
                 before: before.next(),
@@ -272,7 +270,6 @@ async fn serve(arrival: Arrival) {
     let Arrival {
         template,
         place,
-        count,
         instance,
         mut jobs,
         before,
@@ -281,7 +278,6 @@ async fn serve(arrival: Arrival) {
     let mut worker = Worker {
         template,
         place,
-        count,
         instance: Some(instance),
         is_suspect: false,
         strikes: Strikes::default(),
@@ -311,7 +307,6 @@ async fn within<R>(limit: Duration, called: impl Future<Output = R>) -> Option<R
 struct Worker {
     template: Arc<Template>,
     place: u32,
-    count: u32,
     instance: Option<Instance>,
     /// Failed since it last answered: the breaker is asked before it is called.
     is_suspect: bool,
@@ -392,8 +387,7 @@ impl Worker {
 
     /// A fresh instance takes over what the worn one leaves.
     async fn renew(&mut self) {
-        let place = (self.place, self.count);
-        let making = Instance::new(&self.template, Side::Beside, place);
+        let making = Instance::new(&self.template, Post::Beside(self.place));
         let fresh = within(self.template.limits.init_deadline, making).await;
         let (Some(Ok(fresh)), Some(mut worn)) = (fresh, self.instance.take()) else {
             return;
@@ -426,8 +420,7 @@ impl Worker {
             return Ok(instance);
         }
         plugin.count_restart();
-        let place = (self.place, self.count);
-        let making = Instance::new(&self.template, Side::Beside, place);
+        let making = Instance::new(&self.template, Post::Beside(self.place));
         let made = within(self.template.limits.init_deadline, making).await;
         let late = || InstanceError::Failed(StepFailure::Deadline(plugin.name.clone()));
         made.unwrap_or_else(|| Err(late())).map_err(|error| {

@@ -56,6 +56,7 @@ mod signature;
 mod state;
 mod strikes;
 mod tally;
+mod template;
 mod timers;
 mod trap;
 mod vetting;

@@ -9,11 +9,12 @@ use crate::compiled::Compiled;
 use crate::config::{Grants, Outside, RuntimeConfig};
 use crate::engine;
 use crate::imports::State;
-use crate::instance::{Instance, InstanceError, Side, Template, at_once};
+use crate::instance::{Instance, InstanceError, at_once};
 use crate::manifest::Vector;
 use crate::package::{self, Package};
 use crate::plugin::Shared;
 use crate::registry::StartError;
+use crate::template::{Post, Template};
 use crate::timers::Timers;
 use crate::vetting;
 use serde_json::Value;
@@ -246,7 +247,7 @@ impl<'a> Opened<'a> {
             return Err(invalid("no-hook", text));
         }
         let template = self.template(config)?;
-        let made = at_once(Instance::new(&template, Side::Inline, (0, 1)));
+        let made = at_once(Instance::new(&template, Post::Alone));
         made.map(Trial).map_err(|error| {
             let code = match error {
                 InstanceError::Refused(_) => "init-refused",

@@ -206,6 +206,7 @@ impl Task {
                 Delivered::Again(after) => {
                     self.counts.retried.fetch_add(1, Ordering::Relaxed);
                     is_ours |= after.is_none();
+                    let after = after.map(|after| after.min(self.config.sink_give_up));
                     pause = pause.max(Some(after.unwrap_or(self.pause)));
                     again.push(part);
                 }

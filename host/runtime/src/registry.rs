@@ -20,6 +20,7 @@ use crate::package::Package;
 use crate::plugin::{Alarm, Shared};
 use crate::seat::{Mailbox, Seat, ShardPlugins};
 use crate::shadow::Shadow;
+use crate::template::Post;
 use crate::timers::Clock;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -109,12 +110,11 @@ impl Runtime {
             .spawn(move || dying.into_iter().for_each(drop))?;
         let seats = config.shards + config.authenticator_threads;
         let mailboxes: Vec<Arc<Mailbox>> = (0..seats).map(|_| Arc::default()).collect();
-        let threads = (0u32.., u32::from(config.authenticator_threads));
-        let seats = threads
-            .0
+        let seats = (0u32..)
             .zip(mailboxes.iter().skip(usize::from(config.shards)))
             .map(|(number, mailbox)| {
-                Seat::new((number, threads.1), mailbox.clone(), reaper.clone())
+                let post = Post::Authenticator(number);
+                Seat::new(post, mailbox.clone(), reaper.clone())
             })
             .collect();
         let directory: Arc<Directory> = Arc::default();
@@ -186,7 +186,7 @@ impl Runtime {
             .unwrap_or_default();
         ShardPlugins {
             seat: Seat::new(
-                (u32::from(shard), u32::from(self.inner.config.shards)),
+                Post::Shard(u32::from(shard)),
                 mailbox,
                 self.inner.reaper.clone(),
             ),

@@ -3,12 +3,13 @@
 //! A shard looks at one atomic number per call. When it has changed, it takes the boxes that a control thread
 //! built and warmed, and sends the old ones to the reaper: no message sees two versions.
 
-use crate::instance::{Failed, Instance, Side, Template, at_once};
+use crate::instance::{Failed, Instance, at_once};
 use crate::lane::Publication;
 use crate::plugin::{Alarm, Shared};
 use crate::pump::Pump;
 use crate::shadow::{Shade, Shadow};
 use crate::strikes::Strikes;
+use crate::template::{Post, Template};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
@@ -59,15 +60,14 @@ impl Mailbox {
 /// An instance that a seat asks for, in place of a worn one.
 pub(crate) struct Renewal {
     template: Arc<Template>,
-    /// Its number, and how many there are.
-    place: (u32, u32),
+    post: Post,
     mailbox: Arc<Mailbox>,
 }
 
 impl Renewal {
     /// Makes it and sends it to the seat. Takes its time.
     pub(crate) fn make(self) {
-        match at_once(Instance::new(&self.template, Side::Inline, self.place)) {
+        match at_once(Instance::new(&self.template, self.post)) {
             Ok(instance) => self.mailbox.put(Handover::Renew(Box::new(instance))),
             Err(error) => {
                 let plugin = &self.template.plugin;
@@ -96,9 +96,7 @@ struct Local {
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// One thread's instances.
 pub(crate) struct Seat {
-    number: u32,
-    /// Seats of its kind.
-    count: u32,
+    post: Post,
     mailbox: Arc<Mailbox>,
     seen: u64,
     plugins: BTreeMap<String, Local>,
@@ -111,13 +109,12 @@ pub(crate) struct Seat {
 
 impl Seat {
     pub(crate) fn new(
-        (number, count): (u32, u32),
+        post: Post,
         mailbox: Arc<Mailbox>,
         reaper: SyncSender<Box<Instance>>,
     ) -> Self {
         Self {
-            number,
-            count,
+            post,
             mailbox,
             seen: 0,
             plugins: BTreeMap::new(),
@@ -194,9 +191,9 @@ impl Seat {
 
     /// A shadow begins or ends.
     fn cast(&mut self, name: &str, begun: Option<(Arc<Shadow>, Box<Instance>)>) {
-        let (place, reaper) = ((self.number, self.count), &self.reaper);
+        let (post, reaper) = (self.post, &self.reaper);
         let shade =
-            begun.map(|(shadow, instance)| Shade::new(shadow, instance, place, reaper.clone()));
+            begun.map(|(shadow, instance)| Shade::new(shadow, instance, post, reaper.clone()));
         if let Some(local) = self.plugins.get_mut(name) {
             local.shade = shade;
         }
@@ -255,7 +252,7 @@ impl Seat {
         plugin: &str,
         call: impl FnOnce(&mut Instance) -> Result<R, Failed>,
     ) -> Result<R, StepFailure> {
-        let number = self.number;
+        let post = self.post;
         let Some(local) = self.plugins.get_mut(plugin) else {
             let plugin = plugin.to_owned();
             return Err(match self.waiting.contains_key(&plugin) {
@@ -271,11 +268,7 @@ impl Seat {
             none => {
                 let shared = &local.template.plugin;
                 shared.count_restart();
-                let made = at_once(Instance::new(
-                    &local.template,
-                    Side::Inline,
-                    (number, self.count),
-                ));
+                let made = at_once(Instance::new(&local.template, post));
                 none.insert(Box::new(made.map_err(|error| {
                     let failure = error.into_failure(plugin);
                     shared.count_failure(&failure, true);
@@ -290,7 +283,7 @@ impl Seat {
                     local.asked = Some(Instant::now());
                     let renewal = Renewal {
                         template: local.template.clone(),
-                        place: (number, self.count),
+                        post,
                         mailbox: self.mailbox.clone(),
                     };
                     // While the control thread is behind it is asked again later.
@@ -330,7 +323,7 @@ pub struct ShardPlugins {
 impl std::fmt::Debug for ShardPlugins {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ShardPlugins")
-            .field("seat", &self.seat.number)
+            .field("seat", &self.seat.post)
             .finish_non_exhaustive()
     }
 }

@@ -4,11 +4,12 @@
 
 use crate::capability::{self, Capability};
 use crate::config::{Grants, Outside};
-use crate::instance::{Instance, Side, Template, at_once};
+use crate::instance::{Instance, at_once};
 use crate::manifest::{Given, Manifest, Vector};
 use crate::offline::TestRun;
 use crate::package::Package;
 use crate::plugin::Shared;
+use crate::template::{Post, Template};
 use crate::timers::Timers;
 use bytes::Bytes;
 use serde_json::Value;
@@ -176,7 +177,7 @@ fn try_vector(template: &Template, vector: &Vector, run: &mut TestRun) -> Result
         template.limits.clone(),
         template.engine.clone(),
     ));
-    let made = at_once(Instance::new(&apart, Side::Inline, (0, 1)));
+    let made = at_once(Instance::new(&apart, Post::Alone));
     let mut instance = made.map_err(|error| error.to_string())?;
     let message = message(&vector.given)?;
     let publisher = Publisher {

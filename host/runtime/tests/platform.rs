@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use witmq_broker::ports::control::InstallOptions;
 use witmq_broker::ports::hooks::{Attempt, AuthRequest};
+use witmq_broker::ports::kv::PluginKv as _;
 use witmq_broker::ports::{
     AuthStep, Authenticate, BrokerEvent, ControlError, PluginControl, StepFailure, Transform,
     Transport,
@@ -151,13 +152,20 @@ fn a_new_configuration_is_taken_in_place_where_the_plugin_can() {
     assert_eq!(call(&mut hooks, "x").unwrap(), "one x");
     runtime.configure("g", stamp("two").unwrap()).unwrap();
     assert_eq!(call(&mut hooks, "x").unwrap(), "two x");
+    runtime.configure("g", stamp("unwilling").unwrap()).unwrap();
+    assert_eq!(call(&mut hooks, "x").unwrap(), "unwilling x");
+    let error = runtime.list().remove(0).last_error;
+    assert_eq!(error.as_deref(), Some("reconfigure: it does not want to"));
     let what: Vec<String> = runtime
         .history("g")
         .unwrap()
         .into_iter()
         .map(|c| c.what)
         .collect();
-    assert_eq!(what, ["installed", "configured", "configured"]);
+    assert_eq!(
+        what,
+        ["installed", "configured", "configured", "configured"]
+    );
 }
 
 #[test]
@@ -313,6 +321,17 @@ fn a_full_sink_and_an_unknown_one_are_failures_of_the_step() {
 }
 
 #[test]
+fn each_instance_has_a_number_of_its_own() {
+    let (runtime, _hooks, around) = around("place");
+    // Two shards, two threads that authenticate, one beside them for sink, events and timer.
+    for number in 0..5 {
+        assert_eq!(around.count(&format!("place/{number} of 5")), 1, "{number}");
+    }
+    assert_eq!(around.kv.space("g").scan("place/", None, 10, 0).len(), 5);
+    drop(runtime);
+}
+
+#[test]
 fn events_reach_who_looks_on() {
     let (runtime, _hooks, around) = around("pass");
     let observers = runtime.observers();
@@ -323,6 +342,14 @@ fn events_reach_who_looks_on() {
     }
     wait_until("300 events", || around.count("event/session-ended") == 300);
     for event in [
+        BrokerEvent::Connected {
+            client_id: "c".into(),
+            username: None,
+            peer: "192.0.2.1:5000".parse().unwrap(),
+            transport: Transport::Wss,
+            version: Version::V5,
+            session_present: true,
+        },
         BrokerEvent::Subscribed {
             client_id: "c".into(),
             filter: "a/+".into(),
@@ -338,7 +365,16 @@ fn events_reach_who_looks_on() {
     wait_until("the end of the subscription", || {
         around.count("event/unsubscribed") == 1
     });
-    assert_eq!(around.count("event/subscribed"), 1);
+    for key in [
+        "event/connected",
+        "event/subscribed",
+        "peer/192.0.2.1:5000",
+        "transport/wss",
+        "protocol/5",
+        "session-present/true",
+    ] {
+        assert_eq!(around.count(key), 1, "{key}");
+    }
     assert_eq!(observers.dropped(), 0);
 }
 

@@ -317,9 +317,9 @@ impl Key {
 }
 
 fn secret(name: &str, encoding: Encoding) -> Result<Vec<u8>, String> {
-    let text = witmq_sdk::host::secrets::text(name).ok_or_else(|| {
-        format!("the secret `{name}` is not there, is no text, or `secret:{name}` is not granted")
-    })?;
+    let text = witmq_sdk::host::secrets::text(name)
+        .map_err(|error| format!("the secret `{name}`: {error}"))?
+        .ok_or_else(|| format!("the secret `{name}` is not there, or is no text"))?;
     match encoding {
         Encoding::Text => Ok(text.into_bytes()),
         Encoding::Base64 => {

@@ -1,5 +1,5 @@
 //! Clients of this broker, granted as `clients`. A plugin that asks for them waits, so the broker runs it beside the
-//! shards, and it cannot have the hooks `transform` and `authorize`.
+//! shards, and it cannot have the hook `authorize`.
 
 use super::broker;
 use std::fmt;
@@ -22,20 +22,23 @@ pub struct Client {
 }
 
 /// Why there is no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientsError {
-    /// Not granted.
-    Denied,
+    /// Not granted, in words.
+    Denied(String),
     /// The broker is too busy; try again later.
     Busy,
+    /// Anything else, in words: more host calls than one call of a hook may make.
+    Other(String),
 }
 
 impl fmt::Display for ClientsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Denied => "`clients` is not granted to the plugin",
-            Self::Busy => "the broker is too busy to look clients up",
-        })
+        match self {
+            Self::Denied(text) => write!(f, "asking about clients is denied: {text}"),
+            Self::Busy => f.write_str("the broker is too busy to look clients up"),
+            Self::Other(text) => write!(f, "the clients: {text}"),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
 
-/// A value, and the number of its version, which grows with every change of the key.
+/// A value, and the number of its version: another one after each change for as long as the key is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The value.
@@ -42,8 +42,8 @@ pub enum Expected {
     Version(u64),
 }
 
-/// Why nothing was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why nothing was read or changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KvError {
     /// A key is 1 to 512 bytes, a value at most 64 KiB.
     TooLarge,
@@ -54,31 +54,40 @@ pub enum KvError {
         /// Its version, 0 if it is not there.
         version: u64,
     },
+    /// Anything else, in words: more host calls than one call of a hook may make.
+    Other(String),
 }
 
 impl fmt::Display for KvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooLarge => f.write_str("the key or the value is too large for the store"),
+            Self::TooLarge => {
+                f.write_str("the key or the value is empty or too large for the store")
+            }
             Self::Quota => f.write_str("the quota of the store is used up"),
             Self::Conflict { version: 0 } => f.write_str("the key is not there"),
             Self::Conflict { version } => write!(f, "the key is at version {version}"),
+            Self::Other(text) => write!(f, "the store: {text}"),
         }
     }
 }
 
 impl std::error::Error for KvError {}
 
-/// The value of a key, and its version.
-#[must_use]
-pub fn entry(key: &str) -> Option<Entry> {
+/// The value of a key, and its version; `None` if it is not there.
+///
+/// # Errors
+/// [`KvError::Other`].
+pub fn entry(key: &str) -> Result<Option<Entry>, KvError> {
     broker::kv_get(key)
 }
 
-/// The value of a key.
-#[must_use]
-pub fn get(key: &str) -> Option<Vec<u8>> {
-    entry(key).map(|entry| entry.value)
+/// The value of a key; `None` if it is not there.
+///
+/// # Errors
+/// [`KvError::Other`].
+pub fn get(key: &str) -> Result<Option<Vec<u8>>, KvError> {
+    Ok(entry(key)?.map(|entry| entry.value))
 }
 
 /// Sets a value, whatever it was, until it is changed; gives its version.
@@ -138,9 +147,11 @@ impl Write<'_> {
 }
 
 /// Removes a key; true if it was there.
-pub fn remove(key: &str) -> bool {
-    // Without an expectation there is nothing that could refuse it.
-    broker::kv_remove(key, Expected::Any).unwrap_or(false)
+///
+/// # Errors
+/// [`KvError::Other`].
+pub fn remove(key: &str) -> Result<bool, KvError> {
+    broker::kv_remove(key, Expected::Any)
 }
 
 /// Removes a key if it is at this version; true if it was there.
@@ -160,9 +171,11 @@ pub fn increment(key: &str, by: i64) -> Result<i64, KvError> {
 }
 
 /// Keys that begin with `prefix` and are greater than `after`, in order of their bytes, at most `limit` and at most
-/// 1,000. For the next ones, ask with the last key as `after`.
-#[must_use]
-pub fn keys(prefix: &str, after: &str, limit: u32) -> Vec<String> {
+/// 1,000. They may be fewer although there are more: for all of them ask with the last key as `after` until none comes.
+///
+/// # Errors
+/// [`KvError::Other`].
+pub fn keys(prefix: &str, after: &str, limit: u32) -> Result<Vec<String>, KvError> {
     broker::kv_keys(prefix, after, limit)
 }
 
@@ -171,7 +184,7 @@ pub fn keys(prefix: &str, after: &str, limit: u32) -> Vec<String> {
 /// # Errors
 /// It is not such a value.
 pub fn json<T: DeserializeOwned>(key: &str) -> Result<Option<T>, Failure> {
-    get(key)
+    get(key)?
         .map(|value| serde_json::from_slice(&value))
         .transpose()
         .map_err(|error| Failure::Failed(format!("`{key}` of the store: {error}")))

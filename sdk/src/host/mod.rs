@@ -33,6 +33,7 @@ mod wasm;
 pub use clients::ClientsError;
 pub use kv::KvError;
 pub use publish::{PublishError, publish};
+pub use secrets::SecretError;
 pub use timers::TimerError;
 
 /// The broker: the real one's imports, or its stand-in.

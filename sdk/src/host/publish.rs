@@ -9,18 +9,21 @@ use std::fmt;
 pub enum PublishError {
     /// Outside of the granted filters, in words.
     Denied(String),
-    /// Not a valid topic name, or properties that are none.
-    BadTopic,
-    /// More than 16 in one call of a hook, or the broker's queue is full.
+    /// Not a topic name, malformed properties, or too large, in words.
+    Invalid(String),
+    /// The broker's queue is full: later it may be taken.
     Busy,
+    /// Anything else, in words: more than 16 in one call of a hook, or more host calls than it may make.
+    Other(String),
 }
 
 impl fmt::Display for PublishError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Denied(text) => write!(f, "the publish was denied: {text}"),
-            Self::BadTopic => f.write_str("the publish has no valid topic name"),
-            Self::Busy => f.write_str("too many publishes in one call, or the broker is busy"),
+            Self::Invalid(text) => write!(f, "the publish is not valid: {text}"),
+            Self::Busy => f.write_str("the broker is too busy for a publish"),
+            Self::Other(text) => write!(f, "the publish was not taken: {text}"),
         }
     }
 }
@@ -31,7 +34,7 @@ impl std::error::Error for PublishError {}
 /// goes through no chain.
 ///
 /// # Errors
-/// Denied, a bad topic, or too many.
+/// Denied, not valid, or too many.
 pub fn publish(message: &Emit) -> Result<(), PublishError> {
     broker::publish(message)
 }

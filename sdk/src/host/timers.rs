@@ -3,21 +3,24 @@
 use super::broker;
 use std::fmt;
 
-/// Why there is no timer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why nothing was set or taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TimerError {
     /// The plugin's timers are used up.
     Quota,
     /// The plugin does not have the hook `timer`.
     NoHook,
+    /// Anything else, in words: more host calls than one call of a hook may make.
+    Other(String),
 }
 
 impl fmt::Display for TimerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Quota => "the timers of the plugin are used up",
-            Self::NoHook => "the plugin does not have the hook `timer`",
-        })
+        match self {
+            Self::Quota => f.write_str("the timers of the plugin are used up"),
+            Self::NoHook => f.write_str("the plugin does not have the hook `timer`"),
+            Self::Other(text) => write!(f, "the timers: {text}"),
+        }
     }
 }
 
@@ -31,7 +34,10 @@ pub fn after(token: u64, delay_ms: u64) -> Result<(), TimerError> {
     broker::timer_after(token, delay_ms)
 }
 
-/// Takes a timer back; true if it had not fired.
-pub fn cancel(token: u64) -> bool {
+/// Takes a timer back; true if there was one that had not fired.
+///
+/// # Errors
+/// [`TimerError::Other`].
+pub fn cancel(token: u64) -> Result<bool, TimerError> {
     broker::timer_cancel(token)
 }

@@ -4,6 +4,7 @@ use super::clients::{Client, ClientsError};
 use super::kv::{Entry, Expected, KvError};
 use super::log::Level;
 use super::publish::PublishError;
+use super::secrets::SecretError;
 use super::timers::TimerError;
 use crate::abi::base::witmq::plugin::{
     host_clients, host_clock, host_kv, host_log, host_metrics, host_payload, host_publish,
@@ -52,15 +53,16 @@ impl From<host_kv::KvError> for KvError {
             host_kv::KvError::TooLarge => Self::TooLarge,
             host_kv::KvError::Quota => Self::Quota,
             host_kv::KvError::Conflict(version) => Self::Conflict { version },
+            host_kv::KvError::Other(text) => Self::Other(text),
         }
     }
 }
 
-pub(crate) fn kv_get(key: &str) -> Option<Entry> {
-    host_kv::get(key).map(|entry| Entry {
+pub(crate) fn kv_get(key: &str) -> Result<Option<Entry>, KvError> {
+    Ok(host_kv::get(key)?.map(|entry| Entry {
         value: entry.value,
         version: entry.version,
-    })
+    }))
 }
 
 pub(crate) fn kv_put(
@@ -80,31 +82,40 @@ pub(crate) fn kv_increment(key: &str, by: i64) -> Result<i64, KvError> {
     Ok(host_kv::increment(key, by)?)
 }
 
-pub(crate) fn kv_keys(prefix: &str, after: &str, limit: u32) -> Vec<String> {
-    host_kv::keys(prefix, after, limit)
+pub(crate) fn kv_keys(prefix: &str, after: &str, limit: u32) -> Result<Vec<String>, KvError> {
+    Ok(host_kv::keys(prefix, after, limit)?)
 }
 
 pub(crate) fn publish(message: &Emit) -> Result<(), PublishError> {
     host_publish::publish(&message.clone().into()).map_err(|error| match error {
         host_publish::PublishError::Denied(text) => PublishError::Denied(text),
-        host_publish::PublishError::BadTopic => PublishError::BadTopic,
+        host_publish::PublishError::Invalid(text) => PublishError::Invalid(text),
         host_publish::PublishError::Busy => PublishError::Busy,
+        host_publish::PublishError::Other(text) => PublishError::Other(text),
     })
+}
+
+fn timer_error(error: host_timers::TimerError) -> TimerError {
+    match error {
+        host_timers::TimerError::Quota => TimerError::Quota,
+        host_timers::TimerError::NoExport => TimerError::NoHook,
+        host_timers::TimerError::Other(text) => TimerError::Other(text),
+    }
 }
 
 pub(crate) fn timer_after(token: u64, delay_ms: u64) -> Result<(), TimerError> {
-    host_timers::after(token, delay_ms).map_err(|error| match error {
-        host_timers::TimerError::Quota => TimerError::Quota,
-        host_timers::TimerError::NoExport => TimerError::NoHook,
+    host_timers::after(token, delay_ms).map_err(timer_error)
+}
+
+pub(crate) fn timer_cancel(token: u64) -> Result<bool, TimerError> {
+    host_timers::cancel(token).map_err(timer_error)
+}
+
+pub(crate) fn secret(name: &str) -> Result<Option<Vec<u8>>, SecretError> {
+    host_secrets::get(name).map_err(|error| match error {
+        host_secrets::SecretError::Denied(text) => SecretError::Denied(text),
+        host_secrets::SecretError::Other(text) => SecretError::Other(text),
     })
-}
-
-pub(crate) fn timer_cancel(token: u64) -> bool {
-    host_timers::cancel(token)
-}
-
-pub(crate) fn secret(name: &str) -> Option<Vec<u8>> {
-    host_secrets::get(name)
 }
 
 pub(crate) fn payload_len() -> u32 {
@@ -117,8 +128,9 @@ pub(crate) fn payload_read(offset: u32, max: u32) -> Vec<u8> {
 
 fn clients_error(error: host_clients::ClientsError) -> ClientsError {
     match error {
-        host_clients::ClientsError::Denied => ClientsError::Denied,
+        host_clients::ClientsError::Denied(text) => ClientsError::Denied(text),
         host_clients::ClientsError::Busy => ClientsError::Busy,
+        host_clients::ClientsError::Other(text) => ClientsError::Other(text),
     }
 }
 

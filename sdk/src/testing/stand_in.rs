@@ -12,7 +12,7 @@ use super::answers;
 use crate::host::clients::{Client, ClientsError};
 use crate::host::kv::{Entry, Expected, KvError};
 use crate::host::log::Level;
-use crate::host::{PublishError, TimerError};
+use crate::host::{PublishError, SecretError, TimerError};
 use crate::message::Emit;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -200,13 +200,13 @@ pub(crate) fn monotonic_ns() -> u64 {
     now_ms().saturating_mul(1_000_000)
 }
 
-pub(crate) fn kv_get(key: &str) -> Option<Entry> {
+pub(crate) fn kv_get(key: &str) -> Result<Option<Entry>, KvError> {
     with(|state| {
         state.expire();
-        state.store.get(key).map(|stored| Entry {
+        Ok(state.store.get(key).map(|stored| Entry {
             value: stored.value.clone(),
             version: stored.version,
-        })
+        }))
     })
 }
 
@@ -244,7 +244,7 @@ pub(crate) fn kv_increment(key: &str, by: i64) -> Result<i64, KvError> {
     })
 }
 
-pub(crate) fn kv_keys(prefix: &str, after: &str, limit: u32) -> Vec<String> {
+pub(crate) fn kv_keys(prefix: &str, after: &str, limit: u32) -> Result<Vec<String>, KvError> {
     with(|state| {
         state.expire();
         let limit = KEYS.min(usize::try_from(limit).unwrap_or(KEYS));
@@ -252,12 +252,12 @@ pub(crate) fn kv_keys(prefix: &str, after: &str, limit: u32) -> Vec<String> {
             .store
             .keys()
             .filter(|key| key.starts_with(prefix) && key.as_str() > after);
-        keys.take(limit).cloned().collect()
+        Ok(keys.take(limit).cloned().collect())
     })
 }
 
 pub(crate) fn publish(message: &Emit) -> Result<(), PublishError> {
-    answers::check_emit(message).map_err(|_| PublishError::BadTopic)?;
+    answers::check_emit(message).map_err(PublishError::Invalid)?;
     with(|state| {
         let is_granted = state.grants("publish:").is_none_or(|mut filters| {
             filters.any(|filter| crate::topic::matches(filter, &message.topic))
@@ -267,7 +267,8 @@ pub(crate) fn publish(message: &Emit) -> Result<(), PublishError> {
             return Err(PublishError::Denied(text));
         }
         if state.published_now == PUBLISHES {
-            return Err(PublishError::Busy);
+            let text = format!("more than {PUBLISHES} in one call of a hook");
+            return Err(PublishError::Other(text));
         }
         state.published_now += 1;
         state.published.push(message.clone());
@@ -289,17 +290,19 @@ pub(crate) fn timer_after(token: u64, delay_ms: u64) -> Result<(), TimerError> {
     })
 }
 
-pub(crate) fn timer_cancel(token: u64) -> bool {
-    with(|state| state.timers.remove(&token).is_some())
+pub(crate) fn timer_cancel(token: u64) -> Result<bool, TimerError> {
+    Ok(with(|state| state.timers.remove(&token).is_some()))
 }
 
-pub(crate) fn secret(name: &str) -> Option<Vec<u8>> {
+pub(crate) fn secret(name: &str) -> Result<Option<Vec<u8>>, SecretError> {
     with(|state| {
         let is_granted = state.grants("secret:");
         if !is_granted.is_none_or(|mut names| names.any(|granted| granted == name)) {
-            return None;
+            return Err(SecretError::Denied(format!(
+                "`secret:{name}` is not granted"
+            )));
         }
-        state.secrets.get(name).cloned()
+        Ok(state.secrets.get(name).cloned())
     })
 }
 
@@ -315,17 +318,21 @@ pub(crate) fn payload_read(offset: u32, max: u32) -> Vec<u8> {
     })
 }
 
+fn no_clients() -> ClientsError {
+    ClientsError::Denied("`clients` is not granted".to_owned())
+}
+
 pub(crate) fn client(client_id: &str) -> Result<Option<Client>, ClientsError> {
     with(|state| match state.may_ask_for_clients() {
         true => Ok(state.clients.get(client_id).cloned()),
-        false => Err(ClientsError::Denied),
+        false => Err(no_clients()),
     })
 }
 
 pub(crate) fn disconnect(client_id: &str, reason_code: u8) -> Result<bool, ClientsError> {
     with(|state| {
         if !state.may_ask_for_clients() {
-            return Err(ClientsError::Denied);
+            return Err(no_clients());
         }
         let Some(client) = state
             .clients

@@ -17,7 +17,7 @@ use witmq_sdk::{
 pub enum Mode {
     /// Nothing.
     Pass,
-    /// Puts `stamp` before the payload; takes another `stamp` in place.
+    /// Puts `stamp` before the payload; takes another `stamp` in place, but for `unwilling`.
     Stamp,
     /// Panics.
     Trap,
@@ -53,6 +53,8 @@ pub enum Mode {
     TrapInit,
     /// Prints and sets a timer when it starts.
     TimerInit,
+    /// Counts in the key-value store where it is made.
+    Place,
     /// Counts in the key-value store and answers with the count.
     Count,
     /// Fills the key-value store and says how far it came.
@@ -138,13 +140,18 @@ impl Guest {
 impl Plugin for Guest {
     type Config = Config;
 
-    fn new(config: Config, _place: &Place) -> Result<Self, String> {
+    fn new(config: Config, place: &Place) -> Result<Self, String> {
         match config.mode {
             Mode::RefuseInit => Err("it does not want to".to_owned()),
             Mode::TrapInit => panic!("trapped in init"),
             Mode::TimerInit => {
                 eprintln!("it starts");
                 timers::after(9, 300).map_err(|error| error.to_string())?;
+                Ok(Self::of(config))
+            }
+            Mode::Place => {
+                let key = format!("place/{} of {}", place.instance, place.instances);
+                kv::increment(&key, 1).map_err(|error| error.to_string())?;
                 Ok(Self::of(config))
             }
             _ => Ok(Self::of(config)),
@@ -162,6 +169,9 @@ impl Plugin for Guest {
     }
 
     fn reconfigure(&mut self, config: Config) -> Result<Applied, String> {
+        if config.stamp == "unwilling" {
+            return Err("it does not want to".to_owned());
+        }
         let both_stamp = [self.config.mode, config.mode] == [Mode::Stamp, Mode::Stamp];
         if !both_stamp {
             return Ok(Applied::Restart);
@@ -256,7 +266,10 @@ impl Transform for Guest {
                 payload::len(),
                 String::from_utf8(payload::read(1, 3))?
             ),
-            Mode::Secret => secrets::text("token").unwrap_or_else(|| "none".to_owned()),
+            Mode::Secret => match secrets::text("token") {
+                Ok(secret) => secret.unwrap_or_else(|| "none".to_owned()),
+                Err(error) => error.to_string(),
+            },
             Mode::Timer => {
                 timers::after(self.calls, message.text()?.parse()?)?;
                 return Ok(Outcome::Pass);
@@ -336,6 +349,9 @@ impl Events for Guest {
     fn observe_one(&mut self, event: &Event) -> Result<(), Failure> {
         self.misbehave()?;
         kv::increment(&format!("event/{}", event.name), 1)?;
+        for (name, value) in &event.details {
+            kv::increment(&format!("{name}/{value}"), 1)?;
+        }
         Ok(())
     }
 }

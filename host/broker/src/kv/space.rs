@@ -3,7 +3,7 @@
 use super::part::{Part, cost};
 use super::{Change, Entry, Ledger};
 use crate::ports::kv::{
-    Expect, KEY_BYTES, Kept, KvError, KvSpace, SCAN_BYTES, SCAN_ENTRIES, VALUE_BYTES,
+    Expect, Kept, KvError, KvSpace, SCAN_BYTES, SCAN_ENTRIES, VALUE_BYTES, is_key,
 };
 use bytes::Bytes;
 use foldhash::fast::FixedState;
@@ -202,7 +202,7 @@ impl KvSpace for Space {
         now: u64,
     ) -> Result<u64, KvError> {
         self.change(key, now, |part| {
-            if key.len() > KEY_BYTES || value.len() > VALUE_BYTES {
+            if !is_key(key) || value.len() > VALUE_BYTES {
                 return Err(KvError::TooLarge);
             }
             part.check(key, expect, now)?;
@@ -232,7 +232,7 @@ impl KvSpace for Space {
 
     fn increment(&self, key: &str, by: i64, now: u64) -> Result<i64, KvError> {
         self.change(key, now, |part| {
-            if key.len() > KEY_BYTES {
+            if !is_key(key) {
                 return Err(KvError::TooLarge);
             }
             let old = part.live(key, now);

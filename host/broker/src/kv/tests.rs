@@ -83,6 +83,9 @@ fn keys_and_values_have_a_length() {
         Err(KvError::TooLarge)
     );
     assert_eq!(kv.increment(&longer, 1, 0), Err(KvError::TooLarge));
+    let empty = kv.put("", value(0), Expect::Any, 0, 0);
+    assert_eq!(empty, Err(KvError::TooLarge));
+    assert_eq!(kv.increment("", 1, 0), Err(KvError::TooLarge));
     let put = kv.put("k", value(VALUE_BYTES + 1), Expect::Any, 0, 0);
     assert_eq!(put, Err(KvError::TooLarge));
 }

@@ -17,6 +17,12 @@ pub const SCAN_ENTRIES: usize = 1000;
 /// A page of [`KvSpace::scan`] ends with the entry that reaches so many bytes.
 pub const SCAN_BYTES: usize = 1024 * 1024;
 
+/// Whether a key may be set: not empty, and no longer than [`KEY_BYTES`].
+#[must_use]
+pub fn is_key(key: &str) -> bool {
+    (1..=KEY_BYTES).contains(&key.len())
+}
+
 /// What must be there for a change to be made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Expect {
@@ -32,8 +38,8 @@ pub enum Expect {
 /// Why nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KvError {
-    /// The key or the value is longer than [`KEY_BYTES`], [`VALUE_BYTES`].
-    #[error("a key is at most {KEY_BYTES} bytes, a value {VALUE_BYTES}")]
+    /// The key is empty or longer than [`KEY_BYTES`], or the value longer than [`VALUE_BYTES`].
+    #[error("a key is 1 to {KEY_BYTES} bytes, a value at most {VALUE_BYTES}")]
     TooLarge,
     /// The plugin has as many bytes or keys as it may.
     #[error("the plugin's quota is used up")]

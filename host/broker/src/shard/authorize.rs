@@ -63,7 +63,7 @@ impl Shard {
         if !self.ports.hooks.is_bound() {
             return false;
         }
-        let verdicts = self.limits.verdicts;
+        let (verdicts, shard) = (self.limits.verdicts, self.id);
         let Ok(index) = usize::try_from(key) else {
             return false;
         };
@@ -81,7 +81,7 @@ impl Shard {
         let verdict = self.ports.hooks.authorize(&Query {
             client_id: &client.id,
             username: client.identity.username.as_deref(),
-            session: client.connection.map_or(0, super::ConnectionId::number),
+            session: (client.connection).map_or(0, |connection| connection.number(shard)),
             action: question.action,
             topic: question.topic,
             qos: question.qos,

@@ -82,10 +82,9 @@ impl ConnectionId {
         usize::try_from(self.0 & 0xFFFF_FFFF).unwrap_or(usize::MAX)
     }
 
-    /// The whole number: stable for the life of the connection.
-    #[must_use]
-    pub fn number(self) -> u64 {
-        self.0
+    /// A number that no other connection of the node has or had, none of which is 0.
+    fn number(self, shard: ShardId) -> u64 {
+        self.0 >> 32 << 16 | u64::from(shard.0)
     }
 }
 

@@ -35,12 +35,12 @@ pub(super) struct Parked {
     kv_before: u64,
 }
 
-fn publisher<'a>(message: &'a Message, origin: Origin, sender: &'a Sender) -> Publisher<'a> {
+fn publisher<'a>(message: &'a Message, session: u64, sender: &'a Sender) -> Publisher<'a> {
     Publisher {
         client_id: &message.publisher,
         username: sender.username.as_deref(),
         attributes: &sender.attributes,
-        session: origin.connection.map_or(0, ConnectionId::number),
+        session,
     }
 }
 
@@ -81,11 +81,17 @@ impl Shard {
             client_id: &message.publisher,
             username: identity.and_then(|identity| identity.username.as_deref()),
             attributes: identity.map_or(&[], |identity| &identity.attributes),
-            session: origin.connection.map_or(0, ConnectionId::number),
+            session: self.number(origin),
         };
         self.ports
             .chains
             .run(self.ports.hooks.as_mut(), publisher, message)
+    }
+
+    /// As plugins know the connection; 0 without one.
+    fn number(&self, origin: Origin) -> u64 {
+        let connection = origin.connection;
+        connection.map_or(0, |connection| connection.number(self.id))
     }
 
     fn sender(&self, origin: Origin) -> Sender {
@@ -146,7 +152,8 @@ impl Shard {
         };
         let before = self.position;
         let (message, origin) = (parked.message.clone(), parked.origin);
-        let publisher = publisher(&message, origin, &parked.sender);
+        let session = self.number(origin);
+        let publisher = publisher(&message, session, &parked.sender);
         let (chains, hooks) = (&mut self.ports.chains, self.ports.hooks.as_mut());
         let run = match chains.resume(hooks, publisher, parked.rest, answer) {
             ChainProgress::Done(run) => run,

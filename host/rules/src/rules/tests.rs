@@ -8,6 +8,7 @@ use crate::check::{check, trace};
 use bytes::Bytes;
 use bytestring::ByteString;
 use proptest::prelude::*;
+use std::time::{Duration, Instant};
 use witmq_broker::ports::{
     ChainOutcome, ChainProgress, ChainRun, Chains, Publisher, StepFailure, StepOutcome, Transform,
 };
@@ -33,6 +34,16 @@ impl Transform for Plugins {
                 reason: ReasonCode::NotAuthorized,
                 text: None,
             }),
+            "expire" => {
+                let properties = PublishProperties {
+                    message_expiry: Some(60),
+                    ..PublishProperties::default()
+                };
+                Ok(StepOutcome::Modify(witmq_broker::ports::chains::Patch {
+                    properties: Some(properties),
+                    ..Default::default()
+                }))
+            }
             other => Err(StepFailure::Unknown(other.to_owned())),
         }
     }
@@ -109,6 +120,24 @@ name = "cold reading does not"
 given = { topic = "sensors/ams/12/temp", payload = { c = 20 } }
 expect = []
 "#;
+
+#[test]
+fn another_expiry_of_a_plugin_counts_from_then() {
+    let step = "mode = \"transform\"\nfrom = \"t\"\n[[step]]\nplugin = \"expire\"\n";
+    let (_rules, mut chains) = deployed(&[("expire", step)]);
+    let before = Instant::now();
+    let mut given = message("t", "x");
+    let expires =
+        |chains: &mut ShardChains, given: &Arc<Message>| match through(chains, given).outcome {
+            ChainOutcome::Replaced(message) => message.expires_at.unwrap(),
+            other => panic!("{other:?}"),
+        };
+    let (minute, found) = (Duration::from_secs(60), expires(&mut chains, &given));
+    assert!(found >= before + minute && found <= Instant::now() + minute);
+    let message = Arc::make_mut(&mut given);
+    (message.properties.message_expiry, message.expires_at) = (Some(60), Some(before));
+    assert_eq!(expires(&mut chains, &given), before, "it is the same one");
+}
 
 #[test]
 fn a_rule_chain_leaves_the_message_alone_and_publishes_beside_it() {

@@ -71,5 +71,27 @@ pub(crate) fn event(event: &BrokerEvent, at_ms: u64) -> Option<events::Event> {
         topic: topic.to_owned(),
         reason_code: reason.to_u8(),
         text: text.to_owned(),
+        details: details(event),
     })
+}
+
+/// What is known of an event besides, by name.
+fn details(event: &BrokerEvent) -> Vec<(String, String)> {
+    let named = |name: &str, value: String| (name.to_owned(), value);
+    match event {
+        BrokerEvent::Connected {
+            peer,
+            transport,
+            version,
+            session_present,
+            ..
+        } => vec![
+            named("peer", peer.to_string()),
+            named("transport", super::transport(*transport).to_owned()),
+            named("protocol", version.level().to_string()),
+            named("session-present", session_present.to_string()),
+        ],
+        BrokerEvent::Refused { peer, .. } => vec![named("peer", peer.to_string())],
+        _ => Vec::new(),
+    }
 }

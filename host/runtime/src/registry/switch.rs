@@ -5,12 +5,13 @@ use super::{Inner, Installed};
 use crate::abi::lifecycle::Health;
 use crate::breaker::Probation;
 use crate::files::Record;
-use crate::instance::{Instance, InstanceError, Side, Template, at_once};
+use crate::instance::{Instance, InstanceError, at_once};
 use crate::lane::Lane;
 use crate::package::{self, Package};
 use crate::plugin::Shared;
 use crate::pump::Pump;
 use crate::seat::Handover;
+use crate::template::{Post, Template};
 use crate::vetting;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -319,14 +320,14 @@ impl Inner {
         (0u32..)
             .zip(&self.mailboxes)
             .map(|(seat, _)| {
-                let (is_needed, place) = match seat < shards {
-                    true => (package.runs_on_shards(), (seat, shards)),
-                    false => {
-                        let threads = u32::from(self.config.authenticator_threads);
-                        (package.runs_on_authenticators(), (seat - shards, threads))
-                    }
+                let (is_needed, post) = match seat.checked_sub(shards) {
+                    None => (package.runs_on_shards(), Post::Shard(seat)),
+                    Some(number) => (
+                        package.runs_on_authenticators(),
+                        Post::Authenticator(number),
+                    ),
                 };
-                let make = || at_once(Instance::new(template, Side::Inline, place)).map(Box::new);
+                let make = || at_once(Instance::new(template, post)).map(Box::new);
                 let instance = is_needed.then(make).transpose();
                 instance.map_err(|error| refused(&template.plugin.name, &error))
             })
@@ -335,16 +336,9 @@ impl Inner {
 
     /// Its instances beside the shards, if it needs any.
     fn instances_beside(&self, template: &Arc<Template>) -> Result<Vec<Instance>, ControlError> {
-        if !template.package.has_lane() {
-            return Ok(Vec::new());
-        }
-        let count = match template.package.is_effectful {
-            true => u32::from(self.config.lane_instances.max(1)),
-            false => 1,
-        };
         let mut made = Vec::new();
-        for place in 0..count {
-            let making = Instance::new(template, Side::Beside, (place, count));
+        for place in 0..template.beside() {
+            let making = Instance::new(template, Post::Beside(place));
             let instance = self.wait(making)?;
             made.push(instance.map_err(|error| refused(&template.plugin.name, &error))?);
         }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use witmq_broker::ports::kv::{
-    Expect, KEY_BYTES, Kept, KvError, KvSpace, PluginKv, SCAN_BYTES, SCAN_ENTRIES, VALUE_BYTES,
+    Expect, Kept, KvError, KvSpace, PluginKv, SCAN_BYTES, SCAN_ENTRIES, VALUE_BYTES, is_key,
 };
 
 /// Bytes of what it changed, keys included.
@@ -127,7 +127,7 @@ impl KvSpace for Apart {
         ttl_ms: u64,
         now: u64,
     ) -> Result<u64, KvError> {
-        if key.len() > KEY_BYTES || value.len() > VALUE_BYTES {
+        if !is_key(key) || value.len() > VALUE_BYTES {
             return Err(KvError::TooLarge);
         }
         let mut own = self.own();
@@ -156,7 +156,7 @@ impl KvSpace for Apart {
     }
 
     fn increment(&self, key: &str, by: i64, now: u64) -> Result<i64, KvError> {
-        if key.len() > KEY_BYTES {
+        if !is_key(key) {
             return Err(KvError::TooLarge);
         }
         let mut own = self.own();
@@ -283,7 +283,7 @@ mod tests {
         }
         assert_eq!(put(room), Err(KvError::Quota));
         assert_eq!(put(0), Ok(2));
-        let long = "k".repeat(KEY_BYTES + 1);
+        let long = "k".repeat(witmq_broker::ports::kv::KEY_BYTES + 1);
         assert_eq!(apart.increment(&long, 1, 0), Err(KvError::TooLarge));
     }
 }

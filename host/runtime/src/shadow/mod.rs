@@ -6,8 +6,9 @@
 mod keys;
 
 use crate::config::{Grants, Outside};
-use crate::instance::{Failed, Instance, InstanceError, Side, Template, at_once};
+use crate::instance::{Failed, Instance, InstanceError, at_once};
 use crate::plugin::Shared;
+use crate::template::{Post, Template};
 use crate::timers::Timers;
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -138,8 +139,7 @@ fn words<T: Debug>(outcome: &Result<T, StepFailure>) -> String {
 pub(crate) struct Shade {
     pub(crate) shadow: Arc<Shadow>,
     instance: Option<Box<Instance>>,
-    /// The number of the seat, and how many there are.
-    place: (u32, u32),
+    post: Post,
     reaper: SyncSender<Box<Instance>>,
 }
 
@@ -147,13 +147,13 @@ impl Shade {
     pub(crate) fn new(
         shadow: Arc<Shadow>,
         instance: Box<Instance>,
-        place: (u32, u32),
+        post: Post,
         reaper: SyncSender<Box<Instance>>,
     ) -> Self {
         Self {
             shadow,
             instance: Some(instance),
-            place,
+            post,
             reaper,
         }
     }
@@ -174,7 +174,7 @@ impl Shade {
                     return None;
                 }
                 let template = &self.shadow.template;
-                match at_once(Instance::new(template, Side::Inline, self.place)) {
+                match at_once(Instance::new(template, self.post)) {
                     Ok(made) => none.insert(Box::new(made)),
                     Err(error) => {
                         let failed = InstanceError::into_failure(error, &template.plugin.name);

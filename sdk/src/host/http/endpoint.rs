@@ -143,10 +143,9 @@ impl Endpoint {
         let Some(Authorization { secret, scheme }) = &self.authorization else {
             return Ok(None);
         };
-        let text = crate::host::secrets::text(secret).filter(|text| !text.is_empty());
-        let text = text.ok_or_else(|| {
-            format!("the secret `{secret}` is not there, or `secret:{secret}` is not granted")
-        })?;
+        let text = crate::host::secrets::text(secret).map_err(|error| error.to_string())?;
+        let text = text.filter(|text| !text.is_empty());
+        let text = text.ok_or_else(|| format!("the secret `{secret}` is not there"))?;
         let value = match scheme.as_str() {
             "" => text,
             scheme => format!("{scheme} {text}"),

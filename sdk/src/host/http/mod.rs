@@ -1,5 +1,5 @@
 //! Requests to other services, granted by host (`http:HOST`). A plugin that makes them waits, so the broker runs it beside
-//! the shards, and it cannot have the hooks `transform` and `authorize`. Needs the feature `http`. Native tests give the
+//! the shards, and it cannot have the hook `authorize`. Needs the feature `http`. Native tests give the
 //! answers: there is no network.
 //!
 //! ```
