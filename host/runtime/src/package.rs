@@ -9,7 +9,6 @@ use crate::manifest::{self, Manifest};
 use crate::wasi;
 use rustls::ClientConfig;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use wasmtime::Engine;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
@@ -43,8 +42,7 @@ const HOOKS: [&str; 6] = [
 /// Parts of WASI that a plugin has no use for and that are refused when called; importing them is harmless.
 const WASI: &str = "wasi:";
 const PACKAGE: &str = "witmq:plugin/";
-/// Versions that load, and the one that is shown.
-const ABI: &str = "1.0.";
+/// Of the package that the bindings are made from.
 const VERSION: &str = "1.0.0";
 
 /// A compiled component.
@@ -96,6 +94,22 @@ impl Package {
     pub(crate) fn has_lane(&self) -> bool {
         self.is_effectful || self.sink.is_some() || self.events.is_some() || self.timer.is_some()
     }
+}
+
+/// Whether components of this version load: those of the same major that need nothing newer (ADR 0013).
+fn is_spoken(version: &str) -> bool {
+    let parts = |version: &str| {
+        let mut parts = version.split('.').map(str::parse::<u32>);
+        let all = (
+            parts.next()?.ok()?,
+            parts.next()?.ok()?,
+            parts.next()?.ok()?,
+        );
+        parts.next().is_none().then_some(all)
+    };
+    parts(version)
+        .zip(parts(VERSION))
+        .is_some_and(|(theirs, ours)| theirs.0 == ours.0 && theirs.1 <= ours.1)
 }
 
 /// sha256 of a component, in hex.
@@ -163,9 +177,7 @@ pub(crate) fn load(
     let mut linker = linker.clone();
     let linked = match trusted {
         Some(_) => http::add_to_linker(&mut linker),
-        None => (wasi_versions(engine, &component).iter())
-            .try_for_each(|version| wasi::add_to_linker(&mut linker, version))
-            .and_then(|()| linker.define_unknown_imports_as_traps(&component)),
+        None => wasi::add_to_linker(&mut linker, engine, &component),
     };
     linked
         .and_then(|()| linker.instantiate_pre(&component))
@@ -184,16 +196,6 @@ pub(crate) fn load(
 /// Whether it has to run beside the shards.
 fn waits(capabilities: &[String]) -> bool {
     (capabilities.iter()).any(|name| name == CLIENTS || name == HTTP[1])
-}
-
-/// Versions of WASI 0.2 that a component imports.
-fn wasi_versions(engine: &Engine, component: &Component) -> BTreeSet<String> {
-    let ty = component.component_type();
-    let versions = ty.imports(engine).filter_map(|(name, _)| {
-        let version = name.strip_prefix(WASI)?.split('@').nth(1)?;
-        version.starts_with("0.2.").then(|| version.to_owned())
-    });
-    versions.collect()
 }
 
 fn check_header(wasm: &[u8], maximum: usize) -> Result<(), ControlError> {
@@ -242,16 +244,17 @@ fn check_imports(engine: &Engine, component: &Component) -> Result<Vec<String>, 
             .and_then(|(interface, version)| {
                 let found = CAPABILITIES.iter().find(|(known, _)| *known == interface);
                 let is_types = interface == "types";
-                (version.starts_with(ABI) && (is_types || found.is_some()))
+                (is_spoken(version) && (is_types || found.is_some()))
                     .then(|| found.map(|(_, short)| *short))
             });
         match known {
             Some(short) => capabilities.extend(short.map(str::to_owned)),
             None => {
                 let text = format!("it imports `{name}`, which this broker does not offer");
-                let hint =
-                    "a plugin may import the host-* interfaces of witmq:plugin@1.0 and WASI 0.2";
-                return Err(invalid("missing-import", text, hint));
+                let hint = format!(
+                    "a plugin may import the host-* interfaces of witmq:plugin up to {VERSION} and WASI 0.2"
+                );
+                return Err(invalid("missing-import", text, &hint));
             }
         }
     }
@@ -268,14 +271,11 @@ fn check_exports(engine: &Engine, component: &Component) -> Result<(), ControlEr
         .iter()
         .filter(|name| name.starts_with(PACKAGE))
         .collect();
-    let other = ours.iter().find(|name| {
-        !name
-            .split('@')
-            .nth(1)
-            .is_some_and(|version| version.starts_with(ABI))
-    });
+    let other = ours
+        .iter()
+        .find(|name| !name.split('@').nth(1).is_some_and(is_spoken));
     if let Some(name) = other {
-        let text = format!("it exports `{name}`; this broker speaks witmq:plugin@1.0");
+        let text = format!("it exports `{name}`; this broker speaks witmq:plugin@{VERSION}");
         return Err(invalid(
             "unknown-abi",
             text,
@@ -287,7 +287,8 @@ fn check_exports(engine: &Engine, component: &Component) -> Result<(), ControlEr
             .any(|name| name.starts_with(&format!("{PACKAGE}{interface}@")))
     };
     if !has("lifecycle") {
-        let text = "it exports no witmq:plugin/lifecycle@1.0, so it is no WitMQ plugin".to_owned();
+        let text =
+            format!("it exports no witmq:plugin/lifecycle@{VERSION}, so it is no WitMQ plugin");
         return Err(invalid(
             "unknown-abi",
             text,
@@ -316,7 +317,7 @@ fn bind(
         component.get_export_index(None, format!("{PACKAGE}{interface}@{VERSION}"))
     };
     let unfit = |error: wasmtime::Error| {
-        let text = format!("its exports do not fit witmq:plugin@1.0: {error:#}");
+        let text = format!("its exports do not fit witmq:plugin@{VERSION}: {error:#}");
         invalid(
             "unknown-abi",
             text,
@@ -353,4 +354,27 @@ fn bind(
 pub(crate) fn first_line(error: &wasmtime::Error) -> String {
     let text = error.root_cause().to_string();
     text.lines().next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{VERSION, is_spoken};
+
+    #[test]
+    fn the_version_is_that_of_the_package() {
+        let text = include_str!("../../../wit/types.wit");
+        assert!(text.contains(&format!("\npackage witmq:plugin@{VERSION};\n")));
+    }
+
+    #[test]
+    fn components_of_this_major_load_that_need_nothing_newer() {
+        let minor: u32 = VERSION.split('.').nth(1).unwrap().parse().unwrap();
+        for ours in (0..=minor).flat_map(|minor| [format!("1.{minor}.0"), format!("1.{minor}.7")]) {
+            assert!(is_spoken(&ours), "{ours}");
+        }
+        let newer = format!("1.{}.0", minor + 1);
+        for other in [&newer, "0.1.0", "2.0.0", "1.0.0-rc", "1.0", "1.0.0.0", ""] {
+            assert!(!is_spoken(other), "{other}");
+        }
+    }
 }

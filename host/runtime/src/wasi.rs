@@ -6,11 +6,13 @@
 
 use crate::imports::State;
 use rand::RngCore;
+use std::collections::BTreeSet;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
-use wasmtime::StoreContextMut;
+use wasmtime::component::types::{ComponentInstance, ComponentItem};
 use wasmtime::component::{
-    ComponentType, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType,
+    Component, ComponentType, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType,
 };
+use wasmtime::{Engine, StoreContextMut};
 
 /// A handle of `wasi:io`: its number says which. The same host type as that of the stubs for what is not defined here,
 /// because several interfaces name one resource.
@@ -46,15 +48,59 @@ struct Datetime {
     nanoseconds: u32,
 }
 
-/// Defines these interfaces in the very version a component imports them in: what is not defined by that name is
-/// stubbed as a trap afterwards.
-pub(crate) fn add_to_linker(linker: &mut Linker<State>, version: &str) -> wasmtime::Result<()> {
-    poll(linker, version)?;
-    output(linker, version)?;
-    input(linker, version)?;
-    environment(linker, version)?;
-    clocks(linker, version)?;
-    random(linker, version)
+/// Defines what a component imports of WASI, in the very versions it does: first everything as a trap, then what is
+/// answered in its place. What is not of WASI is not touched, so that the linker matches its versions.
+pub(crate) fn add_to_linker(
+    linker: &mut Linker<State>,
+    engine: &Engine,
+    component: &Component,
+) -> wasmtime::Result<()> {
+    let ty = component.component_type();
+    let mut versions = BTreeSet::new();
+    for (name, import) in ty.imports(engine) {
+        let (true, ComponentItem::ComponentInstance(interface)) =
+            (name.starts_with("wasi:"), import.ty)
+        else {
+            continue;
+        };
+        traps(linker, engine, name, &interface)?;
+        let version = name.split_once('@').map(|(_, version)| version);
+        versions.extend(version.filter(|version| version.starts_with("0.2.")));
+    }
+    linker.allow_shadowing(true);
+    for version in versions {
+        poll(linker, version)?;
+        output(linker, version)?;
+        input(linker, version)?;
+        environment(linker, version)?;
+        clocks(linker, version)?;
+        random(linker, version)?;
+    }
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// Everything of an interface ends the call.
+fn traps(
+    linker: &mut Linker<State>,
+    engine: &Engine,
+    name: &str,
+    interface: &ComponentInstance,
+) -> wasmtime::Result<()> {
+    let mut instance = linker.instance(name)?;
+    for (item, export) in interface.exports(engine) {
+        match export.ty {
+            ComponentItem::ComponentFunc(_) => {
+                let text = format!("a plugin may not call `{item}` of `{name}`");
+                instance.func_new(item, move |_, _, _, _| {
+                    Err(wasmtime::Error::msg(text.clone()))
+                })?;
+            }
+            ComponentItem::Resource(_) => resource(&mut instance, item)?,
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// A resource of ours that needs no cleaning up.

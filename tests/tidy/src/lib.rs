@@ -5,12 +5,14 @@
 //! Called by: `tests/house.rs` on this repository, `tests/rules.rs` on bad snippets.
 
 pub mod arrows;
+pub mod frozen;
 pub mod layout;
 pub mod paths;
 pub mod records;
 pub mod size;
 pub mod source;
 pub mod tree;
+pub mod wit;
 pub mod words;
 
 use std::fmt;

@@ -35,16 +35,24 @@ pub fn root() -> PathBuf {
 /// # Errors
 /// When a folder cannot be listed.
 pub fn files(root: &Path) -> std::io::Result<Vec<File>> {
+    let read = |path: String| {
+        let text = std::fs::read_to_string(root.join(&path)).ok()?;
+        Some(File { path, text })
+    };
+    Ok(paths(root)?.into_iter().filter_map(read).collect())
+}
+
+/// Every file of the repository, in order of path.
+///
+/// # Errors
+/// When a folder cannot be listed.
+pub fn paths(root: &Path) -> std::io::Result<Vec<String>> {
     let mut paths = match known_to_git(root) {
         Some(paths) => paths,
         None => walk(root)?,
     };
     paths.sort();
-    let read = |path: String| {
-        let text = std::fs::read_to_string(root.join(&path)).ok()?;
-        Some(File { path, text })
-    };
-    Ok(paths.into_iter().filter_map(read).collect())
+    Ok(paths)
 }
 
 fn known_to_git(root: &Path) -> Option<Vec<String>> {

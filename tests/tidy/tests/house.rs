@@ -1,9 +1,11 @@
 //! The rules of the house on this repository. Each test is one rule; its message says where and what to do.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use std::path::PathBuf;
 use witmq_tidy::arrows::Allowed;
 use witmq_tidy::tree::{self, File};
-use witmq_tidy::{Finding, layout, paths, records, size, words};
+use witmq_tidy::wit::Package;
+use witmq_tidy::{Finding, frozen, layout, paths, records, size, words};
 
 fn files() -> Vec<File> {
     tree::files(&tree::root()).unwrap()
@@ -108,4 +110,52 @@ fn decisions_are_numbered_and_listed() {
 #[test]
 fn changes_are_written_down() {
     nothing(&records::changes(&text("CHANGELOG.md")));
+}
+
+fn folder(path: PathBuf) -> Package {
+    Package::of_folder(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Released packages, the newest last.
+fn released() -> Vec<Package> {
+    let folders = tree::root().join("wit").read_dir().unwrap();
+    let paths = folders.map(|entry| entry.unwrap().path());
+    let mut all: Vec<Package> = paths
+        .filter(|path| path.is_dir())
+        .map(|path| {
+            let package = folder(path.clone());
+            let (major, minor, _) = package.version;
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            assert_eq!(name, format!("since-{major}.{minor}"), "{}", path.display());
+            package
+        })
+        .collect();
+    all.sort_by_key(|package| package.version);
+    all
+}
+
+#[test]
+fn what_is_released_does_not_change() {
+    let root = tree::root();
+    let list = std::fs::read_to_string(root.join(frozen::LIST)).unwrap_or_default();
+    let paths = tree::paths(&root).unwrap();
+    nothing(&frozen::check(
+        &root,
+        &list,
+        paths.iter().map(String::as_str),
+    ));
+}
+
+#[test]
+fn the_present_interface_holds_every_released_one() {
+    let present = folder(tree::root().join("wit"));
+    let released = released();
+    for package in &released {
+        if package.version.0 == present.version.0 {
+            nothing(&present.missing(package));
+        }
+    }
+    let newest = released.last();
+    let newest = newest.filter(|newest| newest.version.0 == present.version.0);
+    nothing(&newest.map_or_else(Vec::new, |newest| present.unmarked(newest)));
 }

@@ -5,6 +5,7 @@
 //! each step prints the line that repeats it.
 //! Called by: people, and `.ci/run`.
 
+mod freeze;
 mod plan;
 mod step;
 mod tools;
@@ -83,6 +84,8 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
+    /// Release the plugin interface as it is in wit/: a copy, its digests, and components made for it
+    Freeze,
     /// Build the API documentation, broken links as errors
     Doc,
 }
@@ -111,6 +114,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Crash { kills, seed } => plan::crash(&mut run, kills, seed),
         Verb::Simulate { seeds, from } => plan::simulate(&mut run, seeds, from),
         Verb::Conformance { words } => plan::conformance(&mut run, &words),
+        Verb::Freeze => freeze::freeze(&mut run),
         Verb::Doc => plan::doc(&mut run),
     }
 }

@@ -1,5 +1,5 @@
-//! Bindings of `witmq:plugin@1.0.0`, generated from `wit/`; the hot export by hand in `hot`. One folder per frozen
-//! version, once there are more.
+//! Bindings of `witmq:plugin`, generated from `wit/`; the hot export by hand in `hot`. They serve components of every
+//! version of the same major (ADR 0013).
 //!
 //! Exports are called asynchronously: what waits may; what does not is ready at once (`instance::at_once`).
 #![allow(

@@ -125,16 +125,24 @@ impl Around {
     }
 }
 
-/// No client anywhere.
-struct Nobody;
+/// One client, `here`.
+struct Here;
 
-impl Clients for Nobody {
-    fn find(&self, _: &str) -> Answered<Option<ClientInfo>> {
-        Box::pin(async { Ok(None) })
+impl Clients for Here {
+    fn find(&self, client_id: &str) -> Answered<Option<ClientInfo>> {
+        let found = (client_id == "here").then(|| ClientInfo {
+            username: Some("ada".to_owned()),
+            peer: Some(([192, 0, 2, 1], 5000).into()),
+            protocol: 5,
+            queued: 2,
+            subscriptions: vec!["a/+".to_owned()],
+        });
+        Box::pin(async { Ok(found) })
     }
 
-    fn disconnect(&self, _: &str, _: ReasonCode) -> Answered<bool> {
-        Box::pin(async { Ok(false) })
+    fn disconnect(&self, client_id: &str, _: ReasonCode) -> Answered<bool> {
+        let is_here = client_id == "here";
+        Box::pin(async move { Ok(is_here) })
     }
 }
 
@@ -151,7 +159,7 @@ pub(crate) fn start_with(config: RuntimeConfig) -> (Runtime, Around) {
             true
         }),
         secret: Arc::new(|name| (name == "token").then(|| b"s3cret".to_vec())),
-        clients: Arc::new(Nobody),
+        clients: Arc::new(Here),
         kv: around.kv.clone(),
     };
     (Runtime::start(config, outside).unwrap(), around)
