@@ -8,6 +8,7 @@ use serde_spanned::Spanned;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use witmq_broker::ports::control::RuleInfo;
+use witmq_broker::spread::Spread;
 use witmq_proto::packet::QoS;
 
 /// A deployed or tested chain.
@@ -64,18 +65,37 @@ pub(crate) enum Target {
 /// Numbers of a chain, kept over revisions.
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
-    pub(crate) matched: AtomicU64,
-    pub(crate) filtered: AtomicU64,
-    pub(crate) failed: AtomicU64,
-    /// Evaluations that a limit ended.
-    pub(crate) limited: AtomicU64,
-    pub(crate) emitted: AtomicU64,
+    counts: Spread<[AtomicU64; 4]>,
     last_error: Mutex<Option<String>>,
 }
 
+/// What is counted.
+#[derive(Clone, Copy)]
+pub(crate) enum Count {
+    Matched,
+    Filtered,
+    Failed,
+    /// Evaluations that a limit ended.
+    Limited,
+}
+
 impl Stats {
+    pub(crate) fn count(&self, what: Count) {
+        if let Some(count) = self.counts.mine().get(what as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn total(&self, what: Count) -> u64 {
+        let counts = self
+            .counts
+            .all()
+            .filter_map(|counts| counts.get(what as usize));
+        counts.map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
     pub(crate) fn fail(&self, error: &str) {
-        self.failed.fetch_add(1, Ordering::Relaxed);
+        self.count(Count::Failed);
         *self
             .last_error
             .lock()
@@ -113,7 +133,6 @@ impl Chain {
     }
 
     pub(crate) fn info(&self) -> RuleInfo {
-        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         RuleInfo {
             name: self.name.clone(),
             mode: if self.mode == Mode::Transform {
@@ -124,10 +143,10 @@ impl Chain {
             from: self.from.text.clone(),
             revision: self.revision,
             order: self.order,
-            matched: load(&self.stats.matched),
-            filtered: load(&self.stats.filtered),
-            failed: load(&self.stats.failed),
-            limited: load(&self.stats.limited),
+            matched: self.stats.total(Count::Matched),
+            filtered: self.stats.total(Count::Filtered),
+            failed: self.stats.total(Count::Failed),
+            limited: self.stats.total(Count::Limited),
             last_error: self
                 .stats
                 .last_error

@@ -21,7 +21,6 @@ mod value;
 use limits::FailKind;
 use node::{Node, Variable};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use limits::Limits;
 pub(crate) use limits::{Budget, Done, ELEMENT_BYTES, ENTRY_BYTES, Fail};
@@ -100,6 +99,11 @@ impl Expression {
         })
     }
 
+    /// Whether the payload has to be parsed for it.
+    pub(crate) fn needs_json(&self) -> bool {
+        self.names(Variable::Payload)
+    }
+
     /// Whether it uses a variable.
     fn names(&self, variable: Variable) -> bool {
         self.variables.contains(&variable)
@@ -116,11 +120,11 @@ impl Expression {
         self
     }
 
-    /// Evaluates; errors are words for the operator. `limited` counts evaluations that a limit ended.
+    /// Evaluates; errors are words for the operator. `limited` is called when a limit ended it.
     pub(crate) fn run(
         &self,
         scope: &Scope<'_>,
-        limited: &AtomicU64,
+        limited: impl Fn(),
     ) -> Result<Value<'static>, String> {
         let budget = Budget::new(self.limits);
         let evaluate = || {
@@ -135,7 +139,7 @@ impl Expression {
             .unwrap_or_else(|_| Err(Fail::wrong("a function failed; please report this")))
             .map_err(|fail| {
                 if fail.kind() == FailKind::Limit {
-                    limited.fetch_add(1, Ordering::Relaxed);
+                    limited();
                 }
                 describe(&fail, &self.source, self.place)
             })

@@ -124,6 +124,7 @@ impl Rules {
             seen: 0,
             walk: Walk::default(),
             matched: Vec::new(),
+            way: shard::Way::default(),
         }
     }
 

@@ -1,13 +1,12 @@
 //! A message through the steps of a chain.
 
-use crate::chain::{Chain, Kind, Step, Target};
+use crate::chain::{Chain, Count, Kind, Step, Target};
 use crate::expression::{Expression, Scope, Value};
 use crate::file::{Mode, OnError};
 use bytes::Bytes;
 use bytestring::ByteString;
 use serde_json::Value as Json;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use witmq_broker::ports::chains::{Emit, Patch};
 use witmq_broker::ports::{Publisher, StepAnswer, StepFailure, StepOutcome, Transform};
@@ -90,7 +89,8 @@ pub(crate) enum Ran {
     Waits(StepAnswer),
 }
 
-/// A message in the middle of a chain.
+/// A message in the middle of a chain, or none: what it had is used again for the next.
+#[derive(Default)]
 pub(crate) struct Running {
     /// Parts and the places of their next steps, the next one last.
     under_way: Vec<(usize, Work)>,
@@ -105,7 +105,8 @@ pub(crate) fn run(
     message: &Arc<Message>,
     sinks: &mut Sinks<'_>,
 ) -> End {
-    let mut running = Running::new(chain, message);
+    let mut running = Running::default();
+    running.begin(chain, message);
     loop {
         let refused = match running.go(chain, steps, publisher, sinks) {
             Ran::Ended(end) => return end,
@@ -118,12 +119,19 @@ pub(crate) fn run(
 }
 
 impl Running {
-    pub(crate) fn new(chain: &Chain, message: &Arc<Message>) -> Self {
-        chain.stats.matched.fetch_add(1, Ordering::Relaxed);
-        Self {
-            under_way: vec![(0, Work::new(message.clone()))],
-            done: Vec::new(),
-        }
+    /// A message comes into a chain.
+    pub(crate) fn begin(&mut self, chain: &Chain, message: &Arc<Message>) {
+        chain.stats.count(Count::Matched);
+        self.under_way.clear();
+        self.done.clear();
+        self.under_way.push((0, Work::new(message.clone())));
+    }
+
+    /// What is empty, to be filled again.
+    pub(crate) fn reuse(&mut self, empty: Vec<Arc<Message>>) {
+        debug_assert!(empty.is_empty());
+        self.under_way.clear();
+        self.done = empty;
     }
 
     /// Step by step to the end, or to one that waits.
@@ -229,7 +237,7 @@ fn run_step(
             match value {
                 Value::Bool(true) => Ok(Next::Go),
                 Value::Bool(false) => {
-                    chain.stats.filtered.fetch_add(1, Ordering::Relaxed);
+                    chain.stats.count(Count::Filtered);
                     Ok(Next::Stop)
                 }
                 other => Err(format!(
@@ -275,7 +283,7 @@ fn run_step(
                     .map_or("", |(_, value)| *value)
             };
             let filled = topic.fill(&value);
-            emit(chain, filled, payload, *qos, *retain, work, sinks).map(|()| Next::Go)
+            emit(filled, payload, *qos, *retain, work, sinks).map(|()| Next::Go)
         }
     }
 }
@@ -289,7 +297,6 @@ fn mark(value: &Value<'_>) -> char {
 }
 
 fn emit(
-    chain: &Chain,
     topic: String,
     payload: Bytes,
     qos: Option<QoS>,
@@ -302,7 +309,6 @@ fn emit(
     }
     let topic = TopicName::new(topic).map_err(|error| format!("publish: {error}"))?;
     sinks.note(|| format!("+  publish {topic} {}", String::from_utf8_lossy(&payload)));
-    chain.stats.emitted.fetch_add(1, Ordering::Relaxed);
     let original = &work.message;
     sinks.emissions.push(Arc::new(Message {
         topic,
@@ -325,9 +331,12 @@ fn evaluate(
     work: &mut Work,
 ) -> Result<Value<'static>, String> {
     let Work { message, json } = work;
-    let json = json.get_or_insert_with(|| serde_json::from_slice(&message.payload).ok());
+    let json = match expression.needs_json() {
+        true => json.get_or_insert_with(|| serde_json::from_slice(&message.payload).ok()),
+        false => &None,
+    };
     let scope = Scope::new(expression, &chain.from, publisher, message, json.as_ref());
-    expression.run(&scope, &chain.stats.limited)
+    expression.run(&scope, || chain.stats.count(Count::Limited))
 }
 
 /// Text as it is, everything else as JSON.

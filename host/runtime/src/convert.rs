@@ -3,6 +3,7 @@
 mod beside;
 
 use crate::abi::hot;
+use crate::abi::lower::{Blob, Text};
 use crate::abi::witmq::plugin::types;
 use crate::abi::{authenticate, authorize};
 use crate::manifest::{Manifest, Need};
@@ -86,12 +87,12 @@ impl Fill {
             false => ("", ""),
         };
         hot::Message {
-            topic: message.topic.as_str(),
-            payload: if self.payload { &message.payload } else { &[] },
+            topic: Text(message.topic.as_str()),
+            payload: Blob(if self.payload { &message.payload } else { &[] }),
             payload_len: u32::try_from(message.payload.len()).unwrap_or(u32::MAX),
-            properties,
-            client_id,
-            username,
+            properties: Blob(properties),
+            client_id: Text(client_id),
+            username: Text(username),
             session: publisher.session,
             received_ms: message.received_ms,
             qos: hot_qos(message.qos),

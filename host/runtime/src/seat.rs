@@ -336,12 +336,15 @@ impl Transform for ShardPlugins {
         message: &Message,
     ) -> Result<StepOutcome, StepFailure> {
         self.seat.refresh();
-        let is_poison = |local: &Local| local.strikes.is_poison(message);
-        if self.seat.plugins.get(plugin).is_some_and(is_poison) {
+        let known = self.seat.plugins.get(plugin);
+        if known.is_some_and(|local| local.strikes.is_poison(message)) {
             return Err(StepFailure::Poison(plugin.to_owned()));
         }
         // Before the version that serves: both find the same keys.
-        let shaded = (self.seat).shaded(plugin, |instance| instance.transform(publisher, message));
+        let shaded = match known.is_some_and(|local| local.shade.is_some()) {
+            true => (self.seat).shaded(plugin, |instance| instance.transform(publisher, message)),
+            false => None,
+        };
         let outcome = (self.seat).with(plugin, |instance| instance.transform(publisher, message));
         if let Err(StepFailure::Trap { .. } | StepFailure::Deadline(_) | StepFailure::Memory(_)) =
             &outcome

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use witmq_broker::ports::control::HookInfo;
 use witmq_broker::ports::{AuthStep, Decision, StepOutcome};
+use witmq_broker::spread::Spread;
 
 /// The hooks that are called for messages, clients and events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +105,7 @@ struct Counted {
 /// The calls of one plugin.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    hooks: [Counted; HOOKS.len()],
+    hooks: Spread<[Counted; HOOKS.len()]>,
     share: Mutex<Share>,
 }
 
@@ -143,14 +144,14 @@ impl Share {
 impl Tally {
     /// A call ended, well or not.
     pub(crate) fn call(&self, hook: Hook, took: Duration) {
-        if let Some(counted) = self.hooks.get(hook as usize) {
+        if let Some(counted) = self.hooks.mine().get(hook as usize) {
             counted.times.add(took);
         }
     }
 
     /// What came of a call, or of one message of a batch.
     pub(crate) fn came(&self, hook: Hook, outcome: &impl Outcome) {
-        let counted = self.hooks.get(hook as usize);
+        let counted = self.hooks.mine().get(hook as usize);
         if let Some(count) = counted.and_then(|counted| counted.outcomes.get(outcome.place())) {
             count.fetch_add(1, Ordering::Relaxed);
         }
@@ -158,13 +159,14 @@ impl Tally {
 
     /// Calls of all hooks.
     pub(crate) fn calls(&self) -> u64 {
-        self.hooks.iter().map(|counted| counted.times.count()).sum()
+        let all = self.hooks.all().flatten();
+        all.map(|counted| counted.times.count()).sum()
     }
 
     /// How long the calls of all hooks took.
     pub(crate) fn times(&self) -> Times {
         let all = Times::default();
-        for counted in &self.hooks {
+        for counted in self.hooks.all().flatten() {
             all.merge(&counted.times);
         }
         all
@@ -173,16 +175,30 @@ impl Tally {
     /// The part of the time of all shards that went into its calls on them lately: 0.0 to 1.0.
     pub(crate) fn share(&self, shards: u16) -> f64 {
         let on_shards = [Hook::Transform, Hook::Authorize].into_iter();
-        let counted = on_shards.filter_map(|hook| self.hooks.get(hook as usize));
-        let spent = counted.map(|counted| counted.times.sum()).sum();
+        let spent = on_shards
+            .map(|hook| self.hook(hook as usize).times.sum())
+            .sum();
         let mut share = self.share.lock().unwrap_or_else(PoisonError::into_inner);
         share.look(Instant::now(), spent, shards);
         share.part
     }
 
+    /// What all threads counted of a hook.
+    fn hook(&self, place: usize) -> Counted {
+        let sum = Counted::default();
+        for counted in self.hooks.all().filter_map(|hooks| hooks.get(place)) {
+            sum.times.merge(&counted.times);
+            for (ours, theirs) in sum.outcomes.iter().zip(&counted.outcomes) {
+                ours.fetch_add(theirs.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+        }
+        sum
+    }
+
     /// The hooks that were called.
     pub(crate) fn info(&self) -> Vec<HookInfo> {
-        let hooks = HOOKS.iter().zip(&self.hooks);
+        let hooks = HOOKS.iter().enumerate();
+        let hooks = hooks.map(|(place, hook)| (hook, self.hook(place)));
         let called = hooks.filter(|(_, counted)| counted.times.count() > 0);
         let info = called.map(|((hook, names), counted)| {
             let micros = |per_mille| counted.times.quantile(per_mille).as_secs_f64() * 1e6;

@@ -21,8 +21,9 @@ pub struct ShardChains {
     pub(super) table: Arc<Table>,
     pub(super) seen: u64,
     pub(super) walk: Walk,
-    /// Places of the chains that match, reused.
+    /// Places of the chains that match, and the way through them: reused, so that nothing is allocated for a message.
     pub(super) matched: Vec<u32>,
+    pub(super) way: Way,
 }
 
 impl std::fmt::Debug for ShardChains {
@@ -47,15 +48,16 @@ impl ShardChains {
 }
 
 /// A message on its way through the chains that match it.
-struct Way {
-    original: Arc<Message>,
+#[derive(Default)]
+pub(super) struct Way {
     /// Which of the matching chains.
     at: usize,
     /// What the message became before this chain, and which of it is next.
     messages: Vec<Arc<Message>>,
     next: usize,
-    /// That one in the middle of this chain.
-    running: Option<Running>,
+    /// Whether that one is in the middle of this chain.
+    is_running: bool,
+    running: Running,
     /// What came out of this chain so far.
     after: Vec<Arc<Message>>,
     emissions: Vec<Arc<Message>>,
@@ -64,6 +66,7 @@ struct Way {
 /// A way that was interrupted, with the chains as they were.
 struct Interrupted {
     way: Way,
+    original: Arc<Message>,
     table: Arc<Table>,
     matched: Vec<u32>,
 }
@@ -74,32 +77,28 @@ enum Gone {
 }
 
 impl Way {
-    fn new(message: &Arc<Message>) -> Self {
-        Self {
-            original: message.clone(),
-            at: 0,
-            messages: vec![message.clone()],
-            next: 0,
-            running: None,
-            after: Vec::new(),
-            emissions: Vec::new(),
-        }
+    fn begin(&mut self, message: &Arc<Message>) {
+        (self.at, self.next, self.is_running) = (0, 0, false);
+        self.messages.clear();
+        self.after.clear();
+        self.messages.push(message.clone());
     }
 
     /// On through the chains.
     fn go(
         &mut self,
         table: &Table,
-        matched: &[u32],
+        (original, matched): (&Arc<Message>, &[u32]),
         steps: &mut dyn Transform,
         publisher: Publisher<'_>,
     ) -> Gone {
         while let Some(place) = matched.get(self.at) {
             if let Some(chain) = table.chain(*place) {
-                if let Some(gone) = self.through(chain, steps, publisher) {
+                if let Some(gone) = self.through(chain, original, steps, publisher) {
                     return gone;
                 }
-                self.messages = std::mem::take(&mut self.after);
+                std::mem::swap(&mut self.messages, &mut self.after);
+                self.after.clear();
                 self.next = 0;
                 if self.messages.is_empty() {
                     return Gone::Done(self.end(ChainOutcome::Consumed));
@@ -108,7 +107,7 @@ impl Way {
             self.at += 1;
         }
         let outcome = match &self.messages[..] {
-            [one] if Arc::ptr_eq(one, &self.original) => ChainOutcome::Untouched,
+            [one] if Arc::ptr_eq(one, original) => ChainOutcome::Untouched,
             [one] => ChainOutcome::Replaced(one.clone()),
             _ => ChainOutcome::Split(std::mem::take(&mut self.messages)),
         };
@@ -126,21 +125,26 @@ impl Way {
     fn through(
         &mut self,
         chain: &Chain,
+        original: &Arc<Message>,
         steps: &mut dyn Transform,
         publisher: Publisher<'_>,
     ) -> Option<Gone> {
         while let Some(message) = self.messages.get(self.next) {
-            if self.running.is_none() && !chain.from.filter.matches(&message.topic) {
-                self.after.push(message.clone()); // an earlier chain moved it to another topic
-                self.next += 1;
-                continue;
+            if !self.is_running {
+                let is_here = message.topic == original.topic;
+                if !is_here && !chain.from.filter.matches(&message.topic) {
+                    self.after.push(message.clone()); // an earlier chain moved it to another topic
+                    self.next += 1;
+                    continue;
+                }
+                self.running.begin(chain, message);
+                self.is_running = true;
             }
-            let running = (self.running).get_or_insert_with(|| Running::new(chain, message));
             let mut sinks = Sinks {
                 emissions: &mut self.emissions,
                 trace: None,
             };
-            match running.go(chain, steps, publisher, &mut sinks) {
+            match self.running.go(chain, steps, publisher, &mut sinks) {
                 Ran::Waits(answer) => return Some(Gone::Waits(answer)),
                 Ran::Ended(end) => {
                     if let Some(run) = self.ended(chain, end) {
@@ -162,26 +166,28 @@ impl Way {
             emissions: &mut self.emissions,
             trace: None,
         };
-        let running = self.running.as_mut()?;
-        let end = running.answered(chain, answer, &mut sinks)?;
+        let end = self.running.answered(chain, answer, &mut sinks)?;
         self.ended(chain, end)
     }
 
     /// The chain ended for one message; `Some`: it ends the way.
     fn ended(&mut self, chain: &Chain, end: End) -> Option<ChainRun> {
-        self.running = None;
-        let message = self.messages.get(self.next).cloned();
-        self.next += 1;
+        let at = self.next;
+        (self.next, self.is_running) = (at + 1, false);
         let outcome = match end {
-            End::On(_) if chain.mode == Mode::Rule => {
-                self.after.extend(message);
+            End::On(mut parts) => {
+                match chain.mode {
+                    Mode::Rule => self.after.extend(self.messages.get(at).cloned()),
+                    Mode::Transform => self.after.append(&mut parts),
+                }
+                parts.clear();
+                self.running.reuse(parts);
                 return None;
             }
-            End::On(parts) => {
-                self.after.extend(parts);
+            End::Consumed => {
+                self.running.reuse(Vec::new());
                 return None;
             }
-            End::Consumed => return None,
             End::Refused { reason, text } => ChainOutcome::Refused { reason, text },
             End::Withheld => ChainOutcome::Withheld,
         };
@@ -205,13 +211,18 @@ impl Chains for ShardChains {
         if self.table.index.is_empty() || !self.find(&message.topic) {
             return ChainProgress::Done(ChainRun::untouched());
         }
-        let mut way = Way::new(message);
-        match way.go(&self.table, &self.matched, steps, publisher) {
-            Gone::Done(run) => ChainProgress::Done(run),
+        self.way.begin(message);
+        let gone = (self.way).go(&self.table, (message, &self.matched), steps, publisher);
+        match gone {
+            Gone::Done(run) => {
+                self.way.messages.clear();
+                ChainProgress::Done(run)
+            }
             Gone::Waits(answer) => ChainProgress::Waits {
                 answer,
                 rest: Box::new(Interrupted {
-                    way,
+                    way: std::mem::take(&mut self.way),
+                    original: message.clone(),
                     table: self.table.clone(),
                     matched: self.matched.clone(),
                 }),
@@ -231,6 +242,7 @@ impl Chains for ShardChains {
         };
         let Interrupted {
             way,
+            original,
             table,
             matched,
         } = &mut *rest;
@@ -240,7 +252,7 @@ impl Chains for ShardChains {
         {
             return ChainProgress::Done(run);
         }
-        match way.go(table, matched, steps, publisher) {
+        match way.go(table, (original, matched), steps, publisher) {
             Gone::Done(run) => ChainProgress::Done(run),
             Gone::Waits(answer) => ChainProgress::Waits { answer, rest },
         }

@@ -2,6 +2,7 @@
 //!
 //! Generated bindings copy a message into owned strings and lists first, which costs as much as the call.
 
+use super::lower::{Blob, Text};
 use crate::imports::State;
 use bytes::Bytes;
 use wasmtime::component::{
@@ -24,14 +25,14 @@ pub(crate) enum Qos {
 #[derive(Clone, Copy, ComponentType, Debug, Lower)]
 #[component(record)]
 pub(crate) struct Message<'a> {
-    pub(crate) topic: &'a str,
-    pub(crate) payload: &'a [u8],
+    pub(crate) topic: Text<'a>,
+    pub(crate) payload: Blob<'a>,
     #[component(name = "payload-len")]
     pub(crate) payload_len: u32,
-    pub(crate) properties: &'a [u8],
+    pub(crate) properties: Blob<'a>,
     #[component(name = "client-id")]
-    pub(crate) client_id: &'a str,
-    pub(crate) username: &'a str,
+    pub(crate) client_id: Text<'a>,
+    pub(crate) username: Text<'a>,
     pub(crate) session: u64,
     #[component(name = "received-ms")]
     pub(crate) received_ms: u64,
