@@ -122,3 +122,34 @@ async fn json_schema_says_where_a_payload_does_not_fit_and_diverts_it_if_told_to
         )]
     );
 }
+
+#[tokio::test]
+async fn codec_makes_json_of_protobuf_and_cbor_of_json() {
+    // `message M { int32 n = 1; }` of the package `demo`.
+    let protobuf = json!({
+        "descriptor": "CicKB20ucHJvdG8SBGRlbW8iDgoBTRIJCgFuGAEgASgFYgZwcm90bzM=",
+        "message": "demo.M",
+    });
+    let config = json!({"from": "protobuf", "to": "json", "protobuf": protobuf});
+    let broker = broker("codec", &config);
+    let mut client = client(&broker).await;
+    publish(&client, "in/m", [0x08, 0x96, 0x01]).await;
+    let message = client.message().await;
+    assert_eq!(message.payload, r#"{"n":150}"#);
+    let properties = message.properties.unwrap();
+    assert_eq!(properties.content_type.as_deref(), Some("application/json"));
+    assert_eq!(properties.payload_format_indicator, Some(1));
+    publish(&client, "in/m", [0x08]).await;
+    assert_eq!(
+        refusal(&mut client).await.0,
+        PubAckReason::PayloadFormatInvalid
+    );
+
+    let config = json!({"from": "json", "to": "cbor"}).to_string();
+    drop(broker.ok(&["plugin", "config", "codec", &config], ""));
+    publish(&client, "in/m", r#"{"n":150}"#).await;
+    assert_eq!(
+        &*client.message().await.payload,
+        [0xA1, 0x61, b'n', 0x18, 0x96]
+    );
+}
