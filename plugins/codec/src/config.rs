@@ -23,9 +23,9 @@ pub struct Config {
     /// Content Type of what goes on, in place of the usual one.
     #[config(min_length = 1, max_length = 256)]
     pub(crate) content_type: Option<String>,
-    /// Bytes of a payload.
+    /// Bytes of a payload. Twice the maximum, full of small messages of protobuf, takes longer than a call may.
     #[serde(default = "max_bytes")]
-    #[config(minimum = 1, maximum = 262_144)]
+    #[config(minimum = 1, maximum = 131_072)]
     pub(crate) max_bytes: u32,
     /// Levels of lists and maps in a payload.
     #[serde(default = "max_depth")]

@@ -74,7 +74,7 @@ fn integer<S: Serializer>(value: i128, integers: Integers, out: S) -> Result<S::
 }
 
 /// A name as JSON has them.
-fn text(name: &Value) -> Result<String, String> {
+pub(crate) fn text(name: &Value) -> Result<String, String> {
     match name {
         Value::Text(text) => Ok(text.clone()),
         Value::Integer(number) => Ok(i128::from(*number).to_string()),

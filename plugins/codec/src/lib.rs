@@ -31,6 +31,8 @@ const PAYLOAD_FORMAT_INVALID: u8 = 0x99;
 const TAG: &str = "codec-error";
 /// Bytes of a reason; the rest is cut.
 const REASON_BYTES: usize = 500;
+/// Bytes of what goes on. Names of fields, which are not on the wire of protobuf, make much of little.
+const OUTPUT_BYTES: usize = 512 * 1024;
 
 /// Converts payloads between JSON, CBOR, MessagePack and Protocol Buffers.
 #[witmq_sdk::plugin(
@@ -114,16 +116,16 @@ impl Codec {
             (Format::Protobuf, None) => return Err("it has no descriptor".to_owned()),
         };
         check(&value, max_depth)?;
-        match (self.config.to, &self.protobuf) {
-            (Format::Json, _) => json::write(&value, self.config.integers),
-            (Format::Cbor, _) => {
-                let mut bytes = Vec::new();
-                ciborium::into_writer(&value, &mut bytes).map_err(|error| error.to_string())?;
-                Ok(bytes)
-            }
-            (Format::Msgpack, _) => msgpack::write(&value),
-            (Format::Protobuf, Some(protobuf)) => protobuf.write(value),
-            (Format::Protobuf, None) => Err("it has no descriptor".to_owned()),
+        let payload = match (self.config.to, &self.protobuf) {
+            (Format::Json, _) => json::write(&value, self.config.integers)?,
+            (Format::Cbor, _) => write_cbor(&value)?,
+            (Format::Msgpack, _) => msgpack::write(&value)?,
+            (Format::Protobuf, Some(protobuf)) => protobuf.write(value)?,
+            (Format::Protobuf, None) => return Err("it has no descriptor".to_owned()),
+        };
+        match payload.len() {
+            ..=OUTPUT_BYTES => Ok(payload),
+            _ => Err(too_much()),
         }
     }
 
@@ -138,7 +140,8 @@ impl Codec {
     }
 
     fn failed(&self, message: &Message, reason: &str) -> Outcome {
-        let reason = &reason[..reason.floor_char_boundary(REASON_BYTES)];
+        // Names of a payload are in it; a null is not allowed in a text of MQTT.
+        let reason = reason[..reason.floor_char_boundary(REASON_BYTES)].replace('\0', " ");
         match self.config.on_error {
             OnError::Refuse => {
                 let text = format!("payload on {}: {reason}", message.topic);
@@ -146,9 +149,7 @@ impl Codec {
             }
             OnError::Tag => {
                 let mut properties = without_tag(message);
-                properties
-                    .user
-                    .push((TAG.to_owned(), reason.replace('\0', " ")));
+                properties.user.push((TAG.to_owned(), reason));
                 Outcome::Modify(Patch {
                     properties: Some(properties),
                     ..Patch::default()
@@ -183,6 +184,16 @@ fn cbor(payload: &[u8], max_depth: usize) -> Result<Value, String> {
     }
 }
 
+fn write_cbor(value: &Value) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    ciborium::into_writer(value, &mut bytes).map_err(|error| error.to_string())?;
+    Ok(bytes)
+}
+
+fn too_much() -> String {
+    format!("it would become more than {OUTPUT_BYTES} bytes")
+}
+
 /// Levels, and names that are there twice: what they would mean depends on who reads them.
 fn check(value: &Value, levels: usize) -> Result<(), String> {
     match value {
@@ -190,17 +201,32 @@ fn check(value: &Value, levels: usize) -> Result<(), String> {
         Value::Array(_) | Value::Map(_) if levels == 0 => Err("it has too many levels".to_owned()),
         Value::Array(items) => items.iter().try_for_each(|item| check(item, levels - 1)),
         Value::Map(members) => {
-            let mut names = BTreeSet::new();
+            let (mut texts, mut others) = (BTreeSet::new(), BTreeSet::new());
             for (name, member) in members {
-                if let Value::Text(name) = name
-                    && !names.insert(name)
-                {
-                    return Err(format!("the name `{name}` is there twice"));
+                let is_new = match untagged(name) {
+                    Value::Text(text) => texts.insert(text),
+                    other => others.insert(write_cbor(other)?),
+                };
+                if !is_new {
+                    return Err(format!("the name {} is there twice", words(name)));
                 }
+                check(name, levels - 1)?;
                 check(member, levels - 1)?;
             }
             Ok(())
         }
         _ => Ok(()),
     }
+}
+
+fn untagged(mut value: &Value) -> &Value {
+    while let Value::Tag(_, inner) = value {
+        value = inner;
+    }
+    value
+}
+
+/// A name, for people.
+fn words(name: &Value) -> String {
+    json::text(name).map_or_else(|_| "that is no text".to_owned(), |text| format!("`{text}`"))
 }

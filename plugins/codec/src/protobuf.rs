@@ -6,6 +6,7 @@
 //! text, enumerations by name or number.
 
 use crate::config::{self, FieldNames, UnknownFields};
+use crate::{OUTPUT_BYTES, too_much};
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -15,7 +16,7 @@ use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor,
     Value as Field,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
@@ -63,14 +64,15 @@ impl Protobuf {
 
     pub(crate) fn read(&self, payload: &[u8]) -> Converted<Value> {
         let message = DynamicMessage::decode(self.message.clone(), payload);
-        self.read_message(&message.map_err(|error| error.to_string())?)
+        let mut room = Room(OUTPUT_BYTES);
+        self.read_message(&message.map_err(|error| error.to_string())?, &mut room)
     }
 
     pub(crate) fn write(&self, value: Value) -> Converted<Vec<u8>> {
         Ok(self.message(&self.message, value)?.encode_to_vec())
     }
 
-    fn read_message(&self, message: &DynamicMessage) -> Converted<Value> {
+    fn read_message(&self, message: &DynamicMessage, room: &mut Room) -> Converted<Value> {
         let descriptor = message_type(message);
         if self.unknown == UnknownFields::Refuse {
             let extension = message
@@ -94,16 +96,23 @@ impl Protobuf {
                 FieldNames::Json => field.json_name(),
                 FieldNames::Proto => field.name(),
             };
-            let value = self.read_field(&message.get_field(&field), &field)?;
+            room.take(name.len())?;
+            let value = self.read_field(&message.get_field(&field), &field, room)?;
             members.push((Value::from(name), value));
         }
         Ok(Value::Map(members))
     }
 
-    fn read_field(&self, value: &Field, field: &FieldDescriptor) -> Converted<Value> {
+    fn read_field(
+        &self,
+        value: &Field,
+        field: &FieldDescriptor,
+        room: &mut Room,
+    ) -> Converted<Value> {
         match value {
             Field::List(items) => {
-                let items = items.iter().map(|item| self.read_one(item, &field.kind()));
+                let kind = field.kind();
+                let items = items.iter().map(|item| self.read_one(item, &kind, room));
                 items.collect::<Converted<_>>().map(Value::Array)
             }
             Field::Map(entries) => {
@@ -114,14 +123,15 @@ impl Protobuf {
                 entries.sort_unstable_by_key(|(key, _)| *key);
                 let entries = entries
                     .into_iter()
-                    .map(|(key, value)| Ok((read_key(key), self.read_one(value, &kind)?)));
+                    .map(|(key, value)| Ok((read_key(key), self.read_one(value, &kind, room)?)));
                 entries.collect::<Converted<_>>().map(Value::Map)
             }
-            _ => self.read_one(value, &field.kind()),
+            _ => self.read_one(value, &field.kind(), room),
         }
     }
 
-    fn read_one(&self, value: &Field, kind: &Kind) -> Converted<Value> {
+    fn read_one(&self, value: &Field, kind: &Kind, room: &mut Room) -> Converted<Value> {
+        room.take(1)?;
         Ok(match value {
             Field::Bool(value) => Value::Bool(*value),
             Field::I32(value) => Value::from(*value),
@@ -134,9 +144,15 @@ impl Protobuf {
             Field::Bytes(bytes) => Value::Bytes(bytes.to_vec()),
             Field::EnumNumber(number) => {
                 let known = kind.as_enum().and_then(|kind| kind.get_value(*number));
-                known.map_or_else(|| Value::from(*number), |known| Value::from(known.name()))
+                match &known {
+                    Some(known) => {
+                        room.take(known.name().len())?;
+                        Value::from(known.name())
+                    }
+                    None => Value::from(*number),
+                }
             }
-            Field::Message(message) => self.read_message(message)?,
+            Field::Message(message) => self.read_message(message, room)?,
             Field::List(_) | Field::Map(_) => return Err("a list is within a list".to_owned()),
         })
     }
@@ -147,6 +163,7 @@ impl Protobuf {
             return Err(format!("{name} has to be a map of its fields"));
         };
         let mut message = DynamicMessage::new(descriptor.clone());
+        let mut seen = HashSet::new();
         for (key, value) in members {
             let Value::Text(key) = untagged(key) else {
                 return Err(format!("a field of {name} has a name that is no text"));
@@ -160,6 +177,12 @@ impl Protobuf {
                     UnknownFields::Refuse => return Err(format!("{name} has no field `{key}`")),
                 }
             };
+            if !seen.insert(field.number()) {
+                return Err(format!(
+                    "{name}: the field `{}` is there twice",
+                    field.name()
+                ));
+            }
             if value.is_null() {
                 continue;
             }
@@ -194,7 +217,12 @@ impl Protobuf {
             };
             let mut entries = HashMap::with_capacity(members.len());
             for (name, value) in members {
-                entries.insert(key(&key_kind, name)?, self.one(&kind, value)?);
+                if entries
+                    .insert(key(&key_kind, name)?, self.one(&kind, value)?)
+                    .is_some()
+                {
+                    return Err("a name is there twice".to_owned());
+                }
             }
             return Ok(Field::Map(entries));
         }
@@ -238,6 +266,17 @@ impl Protobuf {
             }),
             Kind::Message(descriptor) => Field::Message(self.message(descriptor, value)?),
         })
+    }
+}
+
+/// What names and values may still become: the wire has no names, and two bytes of it may stand for a message full of
+/// defaults. Counted before they are made.
+struct Room(usize);
+
+impl Room {
+    fn take(&mut self, bytes: usize) -> Converted<()> {
+        self.0 = self.0.checked_sub(bytes).ok_or_else(too_much)?;
+        Ok(())
     }
 }
 

@@ -98,6 +98,14 @@ fn descriptor() -> String {
         }],
         ..DescriptorProto::default()
     };
+    let readings = DescriptorProto {
+        name: Some("Readings".to_owned()),
+        field: vec![list(of(
+            field("all", 1, Type::Message),
+            ".plant.v1.Reading",
+        ))],
+        ..DescriptorProto::default()
+    };
     let file = |name: &str, syntax: &str| FileDescriptorProto {
         name: Some(name.to_owned()),
         package: Some("plant.v1".to_owned()),
@@ -107,7 +115,7 @@ fn descriptor() -> String {
     let set = FileDescriptorSet {
         file: vec![
             FileDescriptorProto {
-                message_type: vec![reading()],
+                message_type: vec![reading(), readings],
                 enum_type: vec![EnumDescriptorProto {
                     name: Some("Mode".to_owned()),
                     value: vec![value("OFF", 0), value("ON", 1)],
@@ -314,6 +322,13 @@ fn what_is_malformed_is_refused_in_words() {
         ("msgpack", "d4 01 00", "extension"),
         ("msgpack", "c7 01 05 00", "extension"),
         ("msgpack", "82 a161 01 a161 02", "`a` is there twice"),
+        ("msgpack", "82 01 01 01 02", "`1` is there twice"),
+        ("cbor", "a2 c0 6161 01 6161 02", "`a` is there twice"),
+        (
+            "cbor",
+            "a2 8101 01 8101 02",
+            "that is no text is there twice",
+        ),
     ] {
         fails(from, "json", hex(payload), expected);
     }
@@ -369,6 +384,28 @@ fn sizes_and_depths_are_bounded() {
         payload = outer;
     }
     fails("protobuf", "json", payload, "");
+}
+
+#[test]
+fn what_goes_on_is_bounded() {
+    // Each control character of one byte takes six in JSON.
+    let text = |count: usize| {
+        let length = u32::try_from(count).unwrap().to_be_bytes();
+        [&[0x7A][..], &length, &vec![1; count]].concat()
+    };
+    let mut broker = start("cbor", "json", json!({"max_bytes": 131_072}));
+    let most = (OUTPUT_BYTES - 2) / 6;
+    assert!(send(&mut broker, text(most)).is_ok());
+    let error = send(&mut broker, text(most + 1)).unwrap_err();
+    assert!(
+        error.contains("would become more than 524288 bytes"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_reason_is_a_text_of_mqtt() {
+    fails("cbor", "json", hex("a2 6100 01 6100 02"), "` ` is there");
 }
 
 #[test]
@@ -439,7 +476,7 @@ fn configurations_that_cannot_work_are_refused_in_words() {
         (json!({"from": "json"}), "to: is missing"),
         (json!({"from": "json", "to": "xml"}), "expected one of"),
         (
-            json!({"from": "json", "to": "cbor", "max_bytes": 262_145}),
+            json!({"from": "json", "to": "cbor", "max_bytes": 131_073}),
             "more than",
         ),
         (
@@ -500,10 +537,10 @@ proptest! {
     }
 
     #[test]
-    fn bytes_and_odd_numbers_survive_msgpack(bytes in prop::collection::vec(any::<u8>(), 0..70_000), number in any::<f64>()) {
+    fn bytes_and_odd_numbers_survive_msgpack(bytes in prop::collection::vec(any::<u8>(), 0..65_600), number in any::<f64>()) {
         let cbor = cbor_of(&Value::Array(vec![Value::Bytes(bytes), Value::Float(number)]));
-        let mut there = start("cbor", "msgpack", json!({"max_bytes": 262_144}));
-        let mut back = start("msgpack", "cbor", json!({"max_bytes": 262_144}));
+        let mut there = start("cbor", "msgpack", json!({"max_bytes": 131_072}));
+        let mut back = start("msgpack", "cbor", json!({"max_bytes": 131_072}));
         let msgpack = send(&mut there, &*cbor).unwrap();
         prop_assert_eq!(send(&mut back, msgpack).unwrap(), cbor);
     }

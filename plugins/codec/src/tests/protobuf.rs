@@ -119,6 +119,11 @@ fn what_does_not_fit_a_field_is_refused_with_its_path() {
             r#"{"left":"a","right":"b"}"#,
             "more than one field of `side`",
         ),
+        (
+            r#"{"isOn":true,"is_on":false}"#,
+            "the field `is_on` is there twice",
+        ),
+        (r#"{"tags":{"1":"a","+1":"b"}}"#, "a name is there twice"),
     ] {
         fails("json", "protobuf", payload, expected);
     }
@@ -131,4 +136,18 @@ fn what_does_not_fit_a_field_is_refused_with_its_path() {
     let strict = json!({"protobuf": {"message": "plant.v1.Strict"}});
     let error = send(&mut start("json", "protobuf", strict), "{}").unwrap_err();
     assert!(error.contains("the field `id` is missing"), "{error}");
+}
+
+#[test]
+fn names_of_fields_do_not_make_it_endless() {
+    // Twelve names and values of each two bytes.
+    let mut broker = start(
+        "protobuf",
+        "json",
+        json!({"protobuf": {"defaults": true, "message": "plant.v1.Readings"}}),
+    );
+    let empty = |count: usize| [0x0A, 0x00].repeat(count);
+    assert!(send(&mut broker, empty(1000)).is_ok());
+    let error = send(&mut broker, empty(30_000)).unwrap_err();
+    assert!(error.contains("would become more than"), "{error}");
 }
