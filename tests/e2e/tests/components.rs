@@ -153,3 +153,57 @@ async fn codec_makes_json_of_protobuf_and_cbor_of_json() {
         [0xA1, 0x61, b'n', 0x18, 0x96]
     );
 }
+
+/// Field numbers and values of protobuf, each behind its key; all of them are short.
+fn field(number: u8, value: impl AsRef<[u8]>) -> Vec<u8> {
+    let value = value.as_ref();
+    [
+        &[number << 3 | 2, u8::try_from(value.len()).unwrap()],
+        value,
+    ]
+    .concat()
+}
+
+#[tokio::test]
+async fn sparkplug_b_names_aliases_after_their_birth_also_across_a_swap() {
+    let broker = Broker::dev(&["--no-demo"]);
+    let wasm = component("sparkplug_b");
+    let config = r#"{"form":"values"}"#;
+    let wasm = wasm.to_str().unwrap();
+    drop(broker.ok(&["plugin", "install", wasm, "--config", config], ""));
+    let chain =
+        "mode = \"transform\"\nfrom = \"spBv1.0/{rest...}\"\n[[step]]\nplugin = \"sparkplug-b\"\n";
+    broker.chain("component", chain);
+    let mut client = connect(options(broker.address("tcp"), "c")).await.unwrap();
+    client.subscribe("sparkplug/#", QoS::AtLeastOnce).await;
+    let payload = |seq: u8, metric: &[u8]| [field(2, metric), vec![0x18, seq]].concat();
+    // `temp` has the alias 1 and is an Int8.
+    let birth = [&field(1, "temp")[..], &[0x10, 1, 0x20, 1, 0x50, 20]].concat();
+    let data = [0x10, 1, 0x50, 0xFE, 1];
+    publish(&client, "spBv1.0/plant/NBIRTH/press", payload(0, &birth)).await;
+    let message = client.message().await;
+    assert_eq!(message.topic, "sparkplug/plant/NBIRTH/press");
+    assert_eq!(message.payload, r#"{"seq":0,"metrics":{"temp":20}}"#);
+    publish(&client, "spBv1.0/plant/NDATA/press", payload(1, &data)).await;
+    assert_eq!(client.text().await, r#"{"seq":1,"metrics":{"temp":-2}}"#);
+    // Another configuration is another instance, which was handed the birth.
+    let config = r#"{"form":"full"}"#;
+    drop(broker.ok(&["plugin", "config", "sparkplug-b", config], ""));
+    publish(&client, "spBv1.0/plant/NDATA/press", payload(3, &data)).await;
+    let message = client.message().await;
+    let metric = r#"{"name":"temp","alias":1,"datatype":"Int8","value":-2}"#;
+    assert_eq!(
+        message.payload,
+        format!(r#"{{"seq":3,"metrics":[{metric}]}}"#)
+    );
+    let problem = (
+        "sparkplug-problem".to_owned(),
+        "seq is 3, expected was 2".to_owned(),
+    );
+    assert_eq!(message.properties.unwrap().user_properties, [problem]);
+    publish(&client, "spBv1.0/plant/NDATA/press", [0x08]).await;
+    assert_eq!(
+        refusal(&mut client).await.0,
+        PubAckReason::PayloadFormatInvalid
+    );
+}
