@@ -3,7 +3,6 @@
 mod beside;
 
 use crate::abi::hot;
-use crate::abi::lower::{Blob, Text};
 use crate::abi::witmq::plugin::types;
 use crate::abi::{authenticate, authorize};
 use crate::manifest::{Manifest, Need};
@@ -87,12 +86,12 @@ impl Fill {
             false => ("", ""),
         };
         hot::Message {
-            topic: Text(message.topic.as_str()),
-            payload: Blob(if self.payload { &message.payload } else { &[] }),
+            topic: message.topic.as_str(),
+            payload: if self.payload { &message.payload } else { &[] },
             payload_len: u32::try_from(message.payload.len()).unwrap_or(u32::MAX),
-            properties: Blob(properties),
-            client_id: Text(client_id),
-            username: Text(username),
+            properties,
+            client_id,
+            username,
             session: publisher.session,
             received_ms: message.received_ms,
             qos: hot_qos(message.qos),

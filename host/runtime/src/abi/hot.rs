@@ -2,7 +2,6 @@
 //!
 //! Generated bindings copy a message into owned strings and lists first, which costs as much as the call.
 
-use super::lower::{Blob, Text};
 use crate::imports::State;
 use bytes::Bytes;
 use wasmtime::component::{
@@ -25,14 +24,14 @@ pub(crate) enum Qos {
 #[derive(Clone, Copy, ComponentType, Debug, Lower)]
 #[component(record)]
 pub(crate) struct Message<'a> {
-    pub(crate) topic: Text<'a>,
-    pub(crate) payload: Blob<'a>,
+    pub(crate) topic: &'a str,
+    pub(crate) payload: &'a [u8],
     #[component(name = "payload-len")]
     pub(crate) payload_len: u32,
-    pub(crate) properties: Blob<'a>,
+    pub(crate) properties: &'a [u8],
     #[component(name = "client-id")]
-    pub(crate) client_id: Text<'a>,
-    pub(crate) username: Text<'a>,
+    pub(crate) client_id: &'a str,
+    pub(crate) username: &'a str,
     pub(crate) session: u64,
     #[component(name = "received-ms")]
     pub(crate) received_ms: u64,

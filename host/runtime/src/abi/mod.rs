@@ -19,7 +19,6 @@
 )]
 
 pub(crate) mod hot;
-pub(crate) mod lower;
 
 wasmtime::component::bindgen!({
     path: "../../wit",
