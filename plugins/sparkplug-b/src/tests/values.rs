@@ -160,6 +160,10 @@ fn every_kind_of_array() {
         let found = value(metric("m", datatype).bytes(BYTES, bytes));
         assert_eq!(found, (expected, name.to_owned()));
     }
+}
+
+#[test]
+fn what_is_no_array_of_its_datatype_is_refused() {
     for (datatype, bytes, words) in [
         (23, &[1, 2, 3][..], "an array of 3 bytes has items of 2"),
         (32, &[1, 0, 0], "too early"),
