@@ -470,6 +470,13 @@ fn sources() -> impl Strategy<Value = String> {
     })
 }
 
+/// A length that no integer holds; [`evaluate`] holds the words against the counter.
+#[test]
+fn a_range_without_end_is_ended_by_a_limit_that_has_a_name() {
+    let error = eval("range(-9223372036854775807.0, payload.c)", r#"{"c":20}"#).unwrap_err();
+    assert!(error.contains("(expression_output_bytes)"), "{error}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(3000))]
 
