@@ -47,7 +47,7 @@ impl Encoder {
         encoder
     }
 
-    pub(crate) fn message(self, field: u64, value: Encoder) -> Self {
+    pub(crate) fn message(self, field: u64, value: Self) -> Self {
         self.bytes(field, value.0)
     }
 
