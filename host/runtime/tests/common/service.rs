@@ -51,8 +51,10 @@ impl Service {
         let (sender, stop) = channel::<()>();
         std::thread::spawn(move || {
             for mut stream in listener.incoming().map_while(Result::ok) {
+                // Who answers before the question breaks the protocol, and the client would say so.
+                let is_asked = read_head(&mut stream).is_ok_and(|head| head.is_some());
                 let head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
-                let mut is_there = stream.write_all(head).is_ok();
+                let mut is_there = is_asked && stream.write_all(head).is_ok();
                 while is_there {
                     is_there = stream.write_all(b"x").is_ok();
                     match stop.recv_timeout(Duration::from_millis(20)) {
@@ -73,19 +75,27 @@ impl Service {
 pub(crate) trait Stream: Read + Write {}
 impl<T: Read + Write> Stream for T {}
 
-fn serve(mut stream: Box<dyn Stream>, answer: &impl Fn(&str) -> Vec<u8>) -> std::io::Result<()> {
+/// What was read and the length of the request's head in it, or nothing where it ends before.
+fn read_head(stream: &mut impl Read) -> std::io::Result<Option<(Vec<u8>, usize)>> {
     let mut read = Vec::new();
     let mut part = [0; 4096];
-    let head = loop {
+    loop {
         let count = stream.read(&mut part)?;
         read.extend_from_slice(&part[..count]);
         if let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") {
-            break end + 4;
+            return Ok(Some((read, end + 4)));
         }
         if count == 0 {
-            return Ok(());
+            return Ok(None);
         }
+    }
+}
+
+fn serve(mut stream: Box<dyn Stream>, answer: &impl Fn(&str) -> Vec<u8>) -> std::io::Result<()> {
+    let Some((mut read, head)) = read_head(&mut stream)? else {
+        return Ok(());
     };
+    let mut part = [0; 4096];
     let text = String::from_utf8_lossy(&read[..head]).into_owned();
     let length = text.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
