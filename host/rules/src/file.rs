@@ -1,9 +1,13 @@
 //! The shape of a chain file, and the first half of its errors: what TOML and types can tell.
 
+mod step;
+
 use crate::place::{RuleError, Source, suggest};
+use crate::step::words;
 use serde::Deserialize;
 use serde_spanned::Spanned;
 use std::collections::BTreeMap;
+pub(crate) use step::{OnError, Step};
 
 /// Steps of one chain.
 const STEPS: usize = 64;
@@ -41,35 +45,6 @@ pub(crate) enum Mode {
     /// The original is routed untouched; the chain acts by `publish`.
     #[default]
     Rule,
-}
-
-/// What a failed step does.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum OnError {
-    /// The chain ends; the message goes on as it was.
-    Stop,
-    /// The step is skipped.
-    Continue,
-    /// The message is refused and its publisher told (transform chains only).
-    Refuse,
-}
-
-/// One `[[step]]`: exactly one of `filter`, `set`, `plugin`, `publish` and `sink`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Step {
-    pub(crate) filter: Option<Spanned<String>>,
-    pub(crate) set: Option<BTreeMap<String, Spanned<String>>>,
-    pub(crate) plugin: Option<Spanned<String>>,
-    pub(crate) publish: Option<Spanned<String>>,
-    /// Name of a plugin with a sink.
-    pub(crate) sink: Option<Spanned<String>>,
-    /// CEL: the payload of a `publish`.
-    pub(crate) payload: Option<Spanned<String>>,
-    pub(crate) qos: Option<Spanned<u8>>,
-    pub(crate) retain: Option<Spanned<bool>>,
-    pub(crate) on_error: Option<Spanned<OnError>>,
 }
 
 /// One `[[test]]`.
@@ -120,11 +95,17 @@ pub(crate) fn parse(source: Source<'_>) -> Result<File, RuleError> {
     let file: File = toml::from_str(source.text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
         let message = error.message().trim().to_owned();
-        let word = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()).map(str::to_owned);
+        let word = message
+            .strip_prefix("unknown field `")
+            .and_then(|rest| rest.split('`').next())
+            .map(str::to_owned);
         let located = source.error(at, "bad-file", message.clone());
         match word {
             Some(word) if LATER.contains(&&*word) => {
-                let text = format!("`{word}` is not in this version; there are filter, set, plugin, publish and sink steps");
+                let text = format!(
+                    "`{word}` is not in this version; there are {} steps",
+                    words()
+                );
                 source.error(at, "not-yet", text)
             }
             Some(word) => {

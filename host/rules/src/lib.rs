@@ -10,7 +10,8 @@
 //! | `template` | `sensors/{site}/temp` as filter, variables and topic |
 //! | `expression` | CEL: numbers are doubles, names are checked at deploy, every step is counted |
 //! | `functions` | what expressions may call, one table for calls, documentation and tests |
-//! | `chain` | one compiled chain and its steps |
+//! | `chain` | one compiled chain |
+//! | `step` | the kinds of steps, one file each: compiled, bounded, run |
 //! | `run` | a message through the steps |
 //! | `rules` | what is deployed, for all shards |
 //! | `check` | a file's own tests, and the trace of one message |
@@ -23,6 +24,7 @@ mod functions;
 mod place;
 mod rules;
 mod run;
+mod step;
 mod template;
 
 pub use check::{check, trace};

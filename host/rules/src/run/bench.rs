@@ -1,9 +1,14 @@
 //! What an evaluation takes: `cargo test --release --package witmq-rules --lib -- --ignored --nocapture bench`.
 
 use super::*;
+use crate::step::Kind;
+use bytes::Bytes;
+use bytestring::ByteString;
 use std::time::Instant;
+use witmq_proto::TopicName;
+use witmq_proto::packet::{PublishProperties, QoS};
 
-fn work(payload: String) -> Work {
+fn message(payload: String) -> Work {
     Work::new(Arc::new(Message {
         topic: TopicName::new("sensors/a/b/temp").unwrap(),
         payload: Bytes::from(payload),
@@ -22,7 +27,7 @@ fn time(name: &str, expression: &str, payload: String, rounds: u32) {
         "from = 'sensors/{{site}}/{{room}}/temp'\n[[step]]\nfilter = \"\"\"{expression}\"\"\"\n"
     );
     let chain = crate::check::compile("a.toml", &text).unwrap();
-    let Kind::Filter(expression) = &chain.steps[0].kind else {
+    let Kind::Filter(filter) = &chain.steps[0].kind else {
         unreachable!()
     };
     let publisher = Publisher {
@@ -31,8 +36,15 @@ fn time(name: &str, expression: &str, payload: String, rounds: u32) {
         attributes: &[],
         session: 1,
     };
-    let mut work = work(payload);
-    let mut evaluate = || std::hint::black_box(evaluate(&chain, expression, publisher, &mut work));
+    let mut message = message(payload);
+    let mut evaluate = || {
+        std::hint::black_box(work::evaluate(
+            &chain,
+            &filter.condition,
+            publisher,
+            &mut message,
+        ))
+    };
     let outcome = evaluate();
     (0..rounds).for_each(|_| drop(evaluate()));
     let started = Instant::now();

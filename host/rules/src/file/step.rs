@@ -1,0 +1,48 @@
+//! The shape of a `[[step]]`.
+
+use serde::Deserialize;
+use serde_spanned::Spanned;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// What a failed step does.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OnError {
+    /// The chain ends; the message goes on as it was.
+    Stop,
+    /// The step is skipped.
+    Continue,
+    /// The message is refused and its publisher told (transform chains only).
+    Refuse,
+}
+
+/// One `[[step]]`: exactly one of the words of `crate::step::WORDS`, and keys that belong to it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Step {
+    pub(crate) filter: Option<Spanned<String>>,
+    pub(crate) set: Option<BTreeMap<String, Spanned<String>>>,
+    pub(crate) plugin: Option<Spanned<String>>,
+    pub(crate) publish: Option<Spanned<String>>,
+    /// Name of a plugin with a sink.
+    pub(crate) sink: Option<Spanned<String>>,
+    /// CEL: the payload of a `publish`.
+    pub(crate) payload: Option<Spanned<String>>,
+    pub(crate) qos: Option<Spanned<u8>>,
+    pub(crate) retain: Option<Spanned<bool>>,
+    pub(crate) on_error: Option<Spanned<OnError>>,
+}
+
+impl Step {
+    /// Keys that are given beside the word, except `on_error`, which every step may have.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (&'static str, Range<usize>)> {
+        let keys = [
+            ("payload", self.payload.as_ref().map(Spanned::span)),
+            ("qos", self.qos.as_ref().map(Spanned::span)),
+            ("retain", self.retain.as_ref().map(Spanned::span)),
+        ];
+        keys.into_iter()
+            .filter_map(|(key, span)| Some((key, span?)))
+    }
+}

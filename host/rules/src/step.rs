@@ -1,0 +1,130 @@
+//! Steps: each kind is compiled, bounded and run in a file of its own under `step/`.
+//!
+//! A new kind is one file there, a variant of [`Kind`] with its arms here, an entry of [`WORDS`], and its keys in
+//! `file::Step`.
+//! Must not: know which step comes next, or what a failure does; that is `run`.
+
+mod compile;
+mod filter;
+mod plugin;
+mod publish;
+mod set;
+mod sink;
+
+use crate::expression::Limits as ExpressionLimits;
+use crate::file::{OnError, Step as Written};
+use crate::place::RuleError;
+use crate::run::{Around, Next};
+pub(crate) use compile::{Compiling, compile};
+pub(crate) use filter::Filter;
+pub(crate) use plugin::{Plugin, outcome};
+pub(crate) use publish::Publish;
+pub(crate) use set::Set;
+pub(crate) use sink::Sink;
+
+/// One step.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) kind: Kind,
+    pub(crate) on_error: OnError,
+}
+
+/// What a step does.
+#[derive(Debug)]
+pub(crate) enum Kind {
+    Filter(Filter),
+    Set(Set),
+    Plugin(Plugin),
+    Publish(Publish),
+    Sink(Sink),
+}
+
+/// A word that makes a step what it is.
+pub(crate) struct Word {
+    pub(crate) word: &'static str,
+    /// Whether a step says it.
+    is_said: fn(&Written) -> bool,
+    /// Further keys that a step of this kind may have.
+    keys: &'static [&'static str],
+    compile: fn(&Written, &Compiling<'_>) -> Result<Kind, RuleError>,
+}
+
+/// Every kind of step there is, in the order in which messages name them.
+pub(crate) const WORDS: &[Word] = &[
+    Word {
+        word: "filter",
+        is_said: |step| step.filter.is_some(),
+        keys: &[],
+        compile: |step, around| Filter::compile(step, around).map(Kind::Filter),
+    },
+    Word {
+        word: "set",
+        is_said: |step| step.set.is_some(),
+        keys: &[],
+        compile: |step, around| Set::compile(step, around).map(Kind::Set),
+    },
+    Word {
+        word: "plugin",
+        is_said: |step| step.plugin.is_some(),
+        keys: &[],
+        compile: |step, around| Plugin::compile(step, around).map(Kind::Plugin),
+    },
+    Word {
+        word: "publish",
+        is_said: |step| step.publish.is_some(),
+        keys: &["payload", "qos", "retain"],
+        compile: |step, around| Publish::compile(step, around).map(Kind::Publish),
+    },
+    Word {
+        word: "sink",
+        is_said: |step| step.sink.is_some(),
+        keys: &[],
+        compile: |step, around| Sink::compile(step, around).map(Kind::Sink),
+    },
+];
+
+/// `filter, set, … and sink`, for messages.
+pub(crate) fn words() -> String {
+    listed(WORDS.iter().map(|word| word.word))
+}
+
+/// `a, b and c`.
+pub(crate) fn listed<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    let mut words: Vec<&str> = words.collect();
+    match (words.pop(), words.is_empty()) {
+        (None, _) => String::new(),
+        (Some(last), true) => last.to_owned(),
+        (Some(last), false) => format!("{} and {last}", words.join(", ")),
+    }
+}
+
+impl Kind {
+    /// One message through it.
+    pub(crate) fn run(&self, around: &mut Around<'_, '_>) -> Result<Next, String> {
+        match self {
+            Self::Filter(step) => step.run(around),
+            Self::Set(step) => step.run(around),
+            Self::Plugin(step) => step.run(around),
+            Self::Publish(step) => step.run(around),
+            Self::Sink(step) => step.run(around),
+        }
+    }
+
+    /// What an evaluation of its expressions may cost.
+    pub(crate) fn limit(&mut self, limits: ExpressionLimits) {
+        match self {
+            Self::Filter(step) => step.limit(limits),
+            Self::Set(step) => step.limit(limits),
+            Self::Publish(step) => step.limit(limits),
+            Self::Plugin(_) | Self::Sink(_) => {}
+        }
+    }
+
+    /// The plugin it calls.
+    pub(crate) fn plugin(&self) -> Option<&str> {
+        match self {
+            Self::Plugin(Plugin { name }) | Self::Sink(Sink { name }) => Some(name),
+            Self::Filter(_) | Self::Set(_) | Self::Publish(_) => None,
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! From a `[[step]]` as written to a step: what all kinds have in common.
+
+use super::{Kind, Step, WORDS, listed, words};
+use crate::expression::{Expression, position};
+use crate::file::{self, Mode, OnError};
+use crate::place::{RuleError, Source};
+use crate::template::TopicTemplate;
+use serde_spanned::Spanned;
+
+/// What a step is compiled with.
+#[derive(Clone, Copy)]
+pub(crate) struct Compiling<'a> {
+    pub(crate) source: Source<'a>,
+    pub(crate) mode: Mode,
+    /// Names of the chain's topic template.
+    pub(crate) names: &'a [&'a str],
+    /// Where the step begins.
+    pub(crate) at: usize,
+}
+
+impl Compiling<'_> {
+    /// An error of a step at a byte of the file.
+    pub(crate) fn error(&self, at: usize, message: impl Into<String>) -> RuleError {
+        self.source.error(at, "bad-step", message)
+    }
+
+    pub(crate) fn expression(&self, text: &Spanned<String>) -> Result<Expression, RuleError> {
+        let start = self.source.content(&text.span());
+        let expression = Expression::compile(text.get_ref(), self.names)
+            .map_err(|flaw| (self.source).error(start + flaw.at, "cel-error", flaw.message))?;
+        let (line, column) = position(self.source.text, start);
+        Ok(expression.placed(line, column))
+    }
+
+    /// A topic to fill in; `key` is what it is given as.
+    pub(crate) fn topic(
+        &self,
+        key: &str,
+        text: &Spanned<String>,
+    ) -> Result<TopicTemplate, RuleError> {
+        let names = self.names.iter().copied();
+        TopicTemplate::parse(text.get_ref(), names).map_err(|cause| {
+            let at = self.source.content(&text.span());
+            let text = format!("{key}: {cause}");
+            self.source.error(at, "bad-template", text)
+        })
+    }
+}
+
+/// Compiles one step.
+pub(crate) fn compile(
+    step: &Spanned<file::Step>,
+    mode: Mode,
+    names: &[&str],
+    source: Source<'_>,
+) -> Result<Step, RuleError> {
+    let raw = step.get_ref();
+    let around = Compiling {
+        source,
+        mode,
+        names,
+        at: step.span().start,
+    };
+    Ok(Step {
+        kind: compile_kind(raw, &around)?,
+        on_error: on_error(raw, &around)?,
+    })
+}
+
+fn compile_kind(raw: &file::Step, around: &Compiling<'_>) -> Result<Kind, RuleError> {
+    let said: Vec<_> = WORDS.iter().filter(|word| (word.is_said)(raw)).collect();
+    let [word] = said[..] else {
+        let text = format!("a step is exactly one of {}", words());
+        return Err(around
+            .error(around.at, text)
+            .hint("make one [[step]] for each"));
+    };
+    for (key, span) in raw.keys() {
+        if word.keys.contains(&key) {
+            continue;
+        }
+        let owners = WORDS.iter().filter(|owner| owner.keys.contains(&key));
+        let owners = listed(owners.map(|owner| owner.word));
+        let text = format!("`{key}` belongs to a {owners} step");
+        let error = around.error(span.start, text);
+        return Err(match (word.word, key) {
+            ("set", "payload" | "qos" | "retain") => {
+                error.hint("in a set step use \"$payload\", \"$qos\", \"$retain\"")
+            }
+            _ => error,
+        });
+    }
+    (word.compile)(raw, around)
+}
+
+fn on_error(raw: &file::Step, around: &Compiling<'_>) -> Result<OnError, RuleError> {
+    let default = match around.mode {
+        Mode::Transform => OnError::Refuse,
+        Mode::Rule => OnError::Stop,
+    };
+    let Some(policy) = &raw.on_error else {
+        return Ok(default);
+    };
+    if (around.mode, *policy.get_ref()) == (Mode::Rule, OnError::Refuse) {
+        let text = "a rule chain works on a copy and cannot refuse the message";
+        return Err(around
+            .error(policy.span().start, text)
+            .hint("use mode = \"transform\", or on_error = \"stop\""));
+    }
+    Ok(*policy.get_ref())
+}

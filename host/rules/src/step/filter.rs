@@ -1,0 +1,51 @@
+//! `filter`: a condition that ends the chain for a message.
+
+use super::Compiling;
+use crate::chain::Count;
+use crate::expression::{Expression, Limits, Value};
+use crate::file;
+use crate::place::RuleError;
+use crate::run::{Around, Next};
+
+#[derive(Debug)]
+pub(crate) struct Filter {
+    pub(crate) condition: Expression,
+}
+
+impl Filter {
+    pub(super) fn compile(raw: &file::Step, around: &Compiling<'_>) -> Result<Self, RuleError> {
+        let Some(text) = &raw.filter else {
+            return Err(around.error(around.at, "a filter step needs `filter`"));
+        };
+        let condition = around.expression(text)?;
+        Ok(Self { condition })
+    }
+
+    pub(super) fn limit(&mut self, limits: Limits) {
+        self.condition.limit(limits);
+    }
+
+    pub(super) fn run(&self, around: &mut Around<'_, '_>) -> Result<Next, String> {
+        let source = &self.condition.source;
+        let value = around.evaluate(&self.condition)?;
+        around.note(|| format!("{}  filter {source} -> {value:?}", mark(&value)));
+        match value {
+            Value::Bool(true) => Ok(Next::Go),
+            Value::Bool(false) => {
+                around.chain.stats.count(Count::Filtered);
+                Ok(Next::Stop)
+            }
+            other => Err(format!(
+                "filter `{source}` gives {other:?}, not true or false"
+            )),
+        }
+    }
+}
+
+fn mark(value: &Value<'_>) -> char {
+    if matches!(value, Value::Bool(true)) {
+        '+'
+    } else {
+        '-'
+    }
+}
