@@ -1,10 +1,13 @@
 //! One chain, compiled: everything that can be wrong is found here, before a message comes.
 
+mod lay;
+
 use crate::expression::Limits as ExpressionLimits;
 use crate::file::{File, Mode};
 use crate::place::{RuleError, Source};
-use crate::step::{self, Step};
+use crate::step::Step;
 use crate::template::Template;
+pub(crate) use lay::find;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use witmq_broker::ports::control::RuleInfo;
@@ -18,7 +21,12 @@ pub(crate) struct Chain {
     pub(crate) order: i64,
     pub(crate) is_enabled: bool,
     pub(crate) from: Template,
+    /// Those of the named chains too; each knows the place of the next.
     pub(crate) steps: Vec<Step>,
+    /// Named chains and where they begin.
+    pub(crate) named: Vec<(String, usize)>,
+    /// Name of this node.
+    pub(crate) node: Arc<str>,
     pub(crate) revision: u64,
     pub(crate) stats: Arc<Stats>,
 }
@@ -75,18 +83,15 @@ impl Chain {
             )
         })?;
         let names: Vec<&str> = from.names().collect();
-        let steps = file
-            .step
-            .iter()
-            .flatten()
-            .map(|step| step::compile(step, file.mode, &names, source))
-            .collect::<Result<_, _>>()?;
+        let laid = lay::lay(file, &names, source)?;
         Ok(Self {
             name: name.to_owned(),
             mode: file.mode,
             order: file.order,
             is_enabled: file.enabled,
-            steps,
+            steps: laid.steps,
+            named: laid.named,
+            node: Arc::from("local"),
             revision: 0,
             stats: Arc::default(),
             from,

@@ -51,8 +51,7 @@ fn compile_here(file: &str, text: &str) -> Result<Chain, RuleError> {
         .file_stem()
         .and_then(|stem| stem.to_str())
         .unwrap_or_default();
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) {
+    if !file::is_plain(name) {
         let text = format!(
             "`{name}` is no name for a chain: use 1 to 64 letters, digits, - and _ as the file's name"
         );

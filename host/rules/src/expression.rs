@@ -61,6 +61,19 @@ pub(crate) struct Flaw {
     pub(crate) message: String,
 }
 
+/// A name that a step gives to a value for the steps behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Bound {
+    pub(crate) name: String,
+    /// Where its value is kept.
+    pub(crate) slot: u8,
+}
+
+/// Whether expressions know it in every chain.
+pub(crate) fn is_variable(name: &str) -> bool {
+    Variable::ALL.into_iter().any(|(known, _)| known == name)
+}
+
 fn flaw(at: usize, message: impl Into<String>) -> Flaw {
     Flaw {
         at,
@@ -75,8 +88,8 @@ fn shorten(text: &str) -> String {
 }
 
 impl Expression {
-    /// Compiles; `names` are what the chain's topic template captures.
-    pub(crate) fn compile(source: &str, names: &[&str]) -> Result<Self, Flaw> {
+    /// Compiles; `names` are what the chain's topic template captures, `bound` what steps before it name.
+    pub(crate) fn compile(source: &str, names: &[&str], bound: &[Bound]) -> Result<Self, Flaw> {
         if source.len() > SOURCE_BYTES {
             return Err(flaw(
                 0,
@@ -89,7 +102,7 @@ impl Expression {
             );
             return Err(flaw(at, text));
         }
-        let (node, variables) = compile::compile(source, names)?;
+        let (node, variables) = compile::compile(source, names, bound)?;
         Ok(Self {
             source: source.to_owned(),
             node,

@@ -28,8 +28,19 @@ pub(crate) struct File {
     #[serde(default = "yes")]
     pub(crate) enabled: bool,
     pub(crate) step: Option<Vec<Spanned<Step>>>,
+    /// Steps that `then` or a plugin leads to, by name.
+    #[serde(default)]
+    pub(crate) chain: BTreeMap<Spanned<String>, Named>,
     #[serde(default)]
     pub(crate) test: Vec<Spanned<Test>>,
+}
+
+/// One `[chain.NAME]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Named {
+    #[serde(default)]
+    pub(crate) step: Vec<Spanned<Step>>,
 }
 
 fn yes() -> bool {
@@ -88,7 +99,7 @@ pub(crate) struct Expected {
 }
 
 /// Words of the format that this version does not have yet.
-const LATER: [&str; 4] = ["when", "then", "http", "chain"];
+const LATER: [&str; 1] = ["http"];
 
 /// Parses a file.
 pub(crate) fn parse(source: Source<'_>) -> Result<File, RuleError> {
@@ -106,7 +117,8 @@ pub(crate) fn parse(source: Source<'_>) -> Result<File, RuleError> {
                     "`{word}` is not in this version; there are {} steps",
                     words()
                 );
-                source.error(at, "not-yet", text)
+                let error = source.error(at, "not-yet", text);
+                error.hint("give the message to a plugin that speaks HTTP, with `sink` or `plugin`")
             }
             Some(word) => {
                 let known: Vec<&str> = message.split('`').skip(3).step_by(2).collect();
@@ -118,15 +130,43 @@ pub(crate) fn parse(source: Source<'_>) -> Result<File, RuleError> {
             None => located,
         }
     })?;
-    let Some(steps) = &file.step else {
-        return Err(source.error(0, "bad-file", "a chain needs at least one [[step]]"));
-    };
-    if steps.is_empty() || steps.len() > STEPS {
-        return Err(source.error(
-            0,
-            "bad-file",
-            format!("a chain has 1 to {STEPS} steps, this one {}", steps.len()),
-        ));
-    }
+    check_steps(&file, source)?;
     Ok(file)
+}
+
+fn check_steps(file: &File, source: Source<'_>) -> Result<(), RuleError> {
+    let own = file.step.as_deref().unwrap_or_default();
+    if own.is_empty() {
+        return Err(source.error(0, "bad-file", "a chain needs at least one [[step]]"));
+    }
+    let mut count = own.len();
+    for (name, chain) in &file.chain {
+        let at = name.span().start;
+        let name = name.get_ref();
+        if chain.step.is_empty() {
+            let text = format!("the chain `{name}` needs at least one step");
+            let error = source.error(at, "bad-file", text);
+            return Err(error.hint(format!("write it under [[chain.{name}.step]]")));
+        }
+        if !is_plain(name) {
+            let text = format!("`{name}` is no name for a chain");
+            let error = source.error(at, "bad-name", text);
+            return Err(error.hint("use 1 to 64 letters, digits, - and _"));
+        }
+        count += chain.step.len();
+    }
+    if count > STEPS {
+        let text = format!(
+            "a chain file has at most {STEPS} steps, named chains included, this one {count}"
+        );
+        let error = source.error(0, "bad-file", text);
+        return Err(error.hint("make two files of it"));
+    }
+    Ok(())
+}
+
+/// Whether it can name a chain.
+pub(crate) fn is_plain(name: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    (1..=64).contains(&name.len()) && name.chars().all(is_plain)
 }

@@ -31,6 +31,8 @@ pub struct RulesConfig {
     pub file_bytes: usize,
     /// What one evaluation of an expression may cost.
     pub expression: ExpressionLimits,
+    /// Name of this node, `node` in expressions (default `local`).
+    pub node: Arc<str>,
 }
 
 impl Default for RulesConfig {
@@ -41,6 +43,7 @@ impl Default for RulesConfig {
             chains: 1000,
             file_bytes: 256 * 1024,
             expression: ExpressionLimits::default(),
+            node: Arc::from("local"),
         }
     }
 }
@@ -178,6 +181,7 @@ impl Inner {
             match restored {
                 Ok(mut chain) => {
                     chain.limit(self.config.expression);
+                    chain.node = self.config.node.clone();
                     chain.revision = self.last_revision(&name).max(1);
                     deployed.insert(name, Arc::new(chain));
                 }
@@ -248,6 +252,7 @@ impl RuleControl for Rules {
         let mut chain = check::compile(file, source)?;
         chain.limit(inner.config.expression);
         check::run_tests(&chain, file, source)?;
+        chain.node = inner.config.node.clone();
         let mut deployed = inner
             .deployed
             .lock()

@@ -14,6 +14,14 @@ pub(crate) use work::{Work, to_payload};
 /// Messages one message may become, emissions included.
 pub(crate) const MESSAGES: usize = 64;
 
+/// Times that one message may go on to a named chain: a plugin that jumps might go in a circle.
+pub(crate) const JUMPS: usize = 64;
+
+/// What a step says that would make more of them.
+pub(crate) fn too_many() -> String {
+    format!("more than {MESSAGES} messages out of one")
+}
+
 /// What a chain made of a message.
 pub(crate) enum End {
     /// These go on, in this order; the first chain's original among them if nothing changed.
@@ -67,7 +75,9 @@ pub(crate) enum Next {
     Go,
     /// The chain ends for this message.
     Stop,
-    Split(Vec<Arc<Message>>),
+    /// On at another place.
+    To(usize),
+    Split(Vec<Work>),
     Leave(End),
     /// When this is there.
     Waits(StepAnswer),
@@ -149,7 +159,7 @@ impl Running {
                 self.under_way.push((at, work));
                 return Ran::Waits(answer);
             }
-            if let Some(end) = self.settle(chain, (at, step), work, outcome, sinks) {
+            if let Some(end) = self.settle(chain, step, work, outcome, sinks) {
                 return Ran::Ended(end);
             }
         }
@@ -168,17 +178,17 @@ impl Running {
         let outcome = answer.map_err(|error| error.to_string());
         let outcome = outcome.and_then(|outcome| {
             sinks.note(|| format!("+  plugin, waited for -> {outcome:?}"));
-            step::outcome(chain.mode, outcome, &mut work)
+            step::outcome(chain, outcome, &mut work)
         });
-        self.settle(chain, (at, current), work, outcome, sinks)
+        self.settle(chain, current, work, outcome, sinks)
     }
 
     /// Where the message goes after a step; `Some`: out of the chain.
     fn settle(
         &mut self,
         chain: &Chain,
-        (at, step): (usize, &Step),
-        work: Work,
+        step: &Step,
+        mut work: Work,
         outcome: Result<Next, String>,
         sinks: &mut Sinks<'_>,
     ) -> Option<End> {
@@ -186,16 +196,23 @@ impl Running {
         if let Next::Split(parts) = &next
             && self.done.len() + self.under_way.len() + parts.len() > MESSAGES
         {
-            let error = format!("more than {MESSAGES} messages out of one");
+            next = failed(chain, step, &too_many(), sinks);
+        }
+        if matches!(next, Next::To(_)) && work.jumps >= JUMPS {
+            let error = format!("more than {JUMPS} times on to a named chain");
             next = failed(chain, step, &error, sinks);
         }
         match next {
-            Next::Go => self.under_way.push((at + 1, work)),
+            Next::Go => self.under_way.push((step.next, work)),
+            Next::To(place) => {
+                work.jumps += 1;
+                self.under_way.push((place, work));
+            }
             Next::Stop | Next::Waits(_) => self.done.push(work.message),
             // Last in, first out: the parts go in backwards to come out in order.
             Next::Split(parts) => {
                 let parts = parts.into_iter().rev();
-                (self.under_way).extend(parts.map(|part| (at + 1, Work::new(part))));
+                (self.under_way).extend(parts.map(|part| (step.next, part)));
             }
             Next::Leave(end) => return Some(end),
         }

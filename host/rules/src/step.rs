@@ -5,28 +5,34 @@
 //! Must not: know which step comes next, or what a failure does; that is `run`.
 
 mod compile;
+mod each;
 mod filter;
 mod plugin;
 mod publish;
 mod set;
 mod sink;
+mod when;
 
 use crate::expression::Limits as ExpressionLimits;
 use crate::file::{OnError, Step as Written};
 use crate::place::RuleError;
 use crate::run::{Around, Next};
-pub(crate) use compile::{Compiling, compile};
+pub(crate) use compile::{Compiling, Names, compile};
+pub(crate) use each::ForEach;
 pub(crate) use filter::Filter;
 pub(crate) use plugin::{Plugin, outcome};
 pub(crate) use publish::Publish;
 pub(crate) use set::Set;
 pub(crate) use sink::Sink;
+pub(crate) use when::When;
 
 /// One step.
 #[derive(Debug)]
 pub(crate) struct Step {
     pub(crate) kind: Kind,
     pub(crate) on_error: OnError,
+    /// Place of the step behind it in its chain.
+    pub(crate) next: usize,
 }
 
 /// What a step does.
@@ -34,6 +40,8 @@ pub(crate) struct Step {
 pub(crate) enum Kind {
     Filter(Filter),
     Set(Set),
+    When(When),
+    ForEach(ForEach),
     Plugin(Plugin),
     Publish(Publish),
     Sink(Sink),
@@ -62,6 +70,18 @@ pub(crate) const WORDS: &[Word] = &[
         is_said: |step| step.set.is_some(),
         keys: &[],
         compile: |step, around| Set::compile(step, around).map(Kind::Set),
+    },
+    Word {
+        word: "when",
+        is_said: |step| step.when.is_some(),
+        keys: &["then"],
+        compile: |step, around| When::compile(step, around).map(Kind::When),
+    },
+    Word {
+        word: "foreach",
+        is_said: |step| step.foreach.is_some(),
+        keys: &["as"],
+        compile: |step, around| ForEach::compile(step, around).map(Kind::ForEach),
     },
     Word {
         word: "plugin",
@@ -104,6 +124,8 @@ impl Kind {
         match self {
             Self::Filter(step) => step.run(around),
             Self::Set(step) => step.run(around),
+            Self::When(step) => step.run(around),
+            Self::ForEach(step) => step.run(around),
             Self::Plugin(step) => step.run(around),
             Self::Publish(step) => step.run(around),
             Self::Sink(step) => step.run(around),
@@ -115,6 +137,8 @@ impl Kind {
         match self {
             Self::Filter(step) => step.limit(limits),
             Self::Set(step) => step.limit(limits),
+            Self::When(step) => step.limit(limits),
+            Self::ForEach(step) => step.limit(limits),
             Self::Publish(step) => step.limit(limits),
             Self::Plugin(_) | Self::Sink(_) => {}
         }
@@ -124,7 +148,7 @@ impl Kind {
     pub(crate) fn plugin(&self) -> Option<&str> {
         match self {
             Self::Plugin(Plugin { name }) | Self::Sink(Sink { name }) => Some(name),
-            Self::Filter(_) | Self::Set(_) | Self::Publish(_) => None,
+            _ => None,
         }
     }
 }

@@ -20,7 +20,8 @@ pub(crate) struct Template {
     levels: Vec<Level>,
 }
 
-fn is_name(name: &str) -> bool {
+/// Whether it can be the name of a value.
+pub(crate) fn is_name(name: &str) -> bool {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(is_word)
 }

@@ -113,6 +113,7 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
     let (rules, problems) = Rules::new(RulesConfig {
         dir: Some(config.data_dir.join("rules")),
         expression: bounds::expression_limits(config),
+        node: config.node.as_str().into(),
         ..RulesConfig::default()
     });
     problems

@@ -6,7 +6,7 @@ use super::node::{Binary, Each, Kind, Macro, Node, Variable};
 use super::parse::parse;
 use super::span::Span;
 use super::value::{Held, Value};
-use super::{Flaw, flaw};
+use super::{Bound, Flaw, flaw};
 use crate::functions;
 use crate::place::suggest;
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SourceInfo};
@@ -15,11 +15,16 @@ use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, Source
 const CLIENT: [&str; 3] = ["id", "username", "attributes"];
 
 /// Parses and compiles; `names` are what the chain's topic template captures.
-pub(super) fn compile(source: &str, names: &[&str]) -> Result<(Node, Vec<Variable>), Flaw> {
+pub(super) fn compile(
+    source: &str,
+    names: &[&str],
+    bound: &[Bound],
+) -> Result<(Node, Vec<Variable>), Flaw> {
     let program = parse(source)?;
     let mut compiler = Compiler {
         source,
         names,
+        bound,
         places: program.source_info(),
         locals: Vec::new(),
         variables: Vec::new(),
@@ -31,6 +36,7 @@ pub(super) fn compile(source: &str, names: &[&str]) -> Result<(Node, Vec<Variabl
 struct Compiler<'s> {
     source: &'s str,
     names: &'s [&'s str],
+    bound: &'s [Bound],
     places: &'s SourceInfo,
     /// Names of the elements of the macros around.
     locals: Vec<String>,
@@ -134,7 +140,10 @@ impl Compiler<'_> {
     }
 
     fn name(&mut self, name: &str, span: Span) -> Result<Node, Flaw> {
+        let bound = self.bound.iter().rev().find(|bound| bound.name == name);
+        let bound = bound.map(|bound| (name, Variable::Bound(bound.slot)));
         let variable = Variable::ALL.into_iter().find(|(known, _)| *known == name);
+        let variable = bound.or(variable);
         let kind = match (
             self.locals.iter().rposition(|local| local == name),
             variable,
@@ -151,6 +160,7 @@ impl Compiler<'_> {
 
     fn unknown_name(&self, name: &str, span: Span) -> Flaw {
         let mut known: Vec<&str> = self.locals.iter().map(String::as_str).collect();
+        known.extend(self.bound.iter().map(|bound| bound.name.as_str()));
         for (variable, _) in Variable::ALL {
             known.push(variable);
         }

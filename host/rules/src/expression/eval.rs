@@ -2,7 +2,7 @@
 //! Must not: parse, look names up, or read a clock.
 
 use super::limits::{Budget, Done, Fail, FailKind};
-use super::node::{Each, Kind, Macro, Node};
+use super::node::{Each, Kind, Macro, Node, Variable};
 use super::operate::{binary, field, index};
 use super::scope::Scope;
 use super::sort::sorted;
@@ -44,6 +44,8 @@ impl<'a> Machine<'_, 'a> {
     fn eval_kind(&mut self, node: &'a Node) -> Done<Value<'a>> {
         match &node.kind {
             Kind::Literal(value) => Ok(value.clone()),
+            Kind::Variable(Variable::Bound(slot)) => (self.scope.bound(*slot))
+                .ok_or_else(|| Fail::wrong("nothing has that name on this way through the chain")),
             Kind::Variable(variable) => Ok(self.scope.get(*variable)),
             Kind::Local(at) => self
                 .locals

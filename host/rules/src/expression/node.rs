@@ -15,10 +15,16 @@ pub(crate) enum Variable {
     Retain,
     ReceivedMs,
     Raw,
+    /// User properties.
+    User,
+    /// Name of this node.
+    Node,
+    /// What a step before has named: its slot.
+    Bound(u8),
 }
 
 impl Variable {
-    pub(crate) const ALL: [(&'static str, Self); 7] = [
+    pub(crate) const ALL: [(&'static str, Self); 9] = [
         ("payload", Self::Payload),
         ("topic", Self::Topic),
         ("client", Self::Client),
@@ -26,6 +32,8 @@ impl Variable {
         ("retain", Self::Retain),
         ("received_ms", Self::ReceivedMs),
         ("raw", Self::Raw),
+        ("user", Self::User),
+        ("node", Self::Node),
     ];
 }
 

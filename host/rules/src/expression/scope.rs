@@ -16,11 +16,32 @@ pub(crate) struct Scope<'a> {
     payload: Value<'a>,
     topic: Value<'a>,
     client: Value<'a>,
+    user: Value<'a>,
+    node: &'a str,
+    bound: &'a [(u8, Value<'static>)],
 }
 
 fn map<'a>(entries: impl IntoIterator<Item = (&'a str, Value<'a>)>) -> Value<'a> {
     let entry = |(name, value)| (Text::Lent(name), value);
     Value::from_entries(entries.into_iter().map(entry).collect::<BTreeMap<_, _>>())
+}
+
+/// User properties by name: the value, or a list of them if the name is there several times.
+fn user_properties(message: &Message) -> Value<'_> {
+    let mut all: BTreeMap<Text<'_>, Vec<Value<'_>>> = BTreeMap::new();
+    for (name, value) in &message.properties.user {
+        let values = all.entry(Text::Lent(name)).or_default();
+        values.push(Value::lent(value));
+    }
+    let mut map = BTreeMap::new();
+    for (name, mut values) in all {
+        let one = match values.len() {
+            1 => values.pop(),
+            _ => None,
+        };
+        map.insert(name, one.unwrap_or_else(|| Value::from_items(values)));
+    }
+    Value::from_entries(map)
 }
 
 impl<'a> Scope<'a> {
@@ -61,7 +82,25 @@ impl<'a> Scope<'a> {
             payload,
             topic,
             client,
+            user: match expression.names(Variable::User) {
+                true => user_properties(message),
+                false => Value::Null,
+            },
+            node: "",
+            bound: &[],
         }
+    }
+
+    /// On this node, with what steps before have named.
+    pub(crate) fn with(mut self, node: &'a str, bound: &'a [(u8, Value<'static>)]) -> Self {
+        (self.node, self.bound) = (node, bound);
+        self
+    }
+
+    /// What the last step that named it gave.
+    pub(super) fn bound(&self, slot: u8) -> Option<Value<'a>> {
+        let found = self.bound.iter().rev().find(|(known, _)| *known == slot);
+        found.map(|(_, value)| value.clone())
     }
 
     /// Milliseconds since 1970.
@@ -79,6 +118,9 @@ impl<'a> Scope<'a> {
             Variable::ReceivedMs => {
                 Value::Int(i64::try_from(self.received_ms()).unwrap_or(i64::MAX))
             }
+            Variable::User => self.user.clone(),
+            Variable::Node => Value::lent(self.node),
+            Variable::Bound(slot) => self.bound(slot).unwrap_or(Value::Null),
             Variable::Raw => Value::Bytes(Held::Lent(&self.message.payload)),
         }
     }

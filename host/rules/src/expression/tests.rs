@@ -13,7 +13,8 @@ use witmq_proto::{Message, TopicName};
 
 fn evaluate(source: &str, payload: &[u8], limits: Limits) -> Result<Json, String> {
     let template = Template::parse("home/{room}").unwrap();
-    let mut expression = Expression::compile(source, &["room"]).map_err(|flaw| flaw.message)?;
+    let mut expression =
+        Expression::compile(source, &["room"], &[]).map_err(|flaw| flaw.message)?;
     expression.limit(limits);
     let message = Message {
         topic: TopicName::new("home/kitchen").unwrap(),
@@ -197,7 +198,7 @@ fn what_is_wrong_is_found_before_any_message_comes() {
         ("payload..a", "cannot stand here", 8),
         ("A{b: 1}", "{'key': value, …}", 1),
     ] {
-        let flaw = Expression::compile(source, &["room"]).err().unwrap();
+        let flaw = Expression::compile(source, &["room"], &[]).err().unwrap();
         let message = &flaw.message;
         assert!(message.contains(expected), "{source}: {message}");
         let is_there = expected.is_empty() && flaw.at <= source.len() || flaw.at == at;
@@ -404,10 +405,10 @@ fn hostile_depth_is_refused() {
         "-".repeat(2000),
         format!("'{}'", "x".repeat(SOURCE_BYTES - 1)),
     ] {
-        assert!(Expression::compile(&source, &[]).is_err());
+        assert!(Expression::compile(&source, &[], &[]).is_err());
     }
     let longest = format!("'{}'", "x".repeat(SOURCE_BYTES - 2));
-    assert!(Expression::compile(&longest, &[]).is_ok());
+    assert!(Expression::compile(&longest, &[], &[]).is_ok());
 }
 
 /// Expressions of every shape; `x` stands for a macro's element.

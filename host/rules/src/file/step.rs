@@ -23,6 +23,13 @@ pub(crate) enum OnError {
 pub(crate) struct Step {
     pub(crate) filter: Option<Spanned<String>>,
     pub(crate) set: Option<BTreeMap<String, Spanned<String>>>,
+    /// CEL: on to the named chain `then`.
+    pub(crate) when: Option<Spanned<String>>,
+    pub(crate) then: Option<Spanned<String>>,
+    /// CEL that gives a list: a message for each element, known as `as` (`item`).
+    pub(crate) foreach: Option<Spanned<String>>,
+    #[serde(rename = "as")]
+    pub(crate) name: Option<Spanned<String>>,
     pub(crate) plugin: Option<Spanned<String>>,
     pub(crate) publish: Option<Spanned<String>>,
     /// Name of a plugin with a sink.
@@ -38,6 +45,8 @@ impl Step {
     /// Keys that are given beside the word, except `on_error`, which every step may have.
     pub(crate) fn keys(&self) -> impl Iterator<Item = (&'static str, Range<usize>)> {
         let keys = [
+            ("then", self.then.as_ref().map(Spanned::span)),
+            ("as", self.name.as_ref().map(Spanned::span)),
             ("payload", self.payload.as_ref().map(Spanned::span)),
             ("qos", self.qos.as_ref().map(Spanned::span)),
             ("retain", self.retain.as_ref().map(Spanned::span)),

@@ -1,5 +1,6 @@
 //! Chains from file to outcome.
 
+mod flow;
 mod limits;
 mod waiting;
 
@@ -246,6 +247,8 @@ fn a_bad_file_names_its_place_and_the_running_revision_stays() {
         "{message_}"
     );
     let (message_, _) = place("from = \"t\"\n[[step]]\nwhen = \"true\"\n");
+    assert!(message_.contains("a when step needs `then`"), "{message_}");
+    let (message_, _) = place("from = \"t\"\n[[step]]\nhttp = \"x\"\n");
     assert!(message_.contains("not in this version"), "{message_}");
     let (message_, _) = place("from = \"t\"\n");
     assert!(message_.contains("at least one [[step]]"), "{message_}");

@@ -12,6 +12,10 @@ use witmq_proto::Message;
 pub(crate) struct Work {
     pub(crate) message: Arc<Message>,
     json: Option<Option<Json>>,
+    /// What steps before have named, by slot.
+    bound: Vec<(u8, Value<'static>)>,
+    /// How often it went on to a named chain.
+    pub(super) jumps: usize,
 }
 
 impl Work {
@@ -19,7 +23,25 @@ impl Work {
         Self {
             message,
             json: None,
+            bound: Vec::new(),
+            jumps: 0,
         }
+    }
+
+    /// One of the messages that this one becomes.
+    pub(crate) fn part(&self, message: Arc<Message>) -> Self {
+        Self {
+            message,
+            json: None,
+            bound: self.bound.clone(),
+            jumps: self.jumps,
+        }
+    }
+
+    /// Gives a value the name that has this slot.
+    pub(crate) fn bind(&mut self, slot: u8, value: Value<'static>) {
+        self.bound.retain(|(known, _)| *known != slot);
+        self.bound.push((slot, value));
     }
 
     pub(crate) fn json(&mut self) -> Option<&Json> {
@@ -48,13 +70,20 @@ pub(super) fn evaluate(
     publisher: Publisher<'_>,
     work: &mut Work,
 ) -> Result<Value<'static>, String> {
-    let Work { message, json } = work;
+    let Work {
+        message,
+        json,
+        bound,
+        ..
+    } = work;
     let json = match expression.needs_json() {
         true => json.get_or_insert_with(|| serde_json::from_slice(&message.payload).ok()),
         false => &None,
     };
     let scope = Scope::new(expression, &chain.from, publisher, message, json.as_ref());
-    expression.run(&scope, || chain.stats.count(Count::Limited))
+    expression.run(&scope.with(&chain.node, bound), || {
+        chain.stats.count(Count::Limited)
+    })
 }
 
 /// Text as it is, everything else as JSON.

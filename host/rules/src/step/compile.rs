@@ -1,19 +1,32 @@
 //! From a `[[step]]` as written to a step: what all kinds have in common.
 
 use super::{Kind, Step, WORDS, listed, words};
-use crate::expression::{Expression, position};
+use crate::chain;
+use crate::expression::{Bound, Expression, is_variable, position};
 use crate::file::{self, Mode, OnError};
 use crate::place::{RuleError, Source};
-use crate::template::TopicTemplate;
+use crate::template::{TopicTemplate, is_name};
 use serde_spanned::Spanned;
+use std::cell::RefCell;
+
+/// What a step may name.
+pub(crate) struct Names<'a> {
+    /// From the chain's topic template.
+    pub(crate) topic: &'a [&'a str],
+    /// From the steps before it.
+    pub(crate) bound: RefCell<Vec<Bound>>,
+    /// Names of all slots of the file.
+    pub(crate) slots: &'a RefCell<Vec<String>>,
+    /// Named chains and where they begin.
+    pub(crate) named: &'a [(String, usize)],
+}
 
 /// What a step is compiled with.
 #[derive(Clone, Copy)]
 pub(crate) struct Compiling<'a> {
     pub(crate) source: Source<'a>,
     pub(crate) mode: Mode,
-    /// Names of the chain's topic template.
-    pub(crate) names: &'a [&'a str],
+    pub(crate) names: &'a Names<'a>,
     /// Where the step begins.
     pub(crate) at: usize,
 }
@@ -26,10 +39,45 @@ impl Compiling<'_> {
 
     pub(crate) fn expression(&self, text: &Spanned<String>) -> Result<Expression, RuleError> {
         let start = self.source.content(&text.span());
-        let expression = Expression::compile(text.get_ref(), self.names)
-            .map_err(|flaw| (self.source).error(start + flaw.at, "cel-error", flaw.message))?;
+        let expression =
+            Expression::compile(text.get_ref(), self.names.topic, &self.names.bound.borrow())
+                .map_err(|flaw| (self.source).error(start + flaw.at, "cel-error", flaw.message))?;
         let (line, column) = position(self.source.text, start);
         Ok(expression.placed(line, column))
+    }
+
+    /// Gives a value of this step a name, for the steps behind it: the slot to bind it to.
+    pub(crate) fn bind(&self, name: &str, at: usize) -> Result<u8, RuleError> {
+        if !is_name(name) || is_variable(name) {
+            let text = format!("`{name}` cannot name a value");
+            return Err(self
+                .error(at, text)
+                .hint("use letters, digits and _, and none of the names that are there"));
+        }
+        let mut slots = self.names.slots.borrow_mut();
+        let known = slots.iter().position(|known| known == name);
+        let slot = known.unwrap_or(slots.len());
+        let Ok(number) = u8::try_from(slot) else {
+            return Err(self.error(at, "the steps of one file name at most 256 values"));
+        };
+        if known.is_none() {
+            slots.push(name.to_owned());
+        }
+        let mut bound = self.names.bound.borrow_mut();
+        bound.retain(|known| known.name != name);
+        bound.push(Bound {
+            name: name.to_owned(),
+            slot: number,
+        });
+        Ok(number)
+    }
+
+    /// Where a named chain begins.
+    pub(crate) fn named(&self, name: &Spanned<String>) -> Result<usize, RuleError> {
+        chain::find(self.names.named, name.get_ref()).map_err(|(cause, hint)| {
+            let error = self.source.error(name.span().start, "unknown-chain", cause);
+            error.hint(hint)
+        })
     }
 
     /// A topic to fill in; `key` is what it is given as.
@@ -38,7 +86,7 @@ impl Compiling<'_> {
         key: &str,
         text: &Spanned<String>,
     ) -> Result<TopicTemplate, RuleError> {
-        let names = self.names.iter().copied();
+        let names = self.names.topic.iter().copied();
         TopicTemplate::parse(text.get_ref(), names).map_err(|cause| {
             let at = self.source.content(&text.span());
             let text = format!("{key}: {cause}");
@@ -51,7 +99,8 @@ impl Compiling<'_> {
 pub(crate) fn compile(
     step: &Spanned<file::Step>,
     mode: Mode,
-    names: &[&str],
+    names: &Names<'_>,
+    next: usize,
     source: Source<'_>,
 ) -> Result<Step, RuleError> {
     let raw = step.get_ref();
@@ -64,6 +113,7 @@ pub(crate) fn compile(
     Ok(Step {
         kind: compile_kind(raw, &around)?,
         on_error: on_error(raw, &around)?,
+        next,
     })
 }
 

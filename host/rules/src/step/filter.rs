@@ -42,7 +42,7 @@ impl Filter {
     }
 }
 
-fn mark(value: &Value<'_>) -> char {
+pub(super) fn mark(value: &Value<'_>) -> char {
     if matches!(value, Value::Bool(true)) {
         '+'
     } else {

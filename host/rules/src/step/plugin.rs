@@ -1,6 +1,7 @@
 //! `plugin`: the `transform` hook of a plugin, and what its outcome makes of the message.
 
 use super::Compiling;
+use crate::chain::{self, Chain};
 use crate::file::{self, Mode};
 use crate::place::RuleError;
 use crate::run::{Around, End, Next, Work};
@@ -36,14 +37,18 @@ impl Plugin {
             said => said.map_err(|error| error.to_string())?,
         };
         around.note(|| format!("+  plugin {name} -> {said:?}"));
-        outcome(around.chain.mode, said, around.work)
+        outcome(around.chain, said, around.work)
     }
 }
 
 /// What a plugin's outcome makes of the message.
-pub(crate) fn outcome(mode: Mode, outcome: StepOutcome, work: &mut Work) -> Result<Next, String> {
+pub(crate) fn outcome(
+    chain: &Chain,
+    outcome: StepOutcome,
+    work: &mut Work,
+) -> Result<Next, String> {
     let leave = |end| {
-        if mode == Mode::Transform {
+        if chain.mode == Mode::Transform {
             Next::Leave(end)
         } else {
             Next::Stop
@@ -56,17 +61,16 @@ pub(crate) fn outcome(mode: Mode, outcome: StepOutcome, work: &mut Work) -> Resu
             Next::Go
         }
         StepOutcome::Split(parts) => {
-            let make = |part| made(part, &work.message);
+            let make = |part| made(part, &work.message).map(|part| work.part(part));
             Next::Split(parts.into_iter().map(make).collect::<Result<_, _>>()?)
         }
         StepOutcome::Refuse { reason, text } => leave(End::Refused { reason, text }),
         StepOutcome::Consume => leave(End::Consumed),
         StepOutcome::Withhold => leave(End::Withheld),
         StepOutcome::Stop => Next::Stop,
-        StepOutcome::Jump(chain) => {
-            return Err(format!(
-                "it jumps to `{chain}`: named chains are not in this version"
-            ));
+        StepOutcome::Jump(name) => {
+            let found = chain::find(&chain.named, &name);
+            Next::To(found.map_err(|(cause, _)| format!("the plugin jumps: {cause}"))?)
         }
     })
 }

@@ -1,0 +1,49 @@
+//! `when … then`: on to a named chain of the same file, and not back.
+
+use super::{Compiling, filter};
+use crate::expression::{Expression, Limits, Value};
+use crate::file;
+use crate::place::RuleError;
+use crate::run::{Around, Next};
+
+#[derive(Debug)]
+pub(crate) struct When {
+    condition: Expression,
+    then: String,
+    /// Where the named chain begins.
+    place: usize,
+}
+
+impl When {
+    pub(super) fn compile(raw: &file::Step, around: &Compiling<'_>) -> Result<Self, RuleError> {
+        let (Some(condition), Some(then)) = (&raw.when, &raw.then) else {
+            let text = "a when step needs `then`, the name of a chain of this file";
+            return Err(around
+                .error(around.at, text)
+                .hint("as in then = \"page\" and [chain.page]"));
+        };
+        Ok(Self {
+            condition: around.expression(condition)?,
+            place: around.named(then)?,
+            then: then.get_ref().clone(),
+        })
+    }
+
+    pub(super) fn limit(&mut self, limits: Limits) {
+        self.condition.limit(limits);
+    }
+
+    pub(super) fn run(&self, around: &mut Around<'_, '_>) -> Result<Next, String> {
+        let source = &self.condition.source;
+        let value = around.evaluate(&self.condition)?;
+        let (mark, then) = (filter::mark(&value), &self.then);
+        around.note(|| format!("{mark}  when {source} -> {value:?} (then {then})"));
+        match value {
+            Value::Bool(true) => Ok(Next::To(self.place)),
+            Value::Bool(false) => Ok(Next::Go),
+            other => Err(format!(
+                "when `{source}` gives {other:?}, not true or false"
+            )),
+        }
+    }
+}
