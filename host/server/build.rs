@@ -19,6 +19,8 @@ fn main() {
     for watched in [
         "plugins/auth-file/src",
         "plugins/auth-file/Cargo.toml",
+        "plugins/users/src",
+        "plugins/users/Cargo.toml",
         "sdk/src",
         "sdk/macros/src",
         "sdk/Cargo.toml",

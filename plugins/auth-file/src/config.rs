@@ -2,18 +2,10 @@
 //!
 //! Owns: names and shapes. Must not: judge the values; `AuthFile::new` does.
 
-use crate::scram;
 use serde::Deserialize;
 use witmq_sdk::AclEntry;
-
-/// Yes or no.
-#[derive(Clone, Copy, Debug, Default, Deserialize, witmq_sdk::Config, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Choice {
-    Allow,
-    #[default]
-    Deny,
-}
+use witmq_users::access::Choice;
+use witmq_users::scram::{Keys, KeysError, Mechanism};
 
 /// The whole configuration.
 #[derive(Debug, Default, Deserialize, witmq_sdk::Config)]
@@ -42,11 +34,35 @@ pub(crate) struct User {
     #[config(secret)]
     pub(crate) hash: Option<String>,
     /// For SCRAM-SHA-256.
-    pub(crate) scram: Option<scram::Entry>,
+    pub(crate) scram: Option<Entry>,
     /// Every check passes.
     #[serde(default)]
     pub(crate) superuser: bool,
     /// Rules before the general ones.
     #[serde(default)]
     pub(crate) acl: Vec<AclEntry>,
+}
+
+/// What the configuration keeps of a password for SCRAM-SHA-256.
+#[derive(Debug, Deserialize, witmq_sdk::Config)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Entry {
+    /// In base64.
+    salt: String,
+    iterations: u32,
+    /// In base64.
+    #[config(secret)]
+    stored_key: String,
+    /// In base64.
+    #[config(secret)]
+    server_key: String,
+}
+
+impl Entry {
+    /// The same, checked.
+    pub(crate) fn keys(&self) -> Result<Keys, KeysError> {
+        let (salt, iterations) = (&self.salt, self.iterations);
+        let (stored_key, server_key) = (&self.stored_key, &self.server_key);
+        Keys::new(Mechanism::Sha256, salt, iterations, stored_key, server_key)
+    }
 }

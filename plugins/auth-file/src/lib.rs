@@ -13,13 +13,13 @@
 
 use argon2::password_hash::{PasswordHash, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
-use config::{Choice, User};
-use scram::{ClientFinal, ClientFirst, Decoys, Exchange, Keys, ScramError};
+use config::User;
 use std::collections::BTreeMap;
 use witmq_sdk::{AclEntry, Attempt, Authenticate, Failure, Grant, Place, Plugin, Rule, Step};
+use witmq_users::access::{Access, Choice};
+use witmq_users::scram::{self, Decoys, Keys, Mechanism, Proven, ScramError, USUAL_ITERATIONS};
 
 mod config;
-mod scram;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +32,9 @@ const NOT_AUTHORIZED: u8 = 0x87;
 /// MQTT 5: bad authentication method.
 const BAD_METHOD: u8 = 0x8C;
 
+/// The Authentication Method that is offered.
+const METHOD: Mechanism = Mechanism::Sha256;
+
 struct Account {
     hash: Option<String>,
     scram: Option<Keys>,
@@ -43,8 +46,7 @@ struct Account {
 #[witmq_sdk::plugin(authenticate, name = "auth-file")]
 pub struct AuthFile {
     anonymous: Choice,
-    default: Choice,
-    general: Vec<Rule>,
+    access: Access,
     accounts: BTreeMap<String, Account>,
     /// There if SCRAM is offered.
     decoys: Option<Decoys>,
@@ -71,11 +73,11 @@ fn account(user: User) -> Result<Account, String> {
             return Err(format!("hash is {algorithm}, only argon2id is taken"));
         }
     }
-    let scram = user.scram.as_ref().map(Keys::try_from).transpose();
+    let scram = user.scram.as_ref().map(config::Entry::keys).transpose();
     Ok(Account {
         rules: AclEntry::rules(&user.acl),
         hash: user.hash,
-        scram: scram.map_err(|error| error.to_string())?,
+        scram: scram.map_err(|error| format!("scram: {error}"))?,
         superuser: user.superuser,
     })
 }
@@ -85,7 +87,8 @@ impl Plugin for AuthFile {
 
     fn new(config: Config, _place: &Place) -> Result<Self, String> {
         let decoys = config.scram_secret.as_deref().map(|secret| {
-            Decoys::new(secret).ok_or("scram_secret: this is not 32 bytes in base64".to_owned())
+            let decoys = Decoys::new("scram_secret", secret, USUAL_ITERATIONS);
+            decoys.map_err(|_| "scram_secret: this is not 32 bytes in base64".to_owned())
         });
         let decoys = decoys.transpose()?;
         let mut accounts = BTreeMap::new();
@@ -105,11 +108,9 @@ impl Plugin for AuthFile {
                 return Err(bad("is there twice".to_owned()));
             }
         }
-        let general = AclEntry::rules(&config.acl);
         Ok(Self {
             anonymous: config.anonymous,
-            default: config.default,
-            general,
+            access: Access::new(&config.acl, config.default),
             accounts,
             decoys,
         })
@@ -118,82 +119,39 @@ impl Plugin for AuthFile {
 
 impl AuthFile {
     fn grant(&self, account: Option<&Account>) -> Grant {
-        let mut acl = account
-            .map(|account| account.rules.clone())
-            .unwrap_or_default();
-        acl.extend(self.general.iter().cloned());
-        if self.default == Choice::Allow {
-            let rest = |filter: &str| Rule {
-                allow: true,
-                publish: true,
-                subscribe: true,
-                filter: filter.to_owned(),
-            };
-            acl.extend(["#", "$SYS/#"].map(rest));
-        }
+        let own = account.map_or(&[][..], |account| &account.rules);
         let superuser = account.is_some_and(|account| account.superuser);
-        Grant {
-            superuser,
-            acl,
-            acl_complete: true,
-            ..Grant::default()
-        }
+        self.access.grant(own, superuser)
     }
-}
 
-/// SCRAM-SHA-256: an exchange of two rounds, the same at CONNECT and at a re-authentication (MQTT 5 section 4.12).
-impl AuthFile {
     /// The keys of a user, or others that no password fits: the answer looks the same.
-    fn keys(&self, name: &str, decoys: &Decoys) -> Keys {
+    fn keys(&self, decoys: &Decoys, name: &str) -> Keys {
         let known = self.accounts.get(name).and_then(|a| a.scram.as_ref());
-        known.cloned().unwrap_or_else(|| decoys.keys(name))
+        known.cloned().unwrap_or_else(|| decoys.keys(METHOD, name))
     }
 
-    /// From the client's first message to the server's.
-    fn challenge(&self, decoys: &Decoys, data: &[u8], nonce: &str) -> Result<Step, ScramError> {
-        let first = ClientFirst::parse(data)?;
-        let keys = self.keys(&first.name, decoys);
-        let exchange = Exchange::begin(first, nonce, &keys);
-        Ok(Step::Challenge {
-            data: exchange.server_first().into(),
-            state: exchange.state(),
-        })
-    }
-
-    /// From the client's last message to the server's.
-    fn verify(&self, decoys: &Decoys, state: &[u8], data: &[u8]) -> Result<Step, ScramError> {
-        let exchange = Exchange::resume(state)?;
-        let name = &exchange.first.name;
-        let keys = self.keys(name, decoys);
-        let proof = exchange.finish(&ClientFinal::parse(data)?, &keys)?;
-        let account = self.accounts.get(name).ok_or(ScramError::Proof)?;
-        Ok(Step::Allow(Grant {
-            username: Some(name.clone()),
-            data: Some(proof.into_bytes()),
-            ..self.grant(Some(account))
-        }))
+    fn granted(&self, proven: Proven) -> Step {
+        match self.accounts.get(&proven.name) {
+            Some(account) => Step::Allow(Grant {
+                username: Some(proven.name),
+                data: Some(proven.data),
+                ..self.grant(Some(account))
+            }),
+            None => ScramError::Proof.denial(),
+        }
     }
 }
 
 /// What an attempt with an authentication method goes on with.
 fn offered<'a>(method: &str, decoys: Option<&'a Decoys>) -> Result<&'a Decoys, Step> {
     match decoys {
-        Some(decoys) if method == scram::METHOD => Ok(decoys),
+        Some(decoys) if method == METHOD.name() => Ok(decoys),
         _ => {
-            let text = format!("the authentication method is not {}", scram::METHOD);
+            let text = format!("the authentication method is not {}", METHOD.name());
             let none = "this broker knows no enhanced authentication".to_owned();
             Err(Step::deny(BAD_METHOD, decoys.map_or(none, |_| text)))
         }
     }
-}
-
-fn denied(error: ScramError) -> Step {
-    let code = match error {
-        ScramError::Proof => BAD_CREDENTIALS,
-        ScramError::ChannelBinding => BAD_METHOD, // it asks for SCRAM-SHA-256-PLUS
-        _ => NOT_AUTHORIZED,
-    };
-    Step::deny(code, error.to_string())
 }
 
 impl Authenticate for AuthFile {
@@ -203,9 +161,7 @@ impl Authenticate for AuthFile {
                 Ok(decoys) => decoys,
                 Err(denial) => return Ok(denial),
             };
-            let nonce = scram::nonce().map_err(|error| Failure::Failed(error.to_string()))?;
-            let step = self.challenge(decoys, &attempt.data, &nonce);
-            return Ok(step.unwrap_or_else(denied));
+            return scram::begin(&attempt.data, |name| Ok(self.keys(decoys, name)));
         }
         let Some(name) = &attempt.username else {
             return Ok(match self.anonymous {
@@ -225,9 +181,11 @@ impl Authenticate for AuthFile {
 
     fn proceed(&mut self, attempt: &Attempt, state: &[u8], data: &[u8]) -> Result<Step, Failure> {
         let method = attempt.method.as_deref().unwrap_or_default();
-        Ok(match offered(method, self.decoys.as_ref()) {
-            Ok(decoys) => self.verify(decoys, state, data).unwrap_or_else(denied),
-            Err(denial) => denial,
-        })
+        let decoys = match offered(method, self.decoys.as_ref()) {
+            Ok(decoys) => decoys,
+            Err(denial) => return Ok(denial),
+        };
+        let proven = scram::proceed(state, data, |name| Ok(self.keys(decoys, name)))?;
+        Ok(proven.map_or_else(ScramError::denial, |proven| self.granted(proven)))
     }
 }

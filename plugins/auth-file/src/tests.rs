@@ -1,12 +1,20 @@
 //! The plugin as the broker calls it.
 
 use super::*;
-use crate::scram::tests::{answer, entry};
 use argon2::password_hash::{PasswordHasher, SaltString};
 use serde_json::json;
 use witmq_sdk::testing::TestBroker;
+use witmq_users::testing;
 
 type Broker = TestBroker<AuthFile>;
+
+fn entry(password: &str, salt: &[u8], iterations: u32) -> serde_json::Value {
+    testing::entry(METHOD, password, salt, iterations)
+}
+
+fn answer(password: &str, header: &str, bare: &str, server_first: &str) -> (String, String) {
+    testing::answer(METHOD, password, header, bare, server_first)
+}
 
 fn hash(password: &str) -> String {
     let salt = SaltString::encode_b64(b"0123456789abcdef").unwrap();

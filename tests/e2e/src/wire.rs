@@ -200,6 +200,13 @@ impl Wire {
         said
     }
 
+    /// The reason code of the PUBACK that must come.
+    pub fn acknowledged(&mut self) -> u8 {
+        let (packet, body) = self.packet();
+        assert_eq!(packet, 0x40, "{body:x?}");
+        body.get(2).copied().unwrap_or(SUCCESS)
+    }
+
     /// Whether it answers.
     pub fn is_alive(&mut self) -> bool {
         self.send(0xC0, &[]);

@@ -1,6 +1,7 @@
 //! The grammar of the command line.
 
 use super::new::{Hook, Lang};
+use super::user::UserCommand;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -465,42 +466,6 @@ pub(crate) enum RuleCommand {
         admin: AdminArgs,
     },
     /// Take a chain out
-    Rm {
-        name: String,
-        #[command(flatten)]
-        admin: AdminArgs,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum UserCommand {
-    /// Add a user or set a new password; the hash is made here, the password never leaves this process
-    Add {
-        name: String,
-        /// Read the password from standard input
-        #[arg(long)]
-        password_stdin: bool,
-        /// Make no keys for SCRAM-SHA-256: guesses against stolen keys are cheaper than against the argon2id hash
-        #[arg(long)]
-        no_scram: bool,
-        /// May do everything
-        #[arg(long)]
-        superuser: bool,
-        /// Topic filter the user may publish to; {user} and {client} stand for its names; may be repeated
-        #[arg(long = "pub", value_name = "FILTER")]
-        publish: Vec<String>,
-        /// Topic filter the user may subscribe to; may be repeated
-        #[arg(long = "sub", value_name = "FILTER")]
-        subscribe: Vec<String>,
-        #[command(flatten)]
-        admin: AdminArgs,
-    },
-    /// List users
-    Ls {
-        #[command(flatten)]
-        admin: AdminArgs,
-    },
-    /// Remove a user
     Rm {
         name: String,
         #[command(flatten)]

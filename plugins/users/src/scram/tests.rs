@@ -1,7 +1,10 @@
-//! The exchange itself: the example of RFC 7677, and everything that must end it.
+//! The exchange itself: published examples, and everything that must end it.
 
+use super::exchange::{Exchange, nonce};
+use super::message::{ClientFinal, ClientFirst};
 use super::*;
-use serde_json::{Value, json};
+use crate::testing;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 
 const FIRST: &[u8] = b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO";
 const NONCE: &str = "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
@@ -11,61 +14,35 @@ const LAST: &str = "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,
                     p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=";
 const SERVER_LAST: &str = "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=";
 
-fn salted(password: &str, salt: &[u8], iterations: u32) -> Key {
-    pbkdf2::pbkdf2_hmac_array::<Sha256, KEY_BYTES>(password.as_bytes(), salt, iterations)
-}
-
-/// `scram` of a user of the configuration.
-pub(crate) fn entry(password: &str, salt: &[u8], iterations: u32) -> Value {
-    let salted = salted(password, salt, iterations);
-    let stored_key = Sha256::digest(hmac(&salted, &[b"Client Key"]));
-    json!({
-        "salt": BASE64_STANDARD.encode(salt),
-        "iterations": iterations,
-        "stored_key": BASE64_STANDARD.encode(stored_key),
-        "server_key": BASE64_STANDARD.encode(hmac(&salted, &[b"Server Key"])),
-    })
-}
-
-/// What a client answers: its last message, and the server's last message that it then waits for.
-pub(crate) fn answer(
-    password: &str,
-    header: &str,
-    bare: &str,
-    server_first: &str,
-) -> (String, String) {
-    let mut attributes = server_first.split(',');
-    let mut next = |name| attributes.next().unwrap().strip_prefix(name).unwrap();
-    let (nonce, salt, iterations) = (next("r="), next("s="), next("i="));
-    let salt = BASE64_STANDARD.decode(salt).unwrap();
-    let salted = salted(password, &salt, iterations.parse().unwrap());
-    let client_key = hmac(&salted, &[b"Client Key"]);
-    let stored_key: Key = Sha256::digest(client_key).into();
-    let without_proof = format!("c={},r={nonce}", BASE64_STANDARD.encode(header));
-    let said = format!("{bare},{server_first},{without_proof}");
-    let signature = hmac(&stored_key, &[said.as_bytes()]);
-    let proof: Vec<u8> = (client_key.iter().zip(signature))
-        .map(|(a, b)| a ^ b)
-        .collect();
-    let server_key = hmac(&salted, &[b"Server Key"]);
-    let expected = BASE64_STANDARD.encode(hmac(&server_key, &[said.as_bytes()]));
-    (
-        format!("{without_proof},p={}", BASE64_STANDARD.encode(proof)),
-        format!("v={expected}"),
-    )
-}
-
 fn keys(password: &str) -> Keys {
-    let salt = BASE64_STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
-    let entry: Entry = serde_json::from_value(entry(password, &salt, 4096)).unwrap();
-    Keys::try_from(&entry).unwrap()
+    keys_of(Mechanism::Sha256, password, "W22ZaJ0SNY7soEsUEjb6gQ==")
+}
+
+fn keys_of(mechanism: Mechanism, password: &str, salt: &str) -> Keys {
+    let bytes = BASE64_STANDARD.decode(salt).unwrap();
+    let entry = testing::entry(mechanism, password, &bytes, 4096);
+    let text = |name: &str| entry[name].as_str().unwrap().to_owned();
+    Keys::new(
+        mechanism,
+        salt,
+        4096,
+        &text("stored_key"),
+        &text("server_key"),
+    )
+    .unwrap()
+}
+
+/// A client of SCRAM-SHA-256.
+fn answer(password: &str, header: &str, bare: &str, server_first: &str) -> (String, String) {
+    testing::answer(Mechanism::Sha256, password, header, bare, server_first)
 }
 
 fn finish(last: &str) -> Result<String, ScramError> {
     let keys = keys("pencil");
     let exchange = Exchange::begin(ClientFirst::parse(FIRST).unwrap(), NONCE, &keys);
     let state = exchange.state();
-    Exchange::resume(&state)?.finish(&ClientFinal::parse(last.as_bytes())?, &keys)
+    let last = ClientFinal::parse(last.as_bytes(), Mechanism::Sha256)?;
+    Exchange::resume(&state)?.finish(&last, &keys)
 }
 
 #[test]
@@ -74,7 +51,7 @@ fn the_example_of_rfc_7677() {
     let first = ClientFirst::parse(FIRST).unwrap();
     assert_eq!((&*first.name, first.header), ("user", "n,,"));
     let exchange = Exchange::begin(first, NONCE, &keys);
-    assert_eq!(exchange.server_first(), SERVER_FIRST);
+    assert_eq!(exchange.server_first, SERVER_FIRST);
     assert_eq!(finish(LAST).unwrap(), SERVER_LAST);
     let ours = answer(
         "pencil",
@@ -83,6 +60,59 @@ fn the_example_of_rfc_7677() {
         SERVER_FIRST,
     );
     assert_eq!(ours, (LAST.to_owned(), SERVER_LAST.to_owned()));
+}
+
+/// What other implementations hold each other to: the user and the password of RFC 7677, another nonce and salt.
+#[test]
+fn the_example_with_the_longer_hash() {
+    let salt = "Yin2FuHTt/M0kJWb0t9OI32n2VmOGi3m+JfjOvuDF88=";
+    let keys = keys_of(Mechanism::Sha512, "pencil", salt);
+    let nonce = "02431b08-2f89-4bad-a4e6-80c0564ec865";
+    let exchange = Exchange::begin(ClientFirst::parse(FIRST).unwrap(), nonce, &keys);
+    let both = format!("r=rOprNGfwEbeRWgbNEkqO{nonce}");
+    assert_eq!(exchange.server_first, format!("{both},s={salt},i=4096"));
+    let last = format!(
+        "c=biws,{both},p=Hc5yec3NmCD7t+kFRw4/3yD6/F3SQHc7AVYschRja+Bc3sbdjlA0eH1OjJc0DD4ghn1tnXN5/Wr6qm9xmaHt4A=="
+    );
+    let said = ClientFinal::parse(last.as_bytes(), Mechanism::Sha512).unwrap();
+    assert_eq!(
+        exchange.finish(&said, &keys).unwrap(),
+        "v=BQuhnKHqYDwQWS5jAw4sZed+C9KFUALsbrq81bB0mh+bcUUbbMPNNmBIupnS2AmyyDnG5CTBQtkjJ9kyY4kzmw=="
+    );
+    // The shorter proof of the other mechanism is none.
+    let error = ClientFinal::parse(LAST.as_bytes(), Mechanism::Sha512);
+    assert!(matches!(error, Err(ScramError::Malformed(_))));
+}
+
+#[test]
+fn keys_are_read_in_one_line_too() {
+    let salt = "W22ZaJ0SNY7soEsUEjb6gQ==";
+    // As PostgreSQL prints it for the password `pencil`.
+    let line = format!(
+        "SCRAM-SHA-256$4096:{salt}$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+    );
+    let read = Keys::from_line(&line).unwrap();
+    let made = keys("pencil");
+    assert_eq!(read.mechanism(), Mechanism::Sha256);
+    assert_eq!((&read.salt, read.iterations), (&made.salt, made.iterations));
+    assert_eq!(read.stored_key, made.stored_key);
+    assert_eq!(read.server_key, made.server_key);
+    for (from, to, expected) in [
+        ("SHA-256", "SHA-1", KeysError::Line),
+        ("SHA-256", "SHA-512", KeysError::Base64("stored_key")),
+        ("$4096:", "$4095:", KeysError::Iterations(4095)),
+        ("$4096:", "$1000001:", KeysError::Iterations(1_000_001)),
+        ("$4096:", "$-1:", KeysError::Line),
+        ("$4096:", "$4096", KeysError::Line),
+        (salt, "AAAA", KeysError::Base64("salt")),
+        ("=:wf", "=wf", KeysError::Line),
+        ("=:wf", "=:f", KeysError::Base64("server_key")),
+    ] {
+        assert!(line.contains(from), "{from}");
+        let error = Keys::from_line(&line.replacen(from, to, 1)).err();
+        assert_eq!(error, Some(expected), "{from} {to}");
+    }
+    assert_eq!(Keys::from_line("").err(), Some(KeysError::Line));
 }
 
 #[test]
@@ -201,13 +231,30 @@ fn lengths_are_bounded() {
 
 #[test]
 fn names_that_are_not_there_have_salts_that_stay() {
-    let decoys = Decoys::new(&BASE64_STANDARD.encode([7; KEY_BYTES])).unwrap();
-    let others = Decoys::new(&BASE64_STANDARD.encode([8; KEY_BYTES])).unwrap();
-    let salt = |decoys: &Decoys, name| decoys.keys(name).salt;
-    assert_eq!(salt(&decoys, "eve"), salt(&decoys, "eve"));
-    assert_ne!(salt(&decoys, "eve"), salt(&decoys, "eva"));
-    assert_ne!(salt(&decoys, "eve"), salt(&others, "eve"));
-    assert!(Decoys::new("").is_none() && Decoys::new("AAAA").is_none());
+    let secret = |byte: u8| BASE64_STANDARD.encode([byte; 32]);
+    let decoys = Decoys::new("secret", &secret(7), 4096).unwrap();
+    let others = Decoys::new("secret", &secret(8), 4096).unwrap();
+    for mechanism in Mechanism::ALL {
+        let keys = |decoys: &Decoys, name| decoys.keys(mechanism, name);
+        let salt = |decoys: &Decoys, name| keys(decoys, name).salt;
+        assert_eq!(salt(&decoys, "eve"), salt(&decoys, "eve"));
+        assert_ne!(salt(&decoys, "eve"), salt(&decoys, "eva"));
+        assert_ne!(salt(&decoys, "eve"), salt(&others, "eve"));
+        let keys = keys(&decoys, "eve");
+        assert_eq!((keys.salt.len(), keys.iterations), (16, 4096));
+        assert_eq!(keys.stored_key.len(), mechanism.key_bytes());
+        assert_ne!(keys.stored_key, keys.server_key);
+    }
+    let [short, long] = Mechanism::ALL.map(|mechanism| decoys.keys(mechanism, "eve").salt);
+    assert_ne!(short, long);
+    for bad in ["", "AAAA", "!"] {
+        let error = Decoys::new("secret", bad, 4096).err();
+        assert_eq!(error, Some(KeysError::Base64("secret")), "{bad}");
+    }
+    for iterations in [4095, 1_000_001] {
+        let error = Decoys::new("secret", &secret(7), iterations).err();
+        assert_eq!(error, Some(KeysError::Iterations(iterations)));
+    }
 }
 
 #[test]

@@ -2,11 +2,12 @@
 //!
 //! Owns: their form and bounds. Must not: know keys.
 
-use super::{CLIENT_NONCE_BYTES, Key, MESSAGE_BYTES, ScramError, key};
+use super::exchange::proof;
+use super::{CLIENT_NONCE_BYTES, MESSAGE_BYTES, Mechanism, ScramError};
 
 /// `n,,n=user,r=nonce`
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ClientFirst<'m> {
+pub(super) struct ClientFirst<'m> {
     /// All of it.
     pub(super) message: &'m str,
     /// The GS2 header, its last comma included.
@@ -16,11 +17,11 @@ pub(crate) struct ClientFirst<'m> {
     /// The client's part of the nonce.
     pub(super) nonce: &'m str,
     /// Who it says it is.
-    pub(crate) name: String,
+    pub(super) name: String,
 }
 
 impl<'m> ClientFirst<'m> {
-    pub(crate) fn parse(message: &'m [u8]) -> Result<Self, ScramError> {
+    pub(super) fn parse(message: &'m [u8]) -> Result<Self, ScramError> {
         let message = text(message)?;
         let malformed = ScramError::Malformed;
         let no_header = malformed("the gs2 header is missing");
@@ -66,21 +67,21 @@ impl<'m> ClientFirst<'m> {
 
 /// `c=biws,r=nonce,p=proof`
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ClientFinal<'m> {
+pub(super) struct ClientFinal<'m> {
     /// What the proof is about.
     pub(super) without_proof: &'m str,
     /// The GS2 header again, in base64.
     pub(super) binding: &'m str,
     /// Both parts of the nonce.
     pub(super) nonce: &'m str,
-    pub(super) proof: Key,
+    pub(super) proof: Vec<u8>,
 }
 
 impl<'m> ClientFinal<'m> {
-    pub(crate) fn parse(message: &'m [u8]) -> Result<Self, ScramError> {
+    pub(super) fn parse(message: &'m [u8], mechanism: Mechanism) -> Result<Self, ScramError> {
         let malformed = ScramError::Malformed;
         let no_proof = malformed("p= is missing at the end");
-        let (without_proof, proof) = text(message)?.rsplit_once(",p=").ok_or(no_proof)?;
+        let (without_proof, last) = text(message)?.rsplit_once(",p=").ok_or(no_proof)?;
         let mut attributes = without_proof.split(',');
         let binding = value(attributes.next(), "c=").ok_or(malformed("c= is missing"))?;
         let nonce = value(attributes.next(), "r=").ok_or(malformed("r= is missing"))?;
@@ -89,7 +90,7 @@ impl<'m> ClientFinal<'m> {
             without_proof,
             binding,
             nonce,
-            proof: key(proof).ok_or(malformed("p= is no proof"))?,
+            proof: proof(mechanism, last).ok_or(malformed("p= is no proof"))?,
         })
     }
 }
