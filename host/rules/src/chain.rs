@@ -3,11 +3,12 @@
 mod lay;
 
 use crate::expression::Limits as ExpressionLimits;
-use crate::file::{File, Mode};
+use crate::file::{File, From, Mode};
 use crate::place::{RuleError, Source};
 use crate::step::Step;
-use crate::template::Template;
+use crate::template::{Template, Templates};
 pub(crate) use lay::find;
+use serde_spanned::Spanned;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use witmq_broker::ports::control::RuleInfo;
@@ -20,7 +21,7 @@ pub(crate) struct Chain {
     pub(crate) mode: Mode,
     pub(crate) order: i64,
     pub(crate) is_enabled: bool,
-    pub(crate) from: Template,
+    pub(crate) from: Templates,
     /// Those of the named chains too; each knows the place of the next.
     pub(crate) steps: Vec<Step>,
     /// Named chains and where they begin.
@@ -75,13 +76,7 @@ impl Stats {
 impl Chain {
     /// Compiles a parsed file. `name` is the file's stem.
     pub(crate) fn compile(name: &str, file: &File, source: Source<'_>) -> Result<Self, RuleError> {
-        let from = Template::parse(file.from.get_ref()).map_err(|cause| {
-            source.error(
-                source.content(&file.from.span()),
-                "bad-template",
-                format!("from: {cause}"),
-            )
-        })?;
+        let from = templates(&file.from, source)?;
         let names: Vec<&str> = from.names().collect();
         let laid = lay::lay(file, &names, source)?;
         Ok(Self {
@@ -106,7 +101,7 @@ impl Chain {
             } else {
                 "rule"
             },
-            from: self.from.text.clone(),
+            from: self.from.text(),
             revision: self.revision,
             order: self.order,
             matched: self.stats.total(Count::Matched),
@@ -133,4 +128,21 @@ impl Chain {
     pub(crate) fn plugins(&self) -> impl Iterator<Item = &str> {
         self.steps.iter().filter_map(|step| step.kind.plugin())
     }
+}
+
+fn templates(from: &From, source: Source<'_>) -> Result<Templates, RuleError> {
+    let wrong = |text: &Spanned<String>, cause: String| {
+        let at = source.content(&text.span());
+        source.error(at, "bad-template", format!("from: {cause}"))
+    };
+    let parse = |text: &Spanned<String>| {
+        Template::parse(text.get_ref()).map_err(|cause| wrong(text, cause))
+    };
+    let mut templates = Templates::from(parse(&from.first)?);
+    for text in &from.others {
+        let added = templates.add(parse(text)?);
+        added
+            .map_err(|cause| wrong(text, cause).hint("every topic of `from` has the same names"))?;
+    }
+    Ok(templates)
 }

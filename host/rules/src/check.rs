@@ -166,8 +166,11 @@ fn run_test(chain: &Chain, test: &Test) -> Result<(), String> {
     // The thread is that of the tests alone.
     crate::functions::seed(*seed);
     let topic = TopicName::new(topic.as_str()).map_err(|error| format!("given: {error}"))?;
-    if !chain.from.filter.matches(&topic) {
-        return Err(format!("given: {topic} does not match {}", chain.from.text));
+    if !chain.from.matches(&topic) {
+        return Err(format!(
+            "given: {topic} does not match {}",
+            chain.from.text()
+        ));
     }
     let mut given = message(topic, payload_of(payload), *qos, *retain);
     Arc::make_mut(&mut given).received_ms = *received_ms;
@@ -330,10 +333,10 @@ pub fn trace(file: &str, text: &str, msg: &str) -> Result<Vec<String>, RuleError
         Some(other) => Bytes::from(other.to_string()),
         None => Bytes::new(),
     };
-    if !chain.from.filter.matches(&topic) {
+    if !chain.from.matches(&topic) {
         return Ok(vec![format!(
             "-  {topic} does not match {}",
-            chain.from.text
+            chain.from.text()
         )]);
     }
     let received_ms = given.get("received_ms").and_then(Json::as_u64);

@@ -1,9 +1,11 @@
 //! The shape of a chain file, and the first half of its errors: what TOML and types can tell.
 
+mod from;
 mod step;
 
 use crate::place::{RuleError, Source, suggest};
 use crate::step::words;
+pub(crate) use from::From;
 use serde::Deserialize;
 use serde_spanned::Spanned;
 use std::collections::BTreeMap;
@@ -16,8 +18,8 @@ const STEPS: usize = 64;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct File {
-    /// Topic template.
-    pub(crate) from: Spanned<String>,
+    /// Topic templates.
+    pub(crate) from: From,
     #[serde(default)]
     pub(crate) mode: Mode,
     #[serde(default)]

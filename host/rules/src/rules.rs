@@ -67,7 +67,9 @@ impl Table {
         let mut index = Trie::new();
         for (place, chain) in (0u32..).zip(&chains) {
             if chain.is_enabled {
-                index.insert(&chain.from.filter, place, ());
+                for filter in chain.from.filters() {
+                    index.insert(filter, place, ());
+                }
             }
         }
         Self { chains, index }

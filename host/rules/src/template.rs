@@ -1,5 +1,8 @@
 //! Topics with names in them: `sensors/{site}/{room}/temp` matches, captures, and is filled in again.
 
+mod several;
+
+pub(crate) use several::Templates;
 use witmq_proto::TopicFilter;
 
 /// One level of a template.

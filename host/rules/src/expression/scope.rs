@@ -4,7 +4,7 @@
 use super::Expression;
 use super::node::Variable;
 use super::value::{Held, Text, Value};
-use crate::template::Template;
+use crate::template::Templates;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use witmq_broker::ports::Publisher;
@@ -48,7 +48,7 @@ impl<'a> Scope<'a> {
     /// `json` is the payload if it is JSON; what the expression does not name is left out.
     pub(crate) fn new(
         expression: &Expression,
-        template: &'a Template,
+        template: &'a Templates,
         publisher: Publisher<'a>,
         message: &'a Message,
         json: Option<&'a Json>,

@@ -1,7 +1,7 @@
 //! Expressions from text to outcome: numbers, errors and their places, limits from both sides.
 
 use super::*;
-use crate::template::Template;
+use crate::template::{Template, Templates};
 use bytes::Bytes;
 use bytestring::ByteString;
 use proptest::prelude::*;
@@ -12,7 +12,7 @@ use witmq_proto::packet::{PublishProperties, QoS};
 use witmq_proto::{Message, TopicName};
 
 fn evaluate(source: &str, payload: &[u8], limits: Limits) -> Result<Json, String> {
-    let template = Template::parse("home/{room}").unwrap();
+    let template = Templates::from(Template::parse("home/{room}").unwrap());
     let mut expression =
         Expression::compile(source, &["room"], &[]).map_err(|flaw| flaw.message)?;
     expression.limit(limits);

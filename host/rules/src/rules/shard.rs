@@ -43,6 +43,7 @@ impl ShardChains {
             .index
             .for_each_match(topic, &mut self.walk, |place, ()| matched.push(place));
         self.matched.sort_unstable();
+        self.matched.dedup(); // several of its templates match
         !self.matched.is_empty()
     }
 }
@@ -132,7 +133,7 @@ impl Way {
         while let Some(message) = self.messages.get(self.next) {
             if !self.is_running {
                 let is_here = message.topic == original.topic;
-                if !is_here && !chain.from.filter.matches(&message.topic) {
+                if !is_here && !chain.from.matches(&message.topic) {
                     self.after.push(message.clone()); // an earlier chain moved it to another topic
                     self.next += 1;
                     continue;

@@ -268,3 +268,52 @@ fn user_properties_and_the_node_are_known() {
         r#"u ["1",["2","3"],false,"north"]"#
     );
 }
+
+#[test]
+fn a_chain_listens_on_several_topics_that_name_the_same() {
+    let file = "from = ['a/{x}/temp', 'b/{x}', 'a/+/{x}']\n[[step]]\npublish = 'u/{x}'\n";
+    let (rules, mut chains) = deployed(&[("c", file)]);
+    assert_eq!(rules.list()[0].from, "a/{x}/temp, b/{x}, a/+/{x}");
+    for (topic, expected) in [("a/1/temp", "u/1"), ("b/2", "u/2"), ("a/1/hum", "u/hum")] {
+        let run = through(&mut chains, &message(topic, ""));
+        let topics: Vec<&str> = run.emissions.iter().map(|one| &*one.topic).collect();
+        assert_eq!(topics, [expected], "once, by the first that matches");
+    }
+    assert!(
+        through(&mut chains, &message("b/2/3", ""))
+            .emissions
+            .is_empty()
+    );
+    for (from, expected) in [
+        (
+            "['a/{x}', 'b/{y}']",
+            "c.toml:1:19: from: `b/{y}` has no `{x}`, but `a/{x}` has",
+        ),
+        (
+            "['a/{x}', 'b/{x}/{y}']",
+            "c.toml:1:19: from: `b/{x}/{y}` has `{y}`, but `a/{x}` has not",
+        ),
+        (
+            "['a/{x}', 'b/{']",
+            "c.toml:1:19: from: `{`: a name takes a whole level",
+        ),
+        ("[]", "c.toml:1:8: `from` is 1 to 16 topics, not 0"),
+        ("[1]", "c.toml:1:9: invalid type: integer `1`"),
+        (
+            "1",
+            "c.toml:1:8: invalid type: integer `1`, expected a topic or a list of topics",
+        ),
+    ] {
+        let (error, _) = wrong(&file.replace("['a/{x}/temp', 'b/{x}', 'a/+/{x}']", from));
+        assert!(error.starts_with(expected), "{from}: {error}");
+    }
+    let many = |count: usize| {
+        format!(
+            "from = [{}]\n[[step]]\nfilter = 'true'\n",
+            "'a',".repeat(count)
+        )
+    };
+    check("c.toml", &many(16)).unwrap();
+    let (error, _) = wrong(&many(17));
+    assert!(error.contains("1 to 16 topics, not 17"), "{error}");
+}
