@@ -199,6 +199,7 @@ async fn stop_draining(State(ports): State<Ports>) -> Answer {
 fn rule_json(info: &RuleInfo) -> Value {
     json!({
         "name": info.name, "mode": info.mode, "from": info.from, "revision": info.revision, "order": info.order,
-        "matched": info.matched, "filtered": info.filtered, "failed": info.failed, "limited": info.limited, "last_error": info.last_error,
+        "matched": info.matched, "filtered": info.filtered, "failed": info.failed, "limited": info.limited,
+        "evicted": info.evicted, "state_entries": info.state_entries, "state_bytes": info.state_bytes, "last_error": info.last_error,
     })
 }

@@ -5,6 +5,7 @@ mod lay;
 use crate::expression::Limits as ExpressionLimits;
 use crate::file::{File, From, Mode};
 use crate::place::{RuleError, Source};
+use crate::state::Bounds;
 use crate::step::Step;
 use crate::template::{Template, Templates};
 pub(crate) use lay::find;
@@ -35,7 +36,7 @@ pub(crate) struct Chain {
 /// Numbers of a chain, kept over revisions.
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
-    counts: Spread<[AtomicU64; 4]>,
+    counts: Spread<[AtomicU64; 5]>,
     last_error: Mutex<Option<String>>,
 }
 
@@ -47,12 +48,19 @@ pub(crate) enum Count {
     Failed,
     /// Evaluations that a limit ended.
     Limited,
+    /// Keys and values that steps had to give up.
+    Evicted,
 }
 
 impl Stats {
     pub(crate) fn count(&self, what: Count) {
-        if let Some(count) = self.counts.mine().get(what as usize) {
-            count.fetch_add(1, Ordering::Relaxed);
+        self.add(what, 1);
+    }
+
+    pub(crate) fn add(&self, what: Count, more: usize) {
+        let more = u64::try_from(more).unwrap_or(u64::MAX);
+        if let (Some(count), true) = (self.counts.mine().get(what as usize), more > 0) {
+            count.fetch_add(more, Ordering::Relaxed);
         }
     }
 
@@ -94,6 +102,8 @@ impl Chain {
     }
 
     pub(crate) fn info(&self) -> RuleInfo {
+        let sizes = self.steps.iter().map(|step| step.kind.size());
+        let (entries, bytes) = sizes.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         RuleInfo {
             name: self.name.clone(),
             mode: if self.mode == Mode::Transform {
@@ -108,6 +118,9 @@ impl Chain {
             filtered: self.stats.total(Count::Filtered),
             failed: self.stats.total(Count::Failed),
             limited: self.stats.total(Count::Limited),
+            evicted: self.stats.total(Count::Evicted),
+            state_entries: entries,
+            state_bytes: bytes,
             last_error: self
                 .stats
                 .last_error
@@ -121,6 +134,24 @@ impl Chain {
     pub(crate) fn limit(&mut self, limits: ExpressionLimits) {
         for step in &mut self.steps {
             step.kind.limit(limits);
+        }
+    }
+
+    /// Its steps begin anew with what they remember, within these bounds.
+    pub(crate) fn forget(&mut self, bounds: Bounds) {
+        for step in &mut self.steps {
+            step.kind.forget(bounds);
+        }
+    }
+
+    /// Steps that are the same as in an earlier revision go on with what they remembered there.
+    pub(crate) fn adopt(&mut self, old: &Self) {
+        let mut left: Vec<&Step> = old.steps.iter().collect();
+        for step in &mut self.steps {
+            let same = left.iter().position(|old| step.kind.adopt(&old.kind));
+            if let Some(place) = same {
+                left.remove(place);
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use crate::chain::Chain;
 use crate::file::{self, Expected, Given, Mode, Test};
 use crate::place::{RuleError, Source};
 use crate::run::{End, Sinks, run};
+use crate::state::Bounds;
 use bytes::Bytes;
 use bytestring::ByteString;
 use serde_json::Value as Json;
@@ -66,8 +67,8 @@ fn compile_here(file: &str, text: &str) -> Result<Chain, RuleError> {
 /// # Errors
 /// The first thing that is wrong, with its place.
 pub fn check(file: &str, text: &str) -> Result<(), RuleError> {
-    let chain = compile(file, text)?;
-    run_tests(&chain, file, text)
+    let mut chain = compile(file, text)?;
+    run_tests(&mut chain, file, text)
 }
 
 /// Answers for plugins in tests: a payload, or the message as it is.
@@ -139,11 +140,12 @@ const NOBODY: Publisher<'_> = Publisher {
     session: 0,
 };
 
-/// Runs the tests that a file brings.
-pub(crate) fn run_tests(chain: &Chain, file: &str, text: &str) -> Result<(), RuleError> {
+/// Runs the tests that a file brings, each with steps that remember nothing yet.
+pub(crate) fn run_tests(chain: &mut Chain, file: &str, text: &str) -> Result<(), RuleError> {
     let source = Source { file, text };
     let work = || {
         for test in &file::parse(source)?.test {
+            chain.forget(Bounds::default());
             run_test(chain, test.get_ref()).map_err(|cause| {
                 let text = format!("test `{}` fails: {cause}", test.get_ref().name);
                 source.error(test.span().start, "test-failed", text)
@@ -154,61 +156,23 @@ pub(crate) fn run_tests(chain: &Chain, file: &str, text: &str) -> Result<(), Rul
     with_large_stack(work, |cause| Err(source.error(0, "internal", cause)))
 }
 
+/// What came out: the sink it reached, or none.
+type Came = (Option<String>, Arc<Message>);
+
 fn run_test(chain: &Chain, test: &Test) -> Result<(), String> {
-    let Given {
-        topic,
-        payload,
-        qos,
-        retain,
-        received_ms,
-        seed,
-    } = &test.given;
-    // The thread is that of the tests alone.
-    crate::functions::seed(*seed);
-    let topic = TopicName::new(topic.as_str()).map_err(|error| format!("given: {error}"))?;
-    if !chain.from.matches(&topic) {
-        return Err(format!(
-            "given: {topic} does not match {}",
-            chain.from.text()
-        ));
+    let mut came = Vec::new();
+    for given in &test.given {
+        one_message(chain, test, given, &mut came)?;
     }
-    let mut given = message(topic, payload_of(payload), *qos, *retain);
-    Arc::make_mut(&mut given).received_ms = *received_ms;
-    let mut emissions = Vec::new();
-    let mut sinks = Sinks {
-        emissions: &mut emissions,
-        trace: None,
-    };
-    let mut stubs = Stubs {
-        answers: &test.stub,
-        delivered: Vec::new(),
-    };
-    let end = run(chain, &mut stubs, NOBODY, &given, &mut sinks);
-    let routed = match end {
-        End::On(messages) if chain.mode == Mode::Transform => messages,
-        End::Refused { text, .. } if !test.expect.is_empty() => {
-            return Err(format!(
-                "the message is refused: {}",
-                text.unwrap_or_default()
-            ));
-        }
-        _ => Vec::new(),
-    };
-    let routed = routed.into_iter().chain(emissions);
-    let delivered = stubs.delivered.into_iter();
-    let got: Vec<(Option<String>, Arc<Message>)> = routed
-        .map(|message| (None, message))
-        .chain(delivered.map(|(sink, message)| (Some(sink), message)))
-        .collect();
-    if got.len() != test.expect.len() {
+    if came.len() != test.expect.len() {
         return Err(format!(
             "{} messages are expected, {} came{}",
             test.expect.len(),
-            got.len(),
-            list(got.iter().map(|(_, message)| message))
+            came.len(),
+            list(came.iter().map(|(_, message)| message))
         ));
     }
-    for (expected, (sink, got)) in test.expect.iter().zip(&got) {
+    for (expected, (sink, got)) in test.expect.iter().zip(&came) {
         if expected.sink != *sink {
             let name = |sink: &Option<String>| match sink {
                 Some(name) => format!("sink {name}"),
@@ -221,6 +185,51 @@ fn run_test(chain: &Chain, test: &Test) -> Result<(), String> {
         }
         compare(expected, got)?;
     }
+    Ok(())
+}
+
+/// One of a test's messages through the chain.
+fn one_message(
+    chain: &Chain,
+    test: &Test,
+    given: &Given,
+    came: &mut Vec<Came>,
+) -> Result<(), String> {
+    // The thread is that of the tests alone.
+    crate::functions::seed(given.seed);
+    let topic = TopicName::new(given.topic.as_str()).map_err(|error| format!("given: {error}"))?;
+    if !chain.from.matches(&topic) {
+        return Err(format!(
+            "given: {topic} does not match {}",
+            chain.from.text()
+        ));
+    }
+    let mut message = message(topic, payload_of(&given.payload), given.qos, given.retain);
+    Arc::make_mut(&mut message).received_ms = given.received_ms;
+    let mut emissions = Vec::new();
+    let mut sinks = Sinks {
+        emissions: &mut emissions,
+        trace: None,
+    };
+    let mut stubs = Stubs {
+        answers: &test.stub,
+        delivered: Vec::new(),
+    };
+    let end = run(chain, &mut stubs, NOBODY, &message, &mut sinks);
+    let routed = match end {
+        End::On(messages) if chain.mode == Mode::Transform => messages,
+        End::Refused { text, .. } if test.given.len() == 1 && !test.expect.is_empty() => {
+            return Err(format!(
+                "the message is refused: {}",
+                text.unwrap_or_default()
+            ));
+        }
+        _ => Vec::new(),
+    };
+    let routed = routed.into_iter().chain(emissions);
+    came.extend(routed.map(|message| (None, message)));
+    let delivered = stubs.delivered.into_iter();
+    came.extend(delivered.map(|(sink, message)| (Some(sink), message)));
     Ok(())
 }
 

@@ -1,15 +1,19 @@
 //! The shape of a chain file, and the first half of its errors: what TOML and types can tell.
 
 mod from;
+mod state;
 mod step;
+mod test;
 
 use crate::place::{RuleError, Source, suggest};
 use crate::step::words;
 pub(crate) use from::From;
 use serde::Deserialize;
 use serde_spanned::Spanned;
+pub(crate) use state::{Changed, Dedup, Excess, Rate};
 use std::collections::BTreeMap;
 pub(crate) use step::{OnError, Step};
+pub(crate) use test::{Expected, Given, Test};
 
 /// Steps of one chain.
 const STEPS: usize = 64;
@@ -58,46 +62,6 @@ pub(crate) enum Mode {
     /// The original is routed untouched; the chain acts by `publish`.
     #[default]
     Rule,
-}
-
-/// One `[[test]]`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Test {
-    pub(crate) name: String,
-    pub(crate) given: Given,
-    pub(crate) expect: Vec<Expected>,
-    /// Payload (JSON or text) that a plugin answers with; a plugin without one passes the message.
-    #[serde(default)]
-    pub(crate) stub: BTreeMap<String, toml::Value>,
-}
-
-/// The message of a test.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Given {
-    pub(crate) topic: String,
-    pub(crate) payload: toml::Value,
-    #[serde(default)]
-    pub(crate) qos: u8,
-    #[serde(default)]
-    pub(crate) retain: bool,
-    /// When it is received, in milliseconds since 1970: what `now()` says.
-    #[serde(default)]
-    pub(crate) received_ms: u64,
-    /// What `random()` and `uuid()` give.
-    #[serde(default)]
-    pub(crate) seed: u64,
-}
-
-/// A message a test waits for; the payload's fields are a part of what must be there.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Expected {
-    /// It reaches this sink; otherwise it is routed or published.
-    pub(crate) sink: Option<String>,
-    pub(crate) topic: Option<String>,
-    pub(crate) payload: Option<toml::Value>,
 }
 
 /// Words of the format that this version does not have yet.

@@ -26,6 +26,7 @@ use crate::expression::{Budget, Done, Fail, List, Map, Value, whole};
 pub use page::{describe, page};
 pub(crate) use pattern::Pattern;
 pub(crate) use random::seed;
+pub(crate) use time::milliseconds;
 
 /// No upper bound of the number of arguments.
 pub(crate) const ANY: usize = usize::MAX;

@@ -14,6 +14,7 @@
 //! | `step` | the kinds of steps, one file each: compiled, bounded, run |
 //! | `run` | a message through the steps |
 //! | `rules` | what is deployed, for all shards |
+//! | `state` | what steps remember, shared by all shards |
 //! | `check` | a file's own tests, and the trace of one message |
 
 mod chain;
@@ -24,6 +25,7 @@ mod functions;
 mod place;
 mod rules;
 mod run;
+mod state;
 mod step;
 mod template;
 

@@ -4,6 +4,7 @@ use crate::ExpressionLimits;
 use crate::chain::Chain;
 use crate::check;
 use crate::file::Mode;
+use crate::state::Bounds;
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
 use std::fs;
@@ -33,6 +34,19 @@ pub struct RulesConfig {
     pub expression: ExpressionLimits,
     /// Name of this node, `node` in expressions (default `local`).
     pub node: Arc<str>,
+    /// Keys that one step remembers (default 100,000).
+    pub state_entries: usize,
+    /// Bytes of what one step remembers (default 16 MiB).
+    pub state_bytes: usize,
+}
+
+impl RulesConfig {
+    fn bounds(&self) -> Bounds {
+        Bounds {
+            entries: self.state_entries,
+            bytes: self.state_bytes,
+        }
+    }
 }
 
 impl Default for RulesConfig {
@@ -44,6 +58,8 @@ impl Default for RulesConfig {
             file_bytes: 256 * 1024,
             expression: ExpressionLimits::default(),
             node: Arc::from("local"),
+            state_entries: Bounds::default().entries,
+            state_bytes: Bounds::default().bytes,
         }
     }
 }
@@ -184,6 +200,7 @@ impl Inner {
                 Ok(mut chain) => {
                     chain.limit(self.config.expression);
                     chain.node = self.config.node.clone();
+                    chain.forget(self.config.bounds());
                     chain.revision = self.last_revision(&name).max(1);
                     deployed.insert(name, Arc::new(chain));
                 }
@@ -253,8 +270,9 @@ impl RuleControl for Rules {
         }
         let mut chain = check::compile(file, source)?;
         chain.limit(inner.config.expression);
-        check::run_tests(&chain, file, source)?;
+        check::run_tests(&mut chain, file, source)?;
         chain.node = inner.config.node.clone();
+        chain.forget(inner.config.bounds());
         let mut deployed = inner
             .deployed
             .lock()
@@ -273,6 +291,9 @@ impl RuleControl for Rules {
         chain.revision = last + 1;
         // The numbers go on over revisions; what the file's tests counted is nobody's.
         chain.stats = old.map(|old| old.stats.clone()).unwrap_or_default();
+        if let Some(old) = old {
+            chain.adopt(old);
+        }
         let info = chain.info();
         if dry_run {
             return Ok(info);

@@ -64,6 +64,11 @@ impl Around<'_, '_> {
         work::evaluate(self.chain, expression, self.publisher, self.work)
     }
 
+    /// So much of what a step remembers was given up for its bounds.
+    pub(crate) fn given_up(&self, count: usize) {
+        self.chain.stats.add(Count::Evicted, count);
+    }
+
     /// A line of the trace.
     pub(crate) fn note(&mut self, line: impl FnOnce() -> String) {
         self.sinks.note(line);
@@ -77,6 +82,8 @@ pub(crate) enum Next {
     Stop,
     /// On at another place.
     To(usize),
+    /// The message goes no further at all.
+    Drop,
     Split(Vec<Work>),
     Leave(End),
     /// When this is there.
@@ -209,6 +216,7 @@ impl Running {
                 self.under_way.push((place, work));
             }
             Next::Stop | Next::Waits(_) => self.done.push(work.message),
+            Next::Drop => {}
             // Last in, first out: the parts go in backwards to come out in order.
             Next::Split(parts) => {
                 let parts = parts.into_iter().rev();

@@ -4,11 +4,15 @@
 //! `file::Step`.
 //! Must not: know which step comes next, or what a failure does; that is `run`.
 
+mod changed;
 mod compile;
+mod dedup;
 mod each;
 mod filter;
 mod plugin;
 mod publish;
+mod rate;
+mod remember;
 mod set;
 mod sink;
 mod when;
@@ -17,11 +21,15 @@ use crate::expression::Limits as ExpressionLimits;
 use crate::file::{OnError, Step as Written};
 use crate::place::RuleError;
 use crate::run::{Around, Next};
+use crate::state::Bounds;
+pub(crate) use changed::Changed;
 pub(crate) use compile::{Compiling, Names, compile};
+pub(crate) use dedup::Dedup;
 pub(crate) use each::ForEach;
 pub(crate) use filter::Filter;
 pub(crate) use plugin::{Plugin, outcome};
 pub(crate) use publish::Publish;
+pub(crate) use rate::Rate;
 pub(crate) use set::Set;
 pub(crate) use sink::Sink;
 pub(crate) use when::When;
@@ -45,6 +53,9 @@ pub(crate) enum Kind {
     Plugin(Plugin),
     Publish(Publish),
     Sink(Sink),
+    Dedup(Box<Dedup>),
+    Rate(Box<Rate>),
+    Changed(Box<Changed>),
 }
 
 /// A word that makes a step what it is.
@@ -101,6 +112,24 @@ pub(crate) const WORDS: &[Word] = &[
         keys: &[],
         compile: |step, around| Sink::compile(step, around).map(Kind::Sink),
     },
+    Word {
+        word: "dedup",
+        is_said: |step| step.dedup.is_some(),
+        keys: &[],
+        compile: |step, around| Ok(Kind::Dedup(Box::new(Dedup::compile(step, around)?))),
+    },
+    Word {
+        word: "rate",
+        is_said: |step| step.rate.is_some(),
+        keys: &[],
+        compile: |step, around| Ok(Kind::Rate(Box::new(Rate::compile(step, around)?))),
+    },
+    Word {
+        word: "changed",
+        is_said: |step| step.changed.is_some(),
+        keys: &[],
+        compile: |step, around| Ok(Kind::Changed(Box::new(Changed::compile(step, around)?))),
+    },
 ];
 
 /// `filter, set, … and sink`, for messages.
@@ -129,6 +158,9 @@ impl Kind {
             Self::Plugin(step) => step.run(around),
             Self::Publish(step) => step.run(around),
             Self::Sink(step) => step.run(around),
+            Self::Dedup(step) => step.run(around),
+            Self::Rate(step) => step.run(around),
+            Self::Changed(step) => step.run(around),
         }
     }
 
@@ -140,7 +172,40 @@ impl Kind {
             Self::When(step) => step.limit(limits),
             Self::ForEach(step) => step.limit(limits),
             Self::Publish(step) => step.limit(limits),
+            Self::Dedup(step) => step.limit(limits),
+            Self::Rate(step) => step.limit(limits),
+            Self::Changed(step) => step.limit(limits),
             Self::Plugin(_) | Self::Sink(_) => {}
+        }
+    }
+
+    /// Begins anew with what it remembers, within these bounds.
+    pub(crate) fn forget(&mut self, bounds: Bounds) {
+        match self {
+            Self::Dedup(step) => step.forget(bounds),
+            Self::Rate(step) => step.forget(bounds),
+            Self::Changed(step) => step.forget(bounds),
+            _ => {}
+        }
+    }
+
+    /// Goes on with what a step of an earlier revision remembers; whether it is the same step.
+    pub(crate) fn adopt(&mut self, old: &Self) -> bool {
+        match (self, old) {
+            (Self::Dedup(step), Self::Dedup(old)) => step.adopt(old),
+            (Self::Rate(step), Self::Rate(old)) => step.adopt(old),
+            (Self::Changed(step), Self::Changed(old)) => step.adopt(old),
+            _ => false,
+        }
+    }
+
+    /// Entries and bytes of what it remembers.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        match self {
+            Self::Dedup(step) => step.size(),
+            Self::Rate(step) => step.size(),
+            Self::Changed(step) => step.size(),
+            _ => (0, 0),
         }
     }
 

@@ -101,8 +101,15 @@ impl NodeStatus for Status {
                 ("chain_filtered_total", rule.filtered),
                 ("chain_failed_total", rule.failed),
                 ("chain_limited_total", rule.limited),
+                ("chain_evicted_total", rule.evicted),
             ] {
                 page.put(name, "counter", &labels, float(count));
+            }
+            for (name, value) in [
+                ("chain_state_entries", rule.state_entries as f64),
+                ("chain_state_bytes", rule.state_bytes as f64),
+            ] {
+                page.put(name, "gauge", &labels, value);
             }
         }
         page.text()

@@ -114,6 +114,8 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
         dir: Some(config.data_dir.join("rules")),
         expression: bounds::expression_limits(config),
         node: config.node.as_str().into(),
+        state_entries: config.limits.state_entries,
+        state_bytes: config.limits.state_bytes,
         ..RulesConfig::default()
     });
     problems

@@ -279,6 +279,12 @@ pub struct RuleInfo {
     pub failed: u64,
     /// Evaluations of expressions that cost more than they may, since the revision runs.
     pub limited: u64,
+    /// Keys and values that steps gave up because they remember as much as they may.
+    pub evicted: u64,
+    /// Keys that its steps remember.
+    pub state_entries: usize,
+    /// Bytes of what its steps remember.
+    pub state_bytes: usize,
     /// The last failure in words.
     pub last_error: Option<String>,
 }

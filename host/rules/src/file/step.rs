@@ -1,5 +1,6 @@
 //! The shape of a `[[step]]`.
 
+use super::{Changed, Dedup, Rate};
 use serde::Deserialize;
 use serde_spanned::Spanned;
 use std::collections::BTreeMap;
@@ -34,6 +35,9 @@ pub(crate) struct Step {
     pub(crate) publish: Option<Spanned<String>>,
     /// Name of a plugin with a sink.
     pub(crate) sink: Option<Spanned<String>>,
+    pub(crate) dedup: Option<Dedup>,
+    pub(crate) rate: Option<Rate>,
+    pub(crate) changed: Option<Changed>,
     /// CEL: the payload of a `publish`.
     pub(crate) payload: Option<Spanned<String>>,
     pub(crate) qos: Option<Spanned<u8>>,

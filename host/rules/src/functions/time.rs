@@ -149,6 +149,12 @@ fn in_unit<'a>(c: &Call<'_, 'a>, ms: f64, at: usize) -> Done<Value<'a>> {
     Ok(Value::whole((ms * per_ms(c, at)?).floor()))
 }
 
+/// Whole milliseconds of `1h30m`.
+pub(crate) fn milliseconds(text: &str) -> Option<u64> {
+    let whole = crate::expression::whole(duration(text)?)?;
+    u64::try_from(whole).ok()
+}
+
 /// Milliseconds of `1h30m`.
 fn duration(text: &str) -> Option<f64> {
     let (sign, mut rest) = match text.strip_prefix('-') {

@@ -2,6 +2,7 @@
 
 mod flow;
 mod limits;
+mod state;
 mod waiting;
 
 use super::*;

@@ -259,6 +259,10 @@ pub(crate) struct Limits {
     pub(crate) expression_iterations: usize,
     /// Steps of one evaluation.
     pub(crate) expression_work: usize,
+    /// Keys that one step of a chain remembers.
+    pub(crate) state_entries: usize,
+    /// Bytes of what one step of a chain remembers.
+    pub(crate) state_bytes: usize,
     /// Time one `authenticate` call may take, waiting included.
     pub(crate) auth_timeout_ms: u64,
     /// Seconds between `$SYS` updates.
@@ -314,6 +318,8 @@ impl Default for Limits {
             expression_output_bytes: 4 * 1024 * 1024,
             expression_iterations: 10_000,
             expression_work: 100_000,
+            state_entries: 100_000,
+            state_bytes: 16 * 1024 * 1024,
             auth_timeout_ms: 5_000,
             sys_interval_s: 10,
         }

@@ -1,0 +1,24 @@
+//! What steps remember from one message to the next: bounded, shared by all shards, in memory only.
+//!
+//! Owns: the tables of `dedup`, `rate`, `changed` and `window` (ADR 0016). A key can be fed by publishers on several shards, so
+//! one table per step is shared and locked in stripes, for the time it takes to look at one key.
+//! Must not: know messages' steps, expressions or a clock; the time is what the caller says, which is when the message was
+//! received.
+
+mod change;
+mod dedup;
+mod rate;
+mod table;
+#[cfg(test)]
+mod window;
+
+pub(crate) use change::{Change, Changes};
+pub(crate) use dedup::Dedup;
+pub(crate) use rate::Rate;
+pub(crate) use table::Bounds;
+
+/// Bytes of the key of a step.
+pub(crate) const KEY_BYTES: usize = 1024;
+#[cfg(test)]
+/// Values that a sliding window of one key holds, and the largest `count`.
+pub(crate) const WINDOW_VALUES: usize = 10_000;
