@@ -1,6 +1,7 @@
 //! The admin API under `/api/v1`, health and metrics. Every call of it may block, so it runs on the blocking pool.
 
 mod plugins;
+mod rules;
 
 use crate::problem::Problem;
 use crate::{Ports, Token};
@@ -12,9 +13,8 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, put};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use witmq_broker::ports::ControlError;
-use witmq_broker::ports::control::RuleInfo;
 
 /// Largest chain file or configuration taken.
 pub(super) const MAX_TEXT_BYTES: usize = 1024 * 1024;
@@ -31,11 +31,7 @@ pub(crate) fn routes(token: Token, ports: Ports) -> Router {
     let guarded = Router::new()
         .route("/api/v1/status", get(status))
         .merge(plugins::routes())
-        .route("/api/v1/rules", get(rules))
-        .route(
-            "/api/v1/rules/{name}",
-            put(apply).delete(unapply).layer(text),
-        )
+        .merge(rules::routes())
         .route("/api/v1/users", get(users))
         .route(
             "/api/v1/users/{name}",
@@ -94,35 +90,6 @@ async fn status(State(ports): State<Ports>) -> Answer {
 async fn metrics(State(ports): State<Ports>) -> Answer {
     let text = blocking(move || Ok(ports.node.metrics())).await?;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
-}
-
-async fn rules(State(ports): State<Ports>) -> Answer {
-    let list = blocking(move || Ok(ports.rules.list())).await?;
-    json(list.iter().map(rule_json).collect())
-}
-
-#[derive(Deserialize)]
-struct ApplyQuery {
-    /// For messages; the name in the path if absent.
-    file: Option<String>,
-    #[serde(default)]
-    dry_run: bool,
-}
-
-async fn apply(
-    State(ports): State<Ports>,
-    Path(name): Path<String>,
-    Query(query): Query<ApplyQuery>,
-    body: String,
-) -> Answer {
-    let file = query.file.unwrap_or_else(|| format!("{name}.toml"));
-    let info = blocking(move || ports.rules.apply(&file, &body, query.dry_run)).await?;
-    json(rule_json(&info))
-}
-
-async fn unapply(State(ports): State<Ports>, Path(name): Path<String>) -> Answer {
-    blocking(move || ports.rules.remove(&name)).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 async fn users(State(ports): State<Ports>) -> Answer {
@@ -194,12 +161,4 @@ async fn drain(State(ports): State<Ports>, Json(body): Json<DrainBody>) -> Answe
 async fn stop_draining(State(ports): State<Ports>) -> Answer {
     blocking(move || ports.drain.stop()).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-fn rule_json(info: &RuleInfo) -> Value {
-    json!({
-        "name": info.name, "mode": info.mode, "from": info.from, "revision": info.revision, "order": info.order,
-        "matched": info.matched, "filtered": info.filtered, "failed": info.failed, "limited": info.limited,
-        "evicted": info.evicted, "state_entries": info.state_entries, "state_bytes": info.state_bytes, "last_error": info.last_error,
-    })
 }

@@ -43,6 +43,10 @@ impl From<ControlError> for Problem {
                 hint,
             },
             ControlError::NotFound(text) => Self::new(StatusCode::NOT_FOUND, "not-found", text),
+            ControlError::Changed(text) => {
+                let problem = Self::new(StatusCode::PRECONDITION_FAILED, "changed", text);
+                problem.hint("somebody changed it meanwhile: read it again and decide anew")
+            }
             ControlError::LimitReached(text) => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "limit-reached", text)
             }

@@ -127,6 +127,7 @@ impl Chain {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone(),
+            ..RuleInfo::default()
         }
     }
 

@@ -71,6 +71,24 @@ pub fn check(file: &str, text: &str) -> Result<(), RuleError> {
     run_tests(&mut chain, file, text)
 }
 
+/// What a test of a file came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tested {
+    /// Its name.
+    pub name: String,
+    /// Why it failed, with its place.
+    pub failure: Option<RuleError>,
+}
+
+/// Checks a file and runs all of its tests, without a broker.
+///
+/// # Errors
+/// The file is wrong.
+pub fn test(file: &str, text: &str) -> Result<Vec<Tested>, RuleError> {
+    let mut chain = compile(file, text)?;
+    tested(&mut chain, file, text, false)
+}
+
 /// Answers for plugins in tests: a payload, or the message as it is.
 struct Stubs<'a> {
     answers: &'a BTreeMap<String, toml::Value>,
@@ -140,18 +158,36 @@ const NOBODY: Publisher<'_> = Publisher {
     session: 0,
 };
 
-/// Runs the tests that a file brings, each with steps that remember nothing yet.
+/// Runs the tests that a file brings, each with steps that remember nothing yet; the first that fails is the error.
 pub(crate) fn run_tests(chain: &mut Chain, file: &str, text: &str) -> Result<(), RuleError> {
+    let failure = tested(chain, file, text, true)?.pop();
+    failure.and_then(|test| test.failure).map_or(Ok(()), Err)
+}
+
+/// All tests, or those up to the first that fails.
+fn tested(
+    chain: &mut Chain,
+    file: &str,
+    text: &str,
+    is_first_enough: bool,
+) -> Result<Vec<Tested>, RuleError> {
     let source = Source { file, text };
     let work = || {
+        let mut all = Vec::new();
         for test in &file::parse(source)?.test {
             chain.forget(Bounds::default());
-            run_test(chain, test.get_ref()).map_err(|cause| {
-                let text = format!("test `{}` fails: {cause}", test.get_ref().name);
+            let name = test.get_ref().name.clone();
+            let failure = run_test(chain, test.get_ref()).err().map(|cause| {
+                let text = format!("test `{name}` fails: {cause}");
                 source.error(test.span().start, "test-failed", text)
-            })?;
+            });
+            let is_over = failure.is_some() && is_first_enough;
+            all.push(Tested { name, failure });
+            if is_over {
+                break;
+            }
         }
-        Ok(())
+        Ok(all)
     };
     with_large_stack(work, |cause| Err(source.error(0, "internal", cause)))
 }

@@ -29,7 +29,7 @@ mod state;
 mod step;
 mod template;
 
-pub use check::{check, trace};
+pub use check::{Tested, check, test, trace};
 pub use expression::Limits as ExpressionLimits;
 pub use functions::{describe as describe_functions, page as functions_page};
 pub use place::RuleError;

@@ -136,6 +136,7 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
         Arc::new(runtime.authenticator()),
     )?);
     late.set(&node);
+    wake_shards(&rules, &node);
     let plugins: Arc<dyn PluginControl> = Arc::new(runtime);
     let rules: Arc<dyn RuleControl> = Arc::new(rules);
     let status = Status {
@@ -228,6 +229,18 @@ fn make_shard(
         shard.restore(Instant::now(), past);
         (shard, news)
     })
+}
+
+/// Shards take the chains that are deployed when somebody waits for it; one whose queue is full does so with its next
+/// message.
+fn wake_shards(rules: &Rules, node: &Arc<Node>) {
+    let node = Arc::downgrade(node);
+    rules.wake_with(move || {
+        let Some(node) = node.upgrade() else { return };
+        for shard in (0..node.shards()).map(ShardId) {
+            let _is_asked = node.ask(shard, |shard, _| shard.refresh_chains());
+        }
+    });
 }
 
 /// Both clocks at the same moment: what ran out while the node was down is counted from their distance.

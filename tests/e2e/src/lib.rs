@@ -8,6 +8,7 @@
     reason = "tests"
 )]
 
+pub mod api;
 pub mod client;
 pub mod faults;
 pub mod load;

@@ -93,6 +93,9 @@ pub trait Chains {
         message: &Arc<Message>,
     ) -> ChainProgress;
 
+    /// Takes what is deployed now, as the next message would.
+    fn refresh(&mut self) {}
+
     /// Goes on where a step waited, in the chains as they were when the message came in.
     fn resume(
         &mut self,

@@ -2,6 +2,11 @@
 //!
 //! Blocking calls: run them on a thread that may block, never on a shard.
 
+mod rules;
+pub use rules::{
+    ChainFile, DeployOptions, Deployment, Expected, RuleChange, RuleControl, RuleInfo,
+};
+
 /// Something asked for could not be done; nothing changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ControlError {
@@ -18,6 +23,9 @@ pub enum ControlError {
     /// No such plugin, version or chain.
     #[error("{0}")]
     NotFound(String),
+    /// Something else is there than the caller expects.
+    #[error("{0}")]
+    Changed(String),
     /// A bound was hit.
     #[error("{0}")]
     LimitReached(String),
@@ -255,54 +263,5 @@ pub trait PluginControl: Send + Sync {
     ///
     /// # Errors
     /// No such plugin, or it is the bound authenticator.
-    fn remove(&self, name: &str) -> Result<(), ControlError>;
-}
-
-/// A chain as `witmq rule ls` shows it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RuleInfo {
-    /// Name: the file's stem.
-    pub name: String,
-    /// `transform` or `rule`.
-    pub mode: &'static str,
-    /// Topic template.
-    pub from: String,
-    /// Revision that runs.
-    pub revision: u64,
-    /// Order among chains.
-    pub order: i64,
-    /// Messages that matched.
-    pub matched: u64,
-    /// Messages a filter ended.
-    pub filtered: u64,
-    /// Step failures.
-    pub failed: u64,
-    /// Evaluations of expressions that cost more than they may, since the revision runs.
-    pub limited: u64,
-    /// Keys and values that steps gave up because they remember as much as they may.
-    pub evicted: u64,
-    /// Keys that its steps remember.
-    pub state_entries: usize,
-    /// Bytes of what its steps remember.
-    pub state_bytes: usize,
-    /// The last failure in words.
-    pub last_error: Option<String>,
-}
-
-/// The rule engine's control side.
-pub trait RuleControl: Send + Sync {
-    /// Parses, checks, compiles, runs the file's own tests and switches atomically on all shards. The previous
-    /// revision runs on if anything fails. `file` is for messages; the chain's name is its stem. `dry_run` stops
-    /// before the switch.
-    ///
-    /// # Errors
-    /// `Invalid` with `file:line:column: …` in the message.
-    fn apply(&self, file: &str, source: &str, dry_run: bool) -> Result<RuleInfo, ControlError>;
-    /// Everything deployed, in running order.
-    fn list(&self) -> Vec<RuleInfo>;
-    /// Takes a chain out.
-    ///
-    /// # Errors
-    /// No such chain.
     fn remove(&self, name: &str) -> Result<(), ControlError>;
 }

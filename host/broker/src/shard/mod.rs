@@ -433,6 +433,11 @@ impl Shard {
         self.ports.store.flush();
     }
 
+    /// Takes the chains that are deployed now, as the next message would.
+    pub fn refresh_chains(&mut self) {
+        self.ports.chains.refresh();
+    }
+
     /// What this shard counted, gauges filled in.
     #[must_use]
     pub fn counters(&self) -> Counters {

@@ -7,7 +7,7 @@ use crate::chain::Chain;
 use crate::file::Mode;
 use crate::run::{End, Ran, Running, Sinks};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use witmq_broker::ports::{
     ChainOutcome, ChainProgress, ChainRun, Chains, Publisher, Rest, StepAnswer, StepFailure,
     StepOutcome, Transform,
@@ -20,6 +20,7 @@ pub struct ShardChains {
     pub(super) inner: Arc<Inner>,
     pub(super) table: Arc<Table>,
     pub(super) seen: u64,
+    pub(super) noted: Arc<AtomicU64>,
     pub(super) walk: Walk,
     /// Places of the chains that match, and the way through them: reused, so that nothing is allocated for a message.
     pub(super) matched: Vec<u32>,
@@ -204,11 +205,7 @@ impl Chains for ShardChains {
         publisher: Publisher<'_>,
         message: &Arc<Message>,
     ) -> ChainProgress {
-        let version = self.inner.version.load(Ordering::Acquire);
-        if version != self.seen {
-            self.seen = version;
-            self.table = self.inner.table.load_full();
-        }
+        self.refresh();
         if self.table.index.is_empty() || !self.find(&message.topic) {
             return ChainProgress::Done(ChainRun::untouched());
         }
@@ -228,6 +225,15 @@ impl Chains for ShardChains {
                     matched: self.matched.clone(),
                 }),
             },
+        }
+    }
+
+    fn refresh(&mut self) {
+        let version = self.inner.version.load(Ordering::Acquire);
+        if version != self.seen {
+            self.seen = version;
+            self.table = self.inner.table.load_full();
+            self.inner.noted.note(&self.noted, version);
         }
     }
 

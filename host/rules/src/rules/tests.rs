@@ -1,5 +1,6 @@
 //! Chains from file to outcome.
 
+mod deploying;
 mod flow;
 mod limits;
 mod state;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use witmq_broker::ports::{
     ChainOutcome, ChainProgress, ChainRun, Chains, Publisher, StepFailure, StepOutcome, Transform,
 };
+use witmq_broker::ports::{ControlError, RuleControl};
 use witmq_proto::packet::{PublishProperties, QoS};
 use witmq_proto::{Message, ReasonCode, TopicName};
 
@@ -263,44 +265,6 @@ fn a_bad_file_names_its_place_and_the_running_revision_stays() {
     assert_eq!(rules.list()[0].revision, 1);
     let run = through(&mut chains, &message("sensors/a/b/temp", r#"{"c":50}"#));
     assert_eq!(run.emissions.len(), 1);
-}
-
-#[test]
-fn deployed_chains_survive_a_restart_with_their_revision() {
-    let dir = tempfile::tempdir().unwrap();
-    let config = RulesConfig {
-        dir: Some(dir.path().to_owned()),
-        revisions: 2,
-        ..RulesConfig::default()
-    };
-    let (rules, _) = Rules::new(config.clone());
-    for _ in 0..3 {
-        rules.apply("hot.toml", HOT, false).unwrap();
-    }
-    rules.apply("gone.toml", HOT, false).unwrap();
-    rules.remove("gone").unwrap();
-    assert!(matches!(
-        rules.remove("gone"),
-        Err(ControlError::NotFound(_))
-    ));
-    fs::write(dir.path().join("broken.toml"), "from = ").unwrap();
-    let (again, problems) = Rules::new(config);
-    assert_eq!(
-        again
-            .list()
-            .iter()
-            .map(|info| (&*info.name, info.revision))
-            .collect::<Vec<_>>(),
-        [("hot", 3)]
-    );
-    assert!(
-        problems.len() == 1 && problems[0].contains("broken"),
-        "{problems:?}"
-    );
-    let kept = fs::read_dir(dir.path().join("revisions/hot"))
-        .unwrap()
-        .count();
-    assert_eq!(kept, 2);
 }
 
 #[test]

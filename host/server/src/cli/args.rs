@@ -1,8 +1,11 @@
 //! The grammar of the command line.
 
+mod rule;
+
 use super::new::{Hook, Lang};
 use super::user::UserCommand;
 use clap::{Args, Parser, Subcommand};
+pub(crate) use rule::{ApplyArgs, RuleCommand};
 use std::path::PathBuf;
 
 /// An MQTT broker whose decisions are WebAssembly components, replaced while it runs.
@@ -424,48 +427,6 @@ pub(crate) enum PluginCommand {
         admin: AdminArgs,
     },
     /// Remove a plugin and its versions
-    Rm {
-        name: String,
-        #[command(flatten)]
-        admin: AdminArgs,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum RuleCommand {
-    /// Check chain files without a broker
-    Check {
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
-    },
-    /// Run a chain file on one message without a broker and show every step
-    Run {
-        file: PathBuf,
-        /// The message: {"topic": …, "payload": …, "received_ms": …}; it is received now without the last
-        #[arg(long)]
-        msg: String,
-    },
-    /// What expressions may call: all functions, or one with its example
-    Functions { name: Option<String> },
-    /// Deploy chain files; the running revision stays if anything is wrong
-    Apply {
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
-        /// Check on the broker, change nothing
-        #[arg(long)]
-        dry_run: bool,
-        #[command(flatten)]
-        admin: AdminArgs,
-    },
-    /// List chains in running order
-    Ls {
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        admin: AdminArgs,
-    },
-    /// Take a chain out
     Rm {
         name: String,
         #[command(flatten)]

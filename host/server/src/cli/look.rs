@@ -47,7 +47,7 @@ pub(super) fn logs(name: &str, follow: bool, remote: &Remote) -> Result<(), CliE
 }
 
 /// Milliseconds since 1970 as date and time.
-fn moment(ms: &Value) -> String {
+pub(super) fn moment(ms: &Value) -> String {
     let ms = ms.as_u64().unwrap_or(0);
     let (days, rest) = (ms / 86_400_000, ms % 86_400_000);
     let (hour, minute, second) = (rest / 3_600_000, rest / 60_000 % 60, rest / 1000 % 60);

@@ -50,6 +50,18 @@ impl Remote {
         self.finish(request.call())
     }
 
+    /// GET, as text.
+    ///
+    /// # Errors
+    /// As [`Remote::read`].
+    pub(crate) fn read_text(&self, path: &str) -> Result<String, CliError> {
+        let request = self
+            .agent
+            .get(self.url(path))
+            .header("Authorization", self.bearer());
+        self.text(request.call())
+    }
+
     /// PUT of a body.
     ///
     /// # Errors
@@ -115,6 +127,14 @@ impl Remote {
         &self,
         answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> Result<Value, CliError> {
+        let text = self.text(answer)?;
+        Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    fn text(
+        &self,
+        answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<String, CliError> {
         let mut response = answer.map_err(|error| {
             CliError::new(
                 Exit::Unreachable,
@@ -128,7 +148,7 @@ impl Remote {
             .read_to_string()
             .map_err(|error| CliError::failed(format!("the broker's answer broke off: {error}")))?;
         if status.is_success() {
-            return Ok(serde_json::from_str(&text).unwrap_or(Value::Null));
+            return Ok(text);
         }
         Err(refusal(status.as_u16(), &text))
     }

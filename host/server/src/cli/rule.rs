@@ -1,68 +1,55 @@
 //! `witmq rule …`.
 
+mod deploy;
+mod diff;
+mod look;
+mod offline;
+
 use super::args::RuleCommand;
 use super::remote::{Remote, encode};
-use super::{CliError, Exit, print, table};
-use serde_json::Value;
-use std::path::Path;
+use super::{CliError, Exit, print};
+use std::path::{Path, PathBuf};
 
 pub(crate) fn run(command: RuleCommand) -> Result<(), CliError> {
     match command {
-        RuleCommand::Check { files } => files.iter().try_for_each(|file| {
-            check(file)?;
-            print(&format!("{}: fine", file.display()));
-            Ok(())
-        }),
-        RuleCommand::Run { file, msg } => trace(&file, &msg),
+        RuleCommand::New { name } => offline::new(&name),
+        RuleCommand::Check { files } => offline::check(&files),
+        RuleCommand::Test { files } => offline::test(&files),
+        RuleCommand::Run { file, msg } => offline::trace(&file, &msg),
         RuleCommand::Functions { name } => {
             let text = witmq_rules::describe_functions(name.as_deref());
             print(&text.map_err(CliError::failed)?);
             Ok(())
         }
-        RuleCommand::Apply {
-            files,
-            dry_run,
+        RuleCommand::Diff { paths, admin } => deploy::diff(&paths, &Remote::new(&admin)?),
+        RuleCommand::Apply(args) => deploy::apply(&args, &Remote::new(&args.admin)?),
+        RuleCommand::Ls { json, admin } => look::ls(json, &Remote::new(&admin)?),
+        RuleCommand::Get {
+            revision,
+            json,
+            chain,
+        } => look::get(&chain.name, revision, json, &Remote::new(&chain.admin)?),
+        RuleCommand::History(chain) => look::history(&chain.name, &Remote::new(&chain.admin)?),
+        RuleCommand::Rollback {
+            name,
+            revision,
             admin,
-        } => {
-            let remote = Remote::new(&admin)?;
-            files
-                .iter()
-                .try_for_each(|file| apply(&remote, file, dry_run))
+        } => deploy::rollback(&name, revision, &Remote::new(&admin)?),
+        RuleCommand::Pause(chain) => deploy::pause(&chain.name, true, &Remote::new(&chain.admin)?),
+        RuleCommand::Resume(chain) => {
+            deploy::pause(&chain.name, false, &Remote::new(&chain.admin)?)
         }
-        RuleCommand::Ls { json, admin } => {
-            let list = Remote::new(&admin)?.read("rules")?;
-            if json {
-                print(&serde_json::to_string_pretty(&list).unwrap_or_default());
-            } else {
-                show(&list);
-            }
-            Ok(())
-        }
-        RuleCommand::Rm { name, admin } => {
-            Remote::new(&admin)?.delete(&format!("rules/{}", encode(&name)))?;
-            print(&format!("{name}: removed"));
+        RuleCommand::Rm(chain) => {
+            Remote::new(&chain.admin)?.delete(&path(&chain.name, ""))?;
+            print(&format!("{}: removed", chain.name));
             Ok(())
         }
     }
 }
 
-fn check(file: &Path) -> Result<(), CliError> {
-    witmq_rules::check(&file.display().to_string(), &text_of(file)?).map_err(|error| wrong(&error))
-}
-
-fn trace(file: &Path, msg: &str) -> Result<(), CliError> {
-    let lines = witmq_rules::trace(&file.display().to_string(), &text_of(file)?, msg)
-        .map_err(|error| wrong(&error))?;
-    lines.iter().for_each(|line| print(line));
-    Ok(())
-}
-
-fn wrong(error: &witmq_rules::RuleError) -> CliError {
-    let failed = CliError::failed(error.to_string());
-    match &error.hint {
-        Some(hint) => failed.hint(hint.clone()),
-        None => failed,
-    }
+/// A chain in the API.
+fn path(name: &str, more: &str) -> String {
+    format!("rules/{}{more}", encode(name))
 }
 
 fn text_of(file: &Path) -> Result<String, CliError> {
@@ -70,64 +57,35 @@ fn text_of(file: &Path) -> Result<String, CliError> {
         .map_err(|e| CliError::failed(format!("cannot read {}: {e}", file.display())))
 }
 
-fn apply(remote: &Remote, file: &Path, dry_run: bool) -> Result<(), CliError> {
-    let text = text_of(file)?;
-    let name = file.file_stem().and_then(|s| s.to_str()).ok_or_else(|| {
-        CliError::new(
-            Exit::Usage,
-            format!("{} has no usable name", file.display()),
-        )
-    })?;
-    let path = format!(
-        "rules/{}?file={}&dry_run={dry_run}",
-        encode(name),
-        encode(&file.display().to_string())
-    );
-    let info = remote.put(&path, "application/toml", text.as_bytes())?;
-    if dry_run {
-        print(&format!("{name}: would deploy"));
-    } else {
-        print(&format!(
-            "{name}: revision {} runs on every shard",
-            info["revision"]
-        ));
+/// Files as they are, and the chain files of folders, by name.
+fn files_of(paths: &[PathBuf]) -> Result<Vec<PathBuf>, CliError> {
+    let mut all = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            all.push(path.clone());
+            continue;
+        }
+        let entries = std::fs::read_dir(path)
+            .map_err(|e| CliError::failed(format!("cannot read {}: {e}", path.display())))?;
+        let found = entries.filter_map(Result::ok).map(|entry| entry.path());
+        let mut found: Vec<PathBuf> = found
+            .filter(|path| path.extension().is_some_and(|ending| ending == "toml"))
+            .collect();
+        if found.is_empty() {
+            let text = format!("{} has no chain files (*.toml)", path.display());
+            return Err(CliError::new(Exit::Usage, text));
+        }
+        found.sort();
+        all.append(&mut found);
     }
-    Ok(())
+    Ok(all)
 }
 
-fn show(list: &Value) {
-    let rows: Vec<Vec<String>> = list
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|r| {
-            let text = |key: &str| r[key].as_str().unwrap_or("").to_owned();
-            let number = |key: &str| r[key].to_string();
-            vec![
-                text("name"),
-                text("mode"),
-                text("from"),
-                number("order"),
-                number("revision"),
-                number("matched"),
-                number("filtered"),
-                number("failed"),
-                text("last_error"),
-            ]
-        })
-        .collect();
-    table(
-        &[
-            "NAME",
-            "MODE",
-            "FROM",
-            "ORDER",
-            "REVISION",
-            "MATCHED",
-            "FILTERED",
-            "FAILED",
-            "LAST ERROR",
-        ],
-        &rows,
-    );
+/// The name of a file's chain.
+fn stem(file: &Path) -> Result<&str, CliError> {
+    let stem = file.file_stem().and_then(|stem| stem.to_str());
+    stem.ok_or_else(|| {
+        let text = format!("{} has no usable name", file.display());
+        CliError::new(Exit::Usage, text)
+    })
 }

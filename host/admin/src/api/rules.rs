@@ -1,0 +1,267 @@
+//! Chains by HTTP: deploy, roll back, pause, remove; what runs, what it says and what happened to it.
+
+use super::{Answer, MAX_TEXT_BYTES, blocking};
+use crate::Ports;
+use crate::problem::Problem;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use witmq_broker::ports::ControlError;
+use witmq_broker::ports::control::{
+    ChainFile, DeployOptions, Deployment, Expected, RuleChange, RuleInfo,
+};
+
+/// Largest folder of chains taken at once.
+const MAX_FOLDER_BYTES: usize = 16 * 1024 * 1024;
+
+pub(super) fn routes() -> Router<Ports> {
+    let text = DefaultBodyLimit::max(MAX_TEXT_BYTES);
+    let folder = DefaultBodyLimit::max(MAX_FOLDER_BYTES);
+    Router::new()
+        .route("/api/v1/rules", get(list).post(deploy).layer(folder))
+        .route(
+            "/api/v1/rules/{name}",
+            get(one).put(apply).delete(remove).layer(text),
+        )
+        .route("/api/v1/rules/{name}/source", get(source))
+        .route("/api/v1/rules/{name}/history", get(history))
+        .route("/api/v1/rules/{name}/rollback", post(rollback))
+        .route("/api/v1/rules/{name}/pause", post(pause))
+        .route("/api/v1/rules/{name}/resume", post(resume))
+}
+
+/// `If-Match: "REVISION"` or `*`, or `If-None-Match: *`.
+fn expected(headers: &HeaderMap) -> Result<Option<Expected>, Problem> {
+    let value = |name: HeaderName| {
+        let value = headers.get(name)?;
+        Some(value.to_str().unwrap_or_default().trim().to_owned())
+    };
+    let tag = match (value(header::IF_MATCH), value(header::IF_NONE_MATCH)) {
+        (None, None) => return Ok(None),
+        (None, Some(any)) if any == "*" => return Ok(Some(Expected::Absent)),
+        (Some(any), None) if any == "*" => return Ok(Some(Expected::Any)),
+        (Some(tag), None) => tag,
+        (_, Some(tag)) => tag,
+    };
+    let number = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+    match (number.and_then(|number| number.parse().ok()), headers.contains_key(header::IF_MATCH)) {
+        (Some(revision), true) => Ok(Some(Expected::Revision(revision))),
+        _ => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "bad-etag",
+            format!("`{tag}` is no condition"),
+        )
+        .hint("give the ETag of `GET /api/v1/rules/NAME` as If-Match, e.g. \"7\", or If-None-Match: * for a new chain")),
+    }
+}
+
+/// 412 with what to do about it.
+fn changed(error: ControlError, name: &str) -> ControlError {
+    match error {
+        ControlError::Changed(text) => ControlError::Changed(format!(
+            "{text}; look at `witmq rule get {name}` and `rule diff`, then send the ETag of what you have seen"
+        )),
+        other => other,
+    }
+}
+
+fn tag(revision: u64) -> [(HeaderName, HeaderValue); 1] {
+    let tag = HeaderValue::from_str(&format!("\"{revision}\""));
+    [(
+        header::ETAG,
+        tag.unwrap_or_else(|_| HeaderValue::from_static("*")),
+    )]
+}
+
+fn tagged(info: &RuleInfo, body: Value) -> Answer {
+    Ok((tag(info.revision), Json(body)).into_response())
+}
+
+async fn list(State(ports): State<Ports>) -> Answer {
+    let list = blocking(move || Ok(ports.rules.list())).await?;
+    super::json(list.iter().map(rule_json).collect())
+}
+
+async fn one(State(ports): State<Ports>, Path(name): Path<String>) -> Answer {
+    let info = blocking(move || ports.rules.info(&name)).await?;
+    tagged(&info, rule_json(&info))
+}
+
+#[derive(Deserialize)]
+struct DeployQuery {
+    /// For messages; the name in the path if absent.
+    file: Option<String>,
+    /// What a roll back goes to.
+    revision: Option<u64>,
+    #[serde(default)]
+    dry_run: bool,
+    #[serde(default)]
+    wait: bool,
+}
+
+impl DeployQuery {
+    fn options(&self, expected: Option<Expected>) -> DeployOptions {
+        DeployOptions {
+            is_dry_run: self.dry_run,
+            expected,
+            waits: self.wait,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FilesBody {
+    files: Vec<FileBody>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileBody {
+    file: String,
+    source: String,
+}
+
+async fn deploy(
+    State(ports): State<Ports>,
+    Query(query): Query<DeployQuery>,
+    Json(body): Json<FilesBody>,
+) -> Answer {
+    let files = body.files.into_iter().map(|file| ChainFile {
+        file: file.file,
+        source: file.source,
+    });
+    let files: Vec<ChainFile> = files.collect();
+    let options = query.options(None);
+    let deployment = blocking(move || ports.rules.deploy(&files, &options)).await?;
+    super::json(json!({
+        "rules": deployment.rules.iter().map(rule_json).collect::<Vec<_>>(),
+        "unchanged": deployment.unchanged,
+        "behind": deployment.behind,
+    }))
+}
+
+async fn apply(
+    State(ports): State<Ports>,
+    Path(name): Path<String>,
+    Query(query): Query<DeployQuery>,
+    headers: HeaderMap,
+    source: String,
+) -> Answer {
+    let options = query.options(expected(&headers)?);
+    let file = query.file.unwrap_or_else(|| format!("{name}.toml"));
+    let stem = std::path::Path::new(&file).file_stem();
+    if stem.and_then(|stem| stem.to_str()) != Some(&name) {
+        let text = format!("the path names chain `{name}`, the file is {file}");
+        let problem = Problem::new(StatusCode::BAD_REQUEST, "name-differs", text);
+        return Err(problem.hint("a chain's name is its file's stem"));
+    }
+    let files = [ChainFile { file, source }];
+    let deployed = move || {
+        let deployed = ports.rules.deploy(&files, &options);
+        deployed.map_err(|error| changed(error, &name))
+    };
+    single(&blocking(deployed).await?)
+}
+
+/// The answer about one chain.
+fn single(deployment: &Deployment) -> Answer {
+    let Some(info) = deployment.rules.first() else {
+        let text = "nothing was deployed".to_owned();
+        return Err(ControlError::Internal(text).into());
+    };
+    let mut body = rule_json(info);
+    if let Some(fields) = body.as_object_mut() {
+        fields.insert(
+            "unchanged".to_owned(),
+            (!deployment.unchanged.is_empty()).into(),
+        );
+        fields.insert("behind".to_owned(), json!(deployment.behind));
+    }
+    tagged(info, body)
+}
+
+async fn remove(
+    State(ports): State<Ports>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    let expected = expected(&headers)?;
+    let removed = move || {
+        let removed = ports.rules.remove_expected(&name, expected);
+        removed.map_err(|error| changed(error, &name))
+    };
+    blocking(removed).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+#[derive(Deserialize)]
+struct SourceQuery {
+    /// The one that runs, if absent.
+    revision: Option<u64>,
+}
+
+async fn source(
+    State(ports): State<Ports>,
+    Path(name): Path<String>,
+    Query(query): Query<SourceQuery>,
+) -> Answer {
+    let read = move || {
+        let revision = match query.revision {
+            Some(revision) => revision,
+            None => ports.rules.info(&name)?.revision,
+        };
+        Ok((revision, ports.rules.source(&name, Some(revision))?))
+    };
+    let (revision, text) = blocking(read).await?;
+    let kind = [(header::CONTENT_TYPE, "application/toml; charset=utf-8")];
+    Ok((tag(revision), kind, text).into_response())
+}
+
+async fn history(State(ports): State<Ports>, Path(name): Path<String>) -> Answer {
+    let changes = blocking(move || ports.rules.history(&name)).await?;
+    super::json(changes.iter().map(change_json).collect())
+}
+
+async fn rollback(
+    State(ports): State<Ports>,
+    Path(name): Path<String>,
+    Query(query): Query<DeployQuery>,
+    headers: HeaderMap,
+) -> Answer {
+    let options = query.options(expected(&headers)?);
+    let back = move || {
+        let back = ports.rules.rollback(&name, query.revision, &options);
+        back.map_err(|error| changed(error, &name))
+    };
+    single(&blocking(back).await?)
+}
+
+async fn pause(State(ports): State<Ports>, Path(name): Path<String>) -> Answer {
+    let info = blocking(move || ports.rules.set_paused(&name, true)).await?;
+    tagged(&info, rule_json(&info))
+}
+
+async fn resume(State(ports): State<Ports>, Path(name): Path<String>) -> Answer {
+    let info = blocking(move || ports.rules.set_paused(&name, false)).await?;
+    tagged(&info, rule_json(&info))
+}
+
+fn rule_json(info: &RuleInfo) -> Value {
+    json!({
+        "name": info.name, "mode": info.mode, "from": info.from, "revision": info.revision, "order": info.order,
+        "state": info.state,
+        "matched": info.matched, "filtered": info.filtered, "failed": info.failed, "limited": info.limited,
+        "evicted": info.evicted, "state_entries": info.state_entries, "state_bytes": info.state_bytes, "last_error": info.last_error,
+    })
+}
+
+fn change_json(change: &RuleChange) -> Value {
+    json!({
+        "at_ms": change.at_ms, "what": change.what, "revision": change.revision, "kept": change.is_kept, "text": change.text,
+    })
+}

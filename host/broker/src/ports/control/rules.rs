@@ -1,0 +1,170 @@
+//! The rule engine's control side: what is deployed, what ran before, and what is to run.
+//!
+//! Owns: [`RuleControl`] and what it is asked and answers. Must not: know files of chains.
+
+use super::ControlError;
+
+/// A chain as `witmq rule ls` shows it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RuleInfo {
+    /// Name: the file's stem.
+    pub name: String,
+    /// `transform` or `rule`.
+    pub mode: &'static str,
+    /// Topic template.
+    pub from: String,
+    /// Revision that runs.
+    pub revision: u64,
+    /// `running`, `paused` (by `rule pause`) or `disabled` (by `enabled = false` in its file).
+    pub state: &'static str,
+    /// Order among chains.
+    pub order: i64,
+    /// Messages that matched.
+    pub matched: u64,
+    /// Messages a filter ended.
+    pub filtered: u64,
+    /// Step failures.
+    pub failed: u64,
+    /// Evaluations of expressions that cost more than they may, since the revision runs.
+    pub limited: u64,
+    /// Keys and values that steps gave up because they remember as much as they may.
+    pub evicted: u64,
+    /// Keys that its steps remember.
+    pub state_entries: usize,
+    /// Bytes of what its steps remember.
+    pub state_bytes: usize,
+    /// The last failure in words.
+    pub last_error: Option<String>,
+}
+
+/// The source text of a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainFile {
+    /// For messages; the chain's name is its stem.
+    pub file: String,
+    /// The text.
+    pub source: String,
+}
+
+/// What has to be there for a change to be made: nobody overwrites what they have not seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// This revision.
+    Revision(u64),
+    /// Any revision.
+    Any,
+    /// No chain of that name.
+    Absent,
+}
+
+/// How files are deployed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeployOptions {
+    /// Everything but the switch.
+    pub is_dry_run: bool,
+    /// Of every chain that is deployed.
+    pub expected: Option<Expected>,
+    /// Until every shard has taken the new table.
+    pub waits: bool,
+}
+
+/// What a deployment came to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Deployment {
+    /// The chains of the files, in running order.
+    pub rules: Vec<RuleInfo>,
+    /// Names of those whose text is what runs already: they keep their revision.
+    pub unchanged: Vec<String>,
+    /// Shards that have not said in time that they took the new table, if this was waited for.
+    pub behind: Option<usize>,
+}
+
+/// Something that happened to a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleChange {
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    /// `applied`, `rolled-back`, `paused` or `resumed`.
+    pub what: String,
+    /// The revision that ran afterwards.
+    pub revision: u64,
+    /// Its text is still there to go back to.
+    pub is_kept: bool,
+    /// More in words; may be empty.
+    pub text: String,
+}
+
+/// The rule engine's control side.
+pub trait RuleControl: Send + Sync {
+    /// Parses, checks, compiles all files, runs their own tests and switches atomically on all shards: either every
+    /// chain of them runs its new revision for a message, or none does. What ran before runs on if anything fails.
+    ///
+    /// # Errors
+    /// `Invalid` with `file:line:column: …` in the message; `Changed` if something else runs than is expected.
+    fn deploy(
+        &self,
+        files: &[ChainFile],
+        options: &DeployOptions,
+    ) -> Result<Deployment, ControlError>;
+    /// [`RuleControl::deploy`] of one file, whatever runs.
+    ///
+    /// # Errors
+    /// As `deploy`.
+    fn apply(&self, file: &str, source: &str, dry_run: bool) -> Result<RuleInfo, ControlError> {
+        let files = [ChainFile {
+            file: file.to_owned(),
+            source: source.to_owned(),
+        }];
+        let options = DeployOptions {
+            is_dry_run: dry_run,
+            ..DeployOptions::default()
+        };
+        let deployment = self.deploy(&files, &options)?;
+        let info = deployment.rules.into_iter().next();
+        info.ok_or_else(|| ControlError::Internal("nothing was deployed".to_owned()))
+    }
+    /// Everything deployed, in running order.
+    fn list(&self) -> Vec<RuleInfo>;
+    /// One of them.
+    ///
+    /// # Errors
+    /// No such chain.
+    fn info(&self, name: &str) -> Result<RuleInfo, ControlError>;
+    /// The text of a revision as it was deployed; of the one that runs, if none is named.
+    ///
+    /// # Errors
+    /// No such chain or revision.
+    fn source(&self, name: &str, revision: Option<u64>) -> Result<String, ControlError>;
+    /// What happened to it, oldest first.
+    ///
+    /// # Errors
+    /// No such chain.
+    fn history(&self, name: &str) -> Result<Vec<RuleChange>, ControlError>;
+    /// A new revision with the text of `revision`, or of the one before the one that runs. Its tests have to pass.
+    ///
+    /// # Errors
+    /// As `deploy`; no such chain or revision.
+    fn rollback(
+        &self,
+        name: &str,
+        revision: Option<u64>,
+        options: &DeployOptions,
+    ) -> Result<Deployment, ControlError>;
+    /// Keeps it deployed and idle, or lets it run again. It stays so over new revisions and a restart.
+    ///
+    /// # Errors
+    /// No such chain.
+    fn set_paused(&self, name: &str, is_paused: bool) -> Result<RuleInfo, ControlError>;
+    /// Takes a chain out.
+    ///
+    /// # Errors
+    /// No such chain; `Changed` if something else runs than is expected.
+    fn remove_expected(&self, name: &str, expected: Option<Expected>) -> Result<(), ControlError>;
+    /// [`RuleControl::remove_expected`], whatever runs.
+    ///
+    /// # Errors
+    /// No such chain.
+    fn remove(&self, name: &str) -> Result<(), ControlError> {
+        self.remove_expected(name, None)
+    }
+}

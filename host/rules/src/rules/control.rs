@@ -1,0 +1,351 @@
+//! What the admin API and watched folders do: deploy, roll back, pause, remove, look.
+
+use super::kept::Record;
+use super::{Deployed, Rules, State, Table};
+use crate::chain::Chain;
+use crate::check;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, MutexGuard};
+use witmq_broker::ports::control::{
+    ChainFile, DeployOptions, Deployment, Expected, RuleChange, RuleInfo,
+};
+use witmq_broker::ports::{ControlError, RuleControl};
+
+/// A file that is fit to run.
+struct Candidate<'a> {
+    chain: Chain,
+    file: &'a ChainFile,
+}
+
+/// Why a change is noted in the history.
+struct Reason<'a> {
+    what: &'a str,
+    text: Option<String>,
+}
+
+fn absent(name: &str) -> ControlError {
+    let text = format!("no chain `{name}` is deployed; `witmq rule ls` shows what is");
+    ControlError::NotFound(text)
+}
+
+/// What is expected against the revision that runs.
+fn compare(
+    name: &str,
+    expected: Option<Expected>,
+    running: Option<u64>,
+) -> Result<(), ControlError> {
+    let text = match (expected, running) {
+        (Some(Expected::Revision(wanted)), Some(running)) if wanted != running => {
+            format!("chain `{name}` runs revision {running}, not {wanted}")
+        }
+        (Some(Expected::Revision(_) | Expected::Any), None) => {
+            format!("no chain `{name}` is deployed")
+        }
+        (Some(Expected::Absent), Some(running)) => {
+            format!("chain `{name}` is there already, with revision {running}")
+        }
+        _ => return Ok(()),
+    };
+    Err(ControlError::Changed(text))
+}
+
+fn unkept(error: &io::Error) -> ControlError {
+    ControlError::Internal(format!(
+        "it cannot be kept on disk: {error}; what ran before runs on"
+    ))
+}
+
+impl Rules {
+    /// All files, each fit to run; the first that is not is the error.
+    fn candidates<'a>(&self, files: &'a [ChainFile]) -> Result<Vec<Candidate<'a>>, ControlError> {
+        let config = &self.inner.config;
+        let mut all: Vec<Candidate<'a>> = Vec::with_capacity(files.len());
+        for file in files {
+            let (name, bytes) = (&file.file, file.source.len());
+            if bytes > config.file_bytes {
+                let most = config.file_bytes;
+                let text = format!("{name}: {bytes} bytes, a chain file has at most {most}");
+                return Err(ControlError::LimitReached(text));
+            }
+            let mut chain = check::compile(name, &file.source)?;
+            chain.limit(config.expression);
+            check::run_tests(&mut chain, name, &file.source)?;
+            chain.node = config.node.clone();
+            chain.forget(config.bounds());
+            if let Some(other) = all.iter().find(|other| other.chain.name == chain.name) {
+                return Err(ControlError::Invalid {
+                    code: "named-twice",
+                    message: format!(
+                        "{name}:1:1: chain `{}` is in {} already",
+                        chain.name, other.file.file
+                    ),
+                    hint: Some("a chain's name is its file's stem: rename one".to_owned()),
+                });
+            }
+            all.push(Candidate { chain, file });
+        }
+        Ok(all)
+    }
+
+    fn put(
+        &self,
+        files: &[ChainFile],
+        options: &DeployOptions,
+        reason: &Reason<'_>,
+    ) -> Result<Deployment, ControlError> {
+        let inner = &self.inner;
+        let candidates = self.candidates(files)?;
+        let mut state = inner.state();
+        let new = (candidates.iter())
+            .filter(|candidate| !state.deployed.contains_key(&candidate.chain.name))
+            .count();
+        if new > 0 && state.deployed.len() + new > inner.config.chains {
+            let text = format!(
+                "{} chains are deployed and {new} are new, the limit is {}; remove some first",
+                state.deployed.len(),
+                inner.config.chains
+            );
+            return Err(ControlError::LimitReached(text));
+        }
+        let (mut next, mut unchanged, mut written) = (Vec::new(), Vec::new(), Vec::new());
+        for candidate in candidates {
+            let name = &candidate.chain.name;
+            let old = state.deployed.get(name);
+            compare(name, options.expected, old.map(|old| old.chain.revision))?;
+            let is_same = old.is_some_and(|old| {
+                let text = inner.kept.text(name, old.chain.revision);
+                text.is_ok_and(|text| text == candidate.file.source)
+            });
+            if let (true, Some(old)) = (is_same, old) {
+                unchanged.push(name.clone());
+                next.push(old.clone());
+                continue;
+            }
+            let deployed = self.revise(candidate.chain, old, &candidate.file.file, reason);
+            written.push((deployed.clone(), candidate.file));
+            next.push(deployed);
+        }
+        let running = Table::new(&next);
+        let mut deployment = Deployment {
+            rules: running.infos(),
+            unchanged,
+            behind: None,
+        };
+        if !options.is_dry_run && !written.is_empty() {
+            self.switch(&mut state, &written)?;
+        }
+        drop(state);
+        if options.waits && !options.is_dry_run {
+            deployment.behind = Some(inner.wait_for_shards());
+        }
+        Ok(deployment)
+    }
+
+    /// The next revision of a chain, or its first.
+    fn revise(
+        &self,
+        mut chain: Chain,
+        old: Option<&Deployed>,
+        file: &str,
+        reason: &Reason<'_>,
+    ) -> Deployed {
+        let inner = &self.inner;
+        let last = inner.kept.last(&chain.name);
+        chain.revision = last.max(old.map_or(0, |old| old.chain.revision)) + 1;
+        // The numbers go on over revisions; what the file's tests counted is nobody's.
+        if let Some(old) = old {
+            chain.stats = old.chain.stats.clone();
+            chain.adopt(&old.chain);
+        } else {
+            chain.stats = Arc::default();
+        }
+        let mut record = old.map(|old| old.record.clone()).unwrap_or_default();
+        record.revision = chain.revision;
+        let text = reason.text.clone().unwrap_or_else(|| file.to_owned());
+        record.note(reason.what, text, inner.config.revisions);
+        Deployed {
+            chain: Arc::new(chain),
+            record,
+        }
+    }
+
+    /// Keeps texts, then says that they run, on disk and to the shards: all of them or none.
+    fn switch(
+        &self,
+        state: &mut MutexGuard<'_, State>,
+        written: &[(Deployed, &ChainFile)],
+    ) -> Result<(), ControlError> {
+        let inner = &self.inner;
+        let mut records = state.records();
+        let kept = written.iter().try_for_each(|(deployed, file)| {
+            let chain = &deployed.chain;
+            inner.kept.put(&chain.name, chain.revision, &file.source)
+        });
+        for (deployed, _) in written {
+            records.insert(&deployed.chain.name, &deployed.record);
+        }
+        if let Err(error) = kept.and_then(|()| inner.kept.commit(&records)) {
+            for (deployed, _) in written {
+                (inner.kept).drop(&deployed.chain.name, deployed.chain.revision);
+            }
+            return Err(unkept(&error));
+        }
+        for (deployed, _) in written {
+            let chain = &deployed.chain;
+            (inner.kept).prune(&chain.name, chain.revision, inner.config.revisions);
+            state.left_out.remove(&chain.name);
+            state.deployed.insert(chain.name.clone(), deployed.clone());
+        }
+        inner.publish(&state.deployed);
+        Ok(())
+    }
+
+    /// The revision to go back to: the one before `running` that is still there, unless one is named.
+    fn earlier(&self, name: &str, running: u64, wanted: Option<u64>) -> Result<u64, ControlError> {
+        let kept = self.inner.kept.revisions(name);
+        let found = match wanted {
+            Some(wanted) => kept.iter().find(|number| **number == wanted),
+            None => kept.iter().rev().find(|number| **number < running),
+        };
+        found.copied().ok_or_else(|| {
+            let list: Vec<String> = kept.iter().map(u64::to_string).collect();
+            let what = wanted.map_or("no revision before it".to_owned(), |wanted| {
+                format!("no revision {wanted}")
+            });
+            ControlError::NotFound(format!(
+                "chain `{name}` runs revision {running} and has {what}; there are {}",
+                list.join(", ")
+            ))
+        })
+    }
+}
+
+impl RuleControl for Rules {
+    fn deploy(
+        &self,
+        files: &[ChainFile],
+        options: &DeployOptions,
+    ) -> Result<Deployment, ControlError> {
+        let reason = Reason {
+            what: "applied",
+            text: None,
+        };
+        self.put(files, options, &reason)
+    }
+
+    fn list(&self) -> Vec<RuleInfo> {
+        self.inner.table.load().infos()
+    }
+
+    fn info(&self, name: &str) -> Result<RuleInfo, ControlError> {
+        let all = self.list().into_iter();
+        let found = all.into_iter().find(|info| info.name == name);
+        found.ok_or_else(|| absent(name))
+    }
+
+    fn source(&self, name: &str, revision: Option<u64>) -> Result<String, ControlError> {
+        let running = self.info(name)?.revision;
+        let revision = match revision {
+            Some(wanted) => self.earlier(name, running, Some(wanted))?,
+            None => running,
+        };
+        let text = self.inner.kept.text(name, revision);
+        text.map_err(|error| {
+            let place = self.inner.kept.place(name, revision);
+            ControlError::Internal(format!("{place} cannot be read: {error}"))
+        })
+    }
+
+    fn history(&self, name: &str) -> Result<Vec<RuleChange>, ControlError> {
+        let state = self.inner.state();
+        let deployed = state.deployed.get(name).ok_or_else(|| absent(name))?;
+        let kept = self.inner.kept.revisions(name);
+        let changes = deployed.record.changes.iter();
+        Ok(changes
+            .map(|change| RuleChange {
+                at_ms: change.at_ms,
+                what: change.what.clone(),
+                revision: change.revision,
+                is_kept: kept.contains(&change.revision),
+                text: change.text.clone(),
+            })
+            .collect())
+    }
+
+    fn rollback(
+        &self,
+        name: &str,
+        revision: Option<u64>,
+        options: &DeployOptions,
+    ) -> Result<Deployment, ControlError> {
+        let running = self.info(name)?.revision;
+        let revision = self.earlier(name, running, revision)?;
+        let source = self.source(name, Some(revision))?;
+        let reason = Reason {
+            what: "rolled-back",
+            text: Some(format!("to the text of revision {revision}")),
+        };
+        let file = ChainFile {
+            file: format!("{name}.toml"),
+            source,
+        };
+        self.put(&[file], options, &reason)
+    }
+
+    fn set_paused(&self, name: &str, is_paused: bool) -> Result<RuleInfo, ControlError> {
+        let inner = &self.inner;
+        let mut state = inner.state();
+        let mut changed = state
+            .deployed
+            .get(name)
+            .ok_or_else(|| absent(name))?
+            .clone();
+        if changed.record.is_paused != is_paused {
+            changed.record.is_paused = is_paused;
+            let what = if is_paused { "paused" } else { "resumed" };
+            changed.record.note(what, "", inner.config.revisions);
+            let mut records = state.records();
+            records.insert(name, &changed.record);
+            inner
+                .kept
+                .commit(&records)
+                .map_err(|error| unkept(&error))?;
+            state.deployed.insert(name.to_owned(), changed.clone());
+            inner.publish(&state.deployed);
+        }
+        Ok(changed.info())
+    }
+
+    fn remove_expected(&self, name: &str, expected: Option<Expected>) -> Result<(), ControlError> {
+        let inner = &self.inner;
+        let mut state = inner.state();
+        let running = state.deployed.get(name).map(|old| old.chain.revision);
+        if running.is_none() && !state.left_out.contains_key(name) {
+            return Err(absent(name));
+        }
+        compare(name, expected, running)?;
+        let mut records: BTreeMap<_, _> = state.records();
+        records.remove(name);
+        inner
+            .kept
+            .commit(&records)
+            .map_err(|error| unkept(&error))?;
+        state.deployed.remove(name);
+        state.left_out.remove(name);
+        inner.publish(&state.deployed);
+        Ok(())
+    }
+}
+
+impl State {
+    /// As they are kept on disk, those that do not compile any more among them.
+    fn records(&self) -> BTreeMap<&str, &Record> {
+        let deployed = self.deployed.iter();
+        let deployed = deployed.map(|(name, deployed)| (name.as_str(), &deployed.record));
+        let left_out = self.left_out.iter();
+        deployed
+            .chain(left_out.map(|(name, record)| (name.as_str(), record)))
+            .collect()
+    }
+}

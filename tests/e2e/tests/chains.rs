@@ -1,0 +1,307 @@
+//! Chains deployed, rolled back and paused while messages flow.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
+
+use rumqttc::v5::mqttbytes::QoS;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+use tokio::sync::watch;
+use witmq_e2e::Broker;
+use witmq_e2e::api::Api;
+use witmq_e2e::client::{Client, connect, options};
+
+/// A chain that says `text` where it is asked, with a test of it.
+fn says(text: &str) -> String {
+    format!(
+        "from = \"ask\"\n[[step]]\npublish = \"said\"\npayload = \"'{text}'\"\n[[test]]\nname = \"it says {text}\"\n\
+         given = {{ topic = \"ask\", payload = 1 }}\nexpect = [{{ payload = \"{text}\" }}]\n"
+    )
+}
+
+/// What the chains say now.
+async fn asked(client: &mut Client, many: usize) -> Vec<String> {
+    let publish = client.sender.publish("ask", QoS::AtLeastOnce, false, "x");
+    publish.await.unwrap();
+    let (mut all, mut came) = (Vec::new(), false);
+    // The question itself comes first; what is said too often is met at the next one.
+    while !came || all.len() < many {
+        let message = client.message().await;
+        match &message.topic[..] {
+            b"said" => all.push(String::from_utf8_lossy(&message.payload).into_owned()),
+            _ => came = true,
+        }
+    }
+    all
+}
+
+fn write(folder: &Path, name: &str, text: &str) {
+    std::fs::write(folder.join(format!("{name}.toml")), text).unwrap();
+}
+
+/// A client that hears what chains say.
+async fn listener(broker: &Broker) -> Client {
+    let mut client = connect(options(broker.address("tcp"), "asks"))
+        .await
+        .unwrap();
+    client.subscribe("said", QoS::AtLeastOnce).await;
+    client.subscribe("ask", QoS::AtLeastOnce).await;
+    client
+}
+
+#[tokio::test]
+async fn a_folder_is_deployed_as_one_or_not_at_all() {
+    let broker = Broker::serve_open("");
+    let folder = broker.folder().join("chains");
+    std::fs::create_dir(&folder).unwrap();
+    let path = folder.to_str().unwrap();
+    write(&folder, "one", &says("one-1"));
+    write(&folder, "two", &says("two-1"));
+    let said = broker.ok(&["rule", "test", path], "");
+    assert!(said.contains("it says two-1"), "{said}");
+    assert!(said.contains("2 passed, 0 failed"), "{said}");
+    let said = broker.ok(&["rule", "apply", path, "--dry-run"], "");
+    assert!(said.contains("one: would deploy revision 1"), "{said}");
+    assert!(!broker.ok(&["rule", "ls"], "").contains("one"));
+    let said = broker.ok(&["rule", "apply", path, "--wait"], "");
+    let one = said.find("one: revision 1 runs");
+    let order = one.zip(said.find("two: revision 1 runs"));
+    assert!(order.is_some_and(|(one, two)| one < two), "{said}");
+    assert!(said.contains("every shard has taken it"), "{said}");
+
+    // One of two is wrong: neither changes.
+    let failing = says("two-2").replace("payload = \"two-2\" }", "payload = \"x\" }");
+    write(&folder, "one", &says("one-2"));
+    write(&folder, "two", &failing);
+    let said = broker.fails(&["rule", "test", path], 1);
+    assert!(said.contains("1 passed, 1 failed"), "{said}");
+    let said = broker.fails(&["rule", "apply", path], 4);
+    let place = "two.toml:5:1: test `it says two-2` fails";
+    assert!(said.contains(place), "{said}");
+    let mut client = listener(&broker).await;
+    assert_eq!(asked(&mut client, 2).await, ["one-1", "two-1"]);
+    let said = broker.ok(&["rule", "diff", path], "");
+    let lines = "- payload = \"'one-1'\"\n+ payload = \"'one-2'\"";
+    assert!(said.contains(lines), "{said}");
+}
+
+#[tokio::test]
+async fn chains_are_rolled_back_and_paused_also_over_a_crash() {
+    let mut broker = Broker::serve_open("");
+    for (name, text) in [("one", "one-1"), ("two", "two-1"), ("one", "one-2")] {
+        broker.chain(name, &says(text));
+    }
+    let mut client = listener(&broker).await;
+    assert_eq!(asked(&mut client, 2).await, ["one-2", "two-1"]);
+    let said = broker.ok(&["rule", "rollback", "one"], "");
+    assert!(said.contains("one: revision 3 runs"), "{said}");
+    let said = broker.fails(&["rule", "rollback", "one", "9"], 3);
+    assert!(said.contains("there are 1, 2, 3"), "{said}");
+    drop(broker.ok(&["rule", "pause", "two"], ""));
+    assert_eq!(asked(&mut client, 1).await, ["one-1"]);
+    let text = broker.ok(&["rule", "get", "one"], "");
+    assert_eq!(text, says("one-1"));
+    let text = broker.ok(&["rule", "get", "one", "--revision", "2"], "");
+    assert_eq!(text, says("one-2"));
+    drop(client);
+
+    broker.kill_9_and_start_again();
+    let list = broker.ok(&["rule", "ls", "--json"], "");
+    let list: Value = serde_json::from_str(&list).unwrap();
+    let of = |at: usize| (list[at]["revision"].clone(), list[at]["state"].clone());
+    assert_eq!(of(0), (json!(3), json!("running")));
+    assert_eq!(of(1), (json!(1), json!("paused")));
+    let said = broker.ok(&["rule", "resume", "two"], "");
+    assert!(said.contains("two: revision 1 runs"), "{said}");
+    let said = broker.ok(&["rule", "history", "one"], "");
+    assert!(said.contains("rolled-back"), "{said}");
+    assert!(said.contains("to the text of revision 1"), "{said}");
+    drop(broker.fails(&["rule", "get", "none"], 3));
+}
+
+#[test]
+fn a_chain_is_not_overwritten_by_who_has_not_seen_it() {
+    let broker = Broker::serve("");
+    let mut api = Api::of(&broker);
+    let mut put = |condition: &str, text: &str| {
+        let kind = format!("Content-Type: application/toml\r\n{condition}");
+        api.ask("PUT", "rules/c", &kind, &says(text))
+    };
+    let first = put("If-None-Match: *\r\n", "one");
+    assert_eq!((first.status, first.header("etag")), (200, "\"1\""));
+    for (condition, status, code) in [
+        ("If-None-Match: *\r\n", 412, "changed"),
+        ("If-Match: \"7\"\r\n", 412, "changed"),
+        ("If-Match: 1\r\n", 400, "bad-etag"),
+    ] {
+        let refused = put(condition, "two");
+        assert_eq!(
+            (refused.status, &refused.json()["code"]),
+            (status, &json!(code))
+        );
+        assert_eq!(refused.header("content-type"), "application/problem+json");
+        assert!(!refused.json()["hint"].as_str().unwrap().is_empty());
+    }
+    let second = put("If-Match: \"1\"\r\n", "two");
+    assert_eq!((second.status, second.header("etag")), (200, "\"2\""));
+    assert_eq!(
+        put("If-Match: *\r\n", "two").json()["unchanged"],
+        json!(true)
+    );
+    let other = api.ask(
+        "PUT",
+        "rules/c?file=d.toml",
+        "Content-Type: text/plain\r\n",
+        &says("x"),
+    );
+    assert_eq!(
+        (other.status, &other.json()["code"]),
+        (400, &json!("name-differs"))
+    );
+    let source = api.ask("GET", "rules/c/source", "", "");
+    assert_eq!(
+        (source.header("etag"), &*source.text),
+        ("\"2\"", &*says("two"))
+    );
+    let refused = api.ask("DELETE", "rules/c", "If-Match: \"1\"\r\n", "");
+    assert_eq!(refused.status, 412, "{refused:?}");
+    assert_eq!(
+        api.ask("DELETE", "rules/c", "If-Match: \"2\"\r\n", "")
+            .status,
+        204
+    );
+    assert_eq!(api.ask("GET", "rules/c", "", "").status, 404);
+}
+
+const PUBLISHERS: usize = 4;
+/// Deployments of two chains together, and as many roll backs of a third.
+const ROUNDS: u64 = 250;
+
+/// Stamps its number into a field; the second publishes a copy too.
+fn stamp(field: &str, order: u8, number: u64, more: &str) -> Value {
+    let source = format!(
+        "mode = \"transform\"\nfrom = \"load/{{n}}\"\norder = {order}\n[[step]]\nset = {{ {field} = \"'{number}'\" }}\n{more}"
+    );
+    json!({ "file": format!("{field}.toml"), "source": source })
+}
+
+/// Publishes its count as QoS 1 until told to end; how many.
+async fn publish(client: Client, number: usize, stop: watch::Receiver<bool>) -> (Client, u64) {
+    let mut client = client;
+    let mut sent = 0;
+    while !*stop.borrow() {
+        let topic = format!("load/{number}");
+        let payload = format!("{{\"n\":{sent}}}");
+        let publish = client
+            .sender
+            .publish(topic, QoS::AtLeastOnce, false, payload);
+        publish.await.unwrap();
+        client
+            .wait(|packet| {
+                matches!(packet, rumqttc::v5::mqttbytes::v5::Packet::PubAck(_)).then_some(())
+            })
+            .await;
+        sent += 1;
+    }
+    (client, sent)
+}
+
+/// Everything of every publisher, by topic, until all have ended.
+async fn collect(mut subscriber: Client) -> BTreeMap<String, Vec<Value>> {
+    let mut all = BTreeMap::<String, Vec<Value>>::new();
+    let mut ended = 0;
+    while ended < PUBLISHERS {
+        let message = subscriber.message().await;
+        let topic = String::from_utf8_lossy(&message.topic).into_owned();
+        if topic == "end" {
+            ended += 1;
+            continue;
+        }
+        let payload = serde_json::from_slice(&message.payload).expect("JSON");
+        all.entry(topic).or_default().push(payload);
+    }
+    all
+}
+
+/// The two that are deployed together have stamped the same number, numbers do not go back, nothing is lost or doubled.
+fn check(messages: &[Value], sent: u64) {
+    let mut before = 0;
+    for (count, message) in messages.iter().enumerate() {
+        assert_eq!(
+            message["n"],
+            json!(count),
+            "all, exactly once, in order: {message}"
+        );
+        assert_eq!(
+            message["one"], message["two"],
+            "two deployments in one message: {message}"
+        );
+        let number: u64 = message["one"].as_str().unwrap().parse().unwrap();
+        assert!(number >= before, "from {before} back to {number}");
+        before = number;
+        let third = message["third"].as_str().unwrap();
+        assert!(third == "0" || third == "1", "{message}");
+    }
+    assert_eq!(messages.len() as u64, sent);
+}
+
+#[tokio::test]
+async fn no_message_meets_two_deployments_and_none_is_lost_or_doubled() {
+    let broker = Broker::serve_open("");
+    let copy = "[[step]]\npublish = \"copy/{n}\"\n";
+    let both = |number: u64| json!({ "files": [stamp("one", 1, number, ""), stamp("two", 3, number, copy)] });
+    let third = |number: u64| json!({ "files": [stamp("third", 2, number, "")] });
+    let mut api = Api::of(&broker);
+    for body in [both(0), third(0), third(1)] {
+        api.post("rules", &body);
+    }
+    let address = broker.address("tcp");
+    let mut subscriber = connect(options(address, "subscriber")).await.unwrap();
+    for filter in ["load/#", "copy/#", "end"] {
+        subscriber.subscribe(filter, QoS::AtLeastOnce).await;
+    }
+    let collected = tokio::spawn(collect(subscriber));
+    let (stop, stopped) = watch::channel(false);
+    let mut publishers = Vec::new();
+    for number in 0..PUBLISHERS {
+        let client = connect(options(address, &format!("p{number}")))
+            .await
+            .unwrap();
+        publishers.push(tokio::spawn(publish(client, number, stopped.clone())));
+    }
+    let deployed = tokio::task::spawn_blocking(move || {
+        for number in 1..=ROUNDS {
+            api.post("rules", &both(number));
+            let back = api.post("rules/third/rollback", &Value::Null);
+            assert_eq!(back["revision"], json!(number + 2));
+        }
+        api
+    });
+    let mut api = deployed.await.unwrap();
+    stop.send(true).unwrap();
+    let mut sent = Vec::new();
+    for publisher in publishers {
+        let (client, count) = publisher.await.unwrap();
+        let end = client.sender.publish("end", QoS::AtLeastOnce, false, "end");
+        end.await.unwrap();
+        sent.push((client, count));
+    }
+    let got = collected.await.unwrap();
+    for (number, (_, count)) in sent.iter().enumerate() {
+        for topic in ["load", "copy"] {
+            check(&got[&format!("{topic}/{number}")], *count);
+        }
+    }
+    let all: u64 = sent.iter().map(|(_, count)| count).sum();
+    println!("{all} messages, {} deployments and roll backs", 2 * ROUNDS);
+    let info = api.ask("GET", "rules/one", "", "").json();
+    assert_eq!(
+        (&info["revision"], &info["matched"]),
+        (&json!(ROUNDS + 1), &json!(all))
+    );
+    assert_eq!(info["failed"], json!(0));
+}
