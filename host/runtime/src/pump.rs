@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use witmq_broker::ports::StepFailure;
-use witmq_proto::packet::PublishProperties;
+
 use witmq_proto::{ByteString, Message, TopicName};
 
 /// Where messages go that a plugin can never take: `$dead-letter/PLUGIN`.
@@ -281,7 +281,8 @@ pub(crate) fn bury(shared: &Shared, message: &Message, reason: &str) {
     let Ok(topic) = TopicName::new(format!("{DEAD_LETTER}/{}", shared.name)) else {
         return;
     };
-    let mut user = message.properties.user.clone();
+    let mut properties = message.properties.clone();
+    let user = &mut properties.user;
     user.push(("topic".into(), message.topic.as_byte_string().clone()));
     user.push(("reason".into(), ByteString::from(reason)));
     let letter = Message {
@@ -289,10 +290,7 @@ pub(crate) fn bury(shared: &Shared, message: &Message, reason: &str) {
         payload: message.payload.clone(),
         qos: message.qos,
         retain: false,
-        properties: PublishProperties {
-            user,
-            ..message.properties.clone()
-        },
+        properties,
         expires_at: None,
         publisher: ByteString::new(),
         received_ms: now_ms(),

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use witmq_broker::kv::{KvBounds, Spaces};
 use witmq_broker::ports::chains::{Emit, Patch};
 use witmq_broker::ports::{ControlError, Publisher, StepFailure, StepOutcome};
-use witmq_proto::packet::{PublishProperties, QoS};
+use witmq_proto::packet::{MessageProperties, PublishProperties, QoS};
 use witmq_proto::{ByteString, Message, TopicName};
 
 /// Errors of a schema that are shown.
@@ -234,10 +234,10 @@ fn message(given: &Given) -> Result<Message, String> {
         payload,
         qos: QoS::from_bits(given.qos).ok_or_else(|| format!("given: no QoS {}", given.qos))?,
         retain: given.retain,
-        properties: PublishProperties {
+        properties: PublishProperties::from(MessageProperties {
             user: user.collect(),
-            ..PublishProperties::default()
-        },
+            ..MessageProperties::default()
+        }),
         expires_at: None,
         publisher: ByteString::from(&*given.client_id),
         received_ms: 0,

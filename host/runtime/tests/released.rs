@@ -264,7 +264,7 @@ fn outcomes(host: &mut Host) {
     let Ok(StepOutcome::Modify(patch)) = host.transform("modify", "x") else {
         panic!("{}", host.file);
     };
-    let user = patch.properties.unwrap().user;
+    let user = patch.properties.unwrap().user.clone();
     assert_eq!(patch.payload.as_deref(), Some(b"here ada 5".as_slice()));
     assert_eq!(user, [(ByteString::from("seen"), ByteString::from("v"))]);
     let rest = (patch.topic.as_deref(), patch.qos, patch.retain);

@@ -26,7 +26,8 @@ use witmq_broker::delayed::DelayedId;
 use witmq_broker::ports::store::SessionState;
 use witmq_broker::shard::ClockBase;
 use witmq_proto::packet::{
-    PublishProperties, QoS, RetainHandling, SubscribeOptions, UserProperties, Will,
+    MessageProperties, PublishProperties, QoS, RetainHandling, SubscribeOptions, UserProperties,
+    Will,
 };
 use witmq_proto::{LogPlace, Message, TopicName};
 
@@ -86,7 +87,7 @@ fn write_properties(out: &mut Writer, properties: &PublishProperties) {
 }
 
 fn read_properties(input: &mut Reader<'_>) -> Result<PublishProperties, Damaged> {
-    Ok(PublishProperties {
+    Ok(PublishProperties::from(MessageProperties {
         payload_format: input.option(Reader::u8)?,
         message_expiry: input.option(Reader::u32)?,
         response_topic: input.option(Reader::text)?,
@@ -94,7 +95,7 @@ fn read_properties(input: &mut Reader<'_>) -> Result<PublishProperties, Damaged>
         subscription_ids: Vec::new(),
         content_type: input.option(Reader::text)?,
         user: input.list(|input| Ok((input.text()?, input.text()?)))?,
-    })
+    }))
 }
 
 pub(crate) fn write_message(out: &mut Writer, message: &Message, clock: &ClockBase) {
@@ -362,7 +363,7 @@ mod tests {
             payload: bytes::Bytes::from_static(b"payload"),
             qos: QoS::ExactlyOnce,
             retain: true,
-            properties: PublishProperties {
+            properties: PublishProperties::from(MessageProperties {
                 payload_format: Some(1),
                 message_expiry: Some(7),
                 response_topic: Some("r".into()),
@@ -370,7 +371,7 @@ mod tests {
                 subscription_ids: Vec::new(),
                 content_type: Some("text/plain".into()),
                 user: vec![("k".into(), "v".into()), ("k".into(), "".into())],
-            },
+            }),
             expires_at: Some(clock.instant + Duration::from_secs(7)),
             publisher: "client".into(),
             received_ms: 1_800_000_000_123,

@@ -211,16 +211,21 @@ impl Interest {
         let version = self.version();
         if cache.version != version || cache.topics.len() >= cache.capacity {
             cache.topics.clear();
+            cache.matches.clear();
+            cache.last = None;
             cache.version = version;
         }
-        if !cache.topics.contains_key(topic) {
-            cache.misses += 1;
-            let matches = self.find(topic);
-            cache.topics.insert(ByteString::from(topic), matches);
-        } else {
-            cache.hits += 1;
-        }
-        cache.topics.get(topic).unwrap_or(&cache.none)
+        let place = match cache.place(topic) {
+            Some(place) => {
+                cache.hits += 1;
+                place
+            }
+            None => {
+                cache.misses += 1;
+                cache.remember(topic, self.find(topic))
+            }
+        };
+        cache.matches.get(place).unwrap_or(&cache.none)
     }
 
     fn find(&self, topic: &str) -> Matches {
@@ -272,7 +277,11 @@ fn moved(value: u32, by: i64) -> u32 {
 pub struct InterestCache {
     version: u64,
     capacity: usize,
-    topics: HashMap<ByteString, Matches>,
+    /// Places in `matches`.
+    topics: HashMap<ByteString, usize>,
+    matches: Vec<Matches>,
+    /// The topic that came last: messages of one publisher come together.
+    last: Option<(ByteString, usize)>,
     none: Matches,
     /// Answers from memory.
     pub hits: u64,
@@ -288,9 +297,29 @@ impl InterestCache {
             version: 0,
             capacity: capacity.max(1),
             topics: HashMap::default(),
+            matches: Vec::new(),
+            last: None,
             none: Matches::default(),
             hits: 0,
             misses: 0,
         }
+    }
+
+    fn place(&mut self, topic: &str) -> Option<usize> {
+        if let Some((last, place)) = &self.last
+            && *last == topic
+        {
+            return Some(*place);
+        }
+        let (known, place) = self.topics.get_key_value(topic)?;
+        self.last = Some((known.clone(), *place));
+        Some(*place)
+    }
+
+    fn remember(&mut self, topic: &str, matches: Matches) -> usize {
+        let place = self.matches.len();
+        self.matches.push(matches);
+        self.topics.insert(ByteString::from(topic), place);
+        place
     }
 }

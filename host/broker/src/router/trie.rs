@@ -19,6 +19,7 @@ pub struct Trie<V> {
     /// Where a level leads from a node.
     edges: HashMap<(u32, ByteString), u32>,
     len: usize,
+    version: u64,
 }
 
 /// The two lists a walk needs; kept by whoever matches often.
@@ -135,6 +136,7 @@ impl<V> Trie<V> {
             free: Vec::new(),
             edges: HashMap::default(),
             len: 0,
+            version: 0,
         }
     }
 
@@ -150,6 +152,12 @@ impl<V> Trie<V> {
         self.len == 0
     }
 
+    /// Grows with every change that may alter what matches.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     fn node(&self, at: u32) -> Option<&Node<V>> {
         self.nodes.get(usize::try_from(at).ok()?)
     }
@@ -160,6 +168,7 @@ impl<V> Trie<V> {
 
     /// Sets the value of a subscriber for a filter; the old one.
     pub fn insert(&mut self, filter: &TopicFilter, key: u32, value: V) -> Option<V> {
+        self.version += 1;
         let (levels, is_below) = split(filter);
         let mut at = ROOT;
         for level in levels {
@@ -187,6 +196,7 @@ impl<V> Trie<V> {
         };
         let old = subscribers.remove(key)?;
         self.len -= 1;
+        self.version += 1;
         self.prune(at);
         Some(old)
     }

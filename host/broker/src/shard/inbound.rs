@@ -95,7 +95,7 @@ impl Shard {
 
     fn handle_event(&mut self, now: Instant, id: ConnectionId, event: Event) {
         match event {
-            Event::Publish(publish) => self.handle_publish(now, id, *publish),
+            Event::Publish(publish) => self.handle_publish(now, id, publish),
             Event::Delivered { number, kept, .. } => {
                 if let Some(key) = self.connection(id).and_then(|connection| connection.client) {
                     self.done(key, number, kept);

@@ -42,6 +42,7 @@ use crate::ports::{Authorize, Chains, Events, Position, StepAnswer, Store, Trans
 use crate::router::ShardId;
 use crate::router::groups::{Pick, Picker};
 use crate::router::interest::InterestCache;
+use crate::router::recent::Recent;
 use crate::router::trie::{Trie, Walk};
 use crate::shared::Shared;
 use bytestring::ByteString;
@@ -225,6 +226,7 @@ pub struct Shard {
     clients: Slab<Client>,
     names: HashMap<ByteString, u32>,
     trie: Trie<Subscription>,
+    recent: Recent<Subscription>,
     walk: Walk,
     picker: Picker,
     interest: InterestCache,
@@ -282,6 +284,7 @@ impl Shard {
         let mut timers = Timers::default();
         timers.set(clock.instant + REPORT_INTERVAL, Timer::Report);
         let interest = InterestCache::new(limits.interest_topics);
+        let recent = Recent::new(limits.interest_topics);
         let picker = Picker::new(limits.sticky_publishers);
         Self {
             id,
@@ -295,6 +298,7 @@ impl Shard {
             clients: Slab::new(),
             names: HashMap::default(),
             trie: Trie::new(),
+            recent,
             walk: Walk::default(),
             picker,
             interest,

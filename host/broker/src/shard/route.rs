@@ -128,8 +128,9 @@ impl Shard {
         let epoch = self.epoch;
         let mut hits = std::mem::take(&mut self.hits);
         let clients = &mut self.clients;
-        self.trie
-            .for_each_match(&message.topic, &mut self.walk, |key, subscription| {
+        let topic = message.topic.as_byte_string();
+        self.recent
+            .for_each_match(&self.trie, topic, &mut self.walk, |key, subscription| {
                 let key = subscriber(key);
                 let Some(client) = usize::try_from(key)
                     .ok()

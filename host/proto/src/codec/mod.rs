@@ -22,8 +22,9 @@ pub use properties::{decode_properties, encode_properties};
 pub use publish::{PublishHead, encode_publish, publish_len};
 
 use crate::error::{DecodeError, EncodeError};
-use crate::packet::{Connect, Packet, Version};
+use crate::packet::{Connect, Packet, Publish, Version};
 use bytes::{Buf, Bytes, BytesMut};
+use bytestring::ByteString;
 use read::Reader;
 use write::{Count, Sink};
 
@@ -157,6 +158,35 @@ pub fn decode(
     };
     reader.finish(name(header.kind))?;
     Ok(Some(packet))
+}
+
+/// Takes a small PUBLISH without properties off `input`, the packet that comes most often: its payload is copied into an
+/// allocation of its own, and its topic is `known` where it is the same again. `None` (and nothing taken): look at
+/// the packet with [`decode`].
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_publish(
+    input: &mut BytesMut,
+    version: Version,
+    limits: &Limits,
+    known: &mut ByteString,
+) -> Result<Option<Publish>, DecodeError> {
+    if input.first().is_none_or(|first| first >> 4 != 3) {
+        return Ok(None);
+    }
+    let Some(header) = header(input, limits)?.filter(|header| header.end < SHARED_FROM) else {
+        return Ok(None);
+    };
+    let Some(body) = input.get(header.start..header.end) else {
+        return Ok(None);
+    };
+    publish::check_flags(header.flags)?;
+    let publish = publish::decode_small(body, header.flags, version, known)?;
+    if publish.is_some() {
+        input.advance(header.end);
+    }
+    Ok(publish)
 }
 
 /// Takes the first packet of a connection off `input` and learns the version from it.

@@ -6,7 +6,11 @@ use super::write::{Count, Sink, variable_len};
 use crate::error::DecodeError;
 use crate::packet::{PacketId, Publish, PublishProperties, QoS, Version};
 use crate::topic::TopicError;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
+
+/// Longer topics are not remembered: an idle connection stays small.
+const KNOWN_BYTES: usize = 256;
 
 /// A PUBLISH to be written, all borrowed.
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +112,69 @@ pub(super) fn decode(
         topic_alias,
         properties,
     })
+}
+
+/// A PUBLISH without properties and with a topic of its own; `None` for any other: [`decode`] says what it is.
+pub(super) fn decode_small(
+    body: &[u8],
+    flags: u8,
+    version: Version,
+    known: &mut ByteString,
+) -> Result<Option<Publish>, DecodeError> {
+    let qos = QoS::from_bits(flags >> 1 & 3).ok_or(DecodeError::QoS)?;
+    let Some((topic, rest)) = body
+        .split_first_chunk::<2>()
+        .and_then(|(length, rest)| rest.split_at_checked(u16::from_be_bytes(*length).into()))
+    else {
+        return Ok(None);
+    };
+    let (packet_id, rest) = if qos > QoS::AtMostOnce {
+        let Some((id, rest)) = rest.split_first_chunk::<2>() else {
+            return Ok(None);
+        };
+        let id = PacketId::new(u16::from_be_bytes(*id)).ok_or(DecodeError::PacketIdZero)?;
+        (Some(id), rest)
+    } else {
+        (None, rest)
+    };
+    let ((false, payload) | (true, [0, payload @ ..])) = (version.is_v5(), rest) else {
+        return Ok(None);
+    };
+    if topic.is_empty() {
+        return Ok(None);
+    }
+    let topic = if known.as_bytes() == topic {
+        known.clone()
+    } else {
+        let topic = topic_of(topic)?;
+        if topic.len() <= KNOWN_BYTES {
+            known.clone_from(&topic);
+        }
+        topic
+    };
+    Ok(Some(Publish {
+        dup: flags & 8 != 0,
+        qos,
+        retain: flags & 1 != 0,
+        topic,
+        packet_id,
+        payload: Bytes::copy_from_slice(payload),
+        topic_alias: None,
+        properties: PublishProperties::default(),
+    }))
+}
+
+/// A topic name as [`decode`] judges it.
+fn topic_of(bytes: &[u8]) -> Result<ByteString, DecodeError> {
+    let field = "topic name";
+    let text = std::str::from_utf8(bytes).map_err(|_| DecodeError::Utf8(field))?;
+    if text.contains('\0') {
+        return Err(DecodeError::Utf8(field)); // [MQTT-1.5.4-2]
+    }
+    if text.contains(['+', '#']) {
+        return Err(TopicError::Wildcard.into()); // [MQTT-3.3.2-2]
+    }
+    Ok(ByteString::from(text))
 }
 
 fn write_properties(head: &PublishHead<'_>, out: &mut dyn Sink) {

@@ -41,14 +41,16 @@ fn properties() -> impl Strategy<Value = PublishProperties> {
         option::of(topic()),
         option::of(binary()),
     );
-    (first, option::of(text()), users()).prop_map(|(first, content_type, user)| PublishProperties {
-        payload_format: first.0,
-        message_expiry: first.1,
-        response_topic: first.2,
-        correlation_data: first.3,
-        subscription_ids: Vec::new(),
-        content_type,
-        user,
+    (first, option::of(text()), users()).prop_map(|(first, content_type, user)| {
+        PublishProperties::from(MessageProperties {
+            payload_format: first.0,
+            message_expiry: first.1,
+            response_topic: first.2,
+            correlation_data: first.3,
+            subscription_ids: Vec::new(),
+            content_type,
+            user,
+        })
     })
 }
 
@@ -73,6 +75,8 @@ fn publish() -> impl Strategy<Value = Packet> {
                 properties,
                 subscription_ids,
             )| {
+                let mut properties = properties;
+                properties.subscription_ids = subscription_ids;
                 Packet::Publish(Box::new(Publish {
                     dup: dup && qos > QoS::AtMostOnce,
                     qos,
@@ -81,10 +85,7 @@ fn publish() -> impl Strategy<Value = Packet> {
                     packet_id: (qos > QoS::AtMostOnce).then_some(id),
                     payload,
                     topic_alias,
-                    properties: PublishProperties {
-                        subscription_ids,
-                        ..properties
-                    },
+                    properties,
                 }))
             },
         )
@@ -334,6 +335,38 @@ proptest! {
     }
 
     #[test]
+    fn a_publish_taken_in_short_is_the_one_that_is_decoded(
+        packets in vec(publish(), 1..4),
+        version in prop_oneof![Just(Version::V31), Just(Version::V311), Just(Version::V5)],
+        is_plain in any::<bool>(),
+        change in option::of((0usize..60, any::<u8>())),
+    ) {
+        let mut known = ByteString::new();
+        for packet in packets {
+            let Packet::Publish(mut publish) = packet else { unreachable!() };
+            if is_plain {
+                (publish.properties, publish.topic_alias) = (PublishProperties::default(), None);
+            }
+            let mut whole = encoded(&Packet::Publish(publish), version);
+            if let Some((place, byte)) = change && let Some(old) = whole.get_mut(place) {
+                *old = byte;
+            }
+            let mut short = whole.clone();
+            let limits = Limits::default();
+            let taken = decode_publish(&mut short, version, &limits, &mut known);
+            let decoded = decode(&mut whole, version, &limits);
+            match taken {
+                Ok(None) => {}
+                Ok(Some(publish)) => {
+                    prop_assert_eq!(decoded, Ok(Some(Packet::Publish(Box::new(publish)))));
+                    prop_assert_eq!(short, whole);
+                }
+                Err(error) => prop_assert_eq!(decoded, Err(error)),
+            }
+        }
+    }
+
+    #[test]
     fn a_connect_of_any_version_is_understood_as_the_first_packet(
         packet in prop_oneof![connect(Version::V31), connect(Version::V311), connect(Version::V5)],
     ) {
@@ -440,6 +473,26 @@ fn limits_hold_on_both_sides() {
         decode(&mut BytesMut::from(&two[..]), Version::V311, &limits),
         Err(DecodeError::TooMany { .. })
     ));
+}
+
+#[test]
+fn a_publish_without_properties_is_taken_in_short_and_shares_a_topic_that_comes_again() {
+    let mut known = ByteString::new();
+    let mut take = |topic: &str| {
+        let publish = Publish {
+            topic: topic.into(),
+            payload: Bytes::from_static(b"x"),
+            ..Publish::default()
+        };
+        let mut bytes = encoded(&Packet::Publish(Box::new(publish)), Version::V5);
+        let taken = decode_publish(&mut bytes, Version::V5, &Limits::default(), &mut known);
+        taken.unwrap().unwrap().topic
+    };
+    let first = take("a/b");
+    assert_eq!(first.as_ptr(), take("a/b").as_ptr());
+    assert_ne!(first.as_ptr(), take("a/c").as_ptr());
+    let long = "x".repeat(257);
+    assert_ne!(take(&long).as_ptr(), take(&long).as_ptr(), "not remembered");
 }
 
 #[test]

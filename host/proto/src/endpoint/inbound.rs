@@ -29,14 +29,27 @@ impl Endpoint {
                 Phase::Connecting if !self.may_authenticate(input) => return Ok(None),
                 Phase::Connecting | Phase::Connected => {}
             }
-            let Some(packet) = codec::decode(input, self.terms.version, &self.limits)? else {
-                return Ok(None);
+            let event = match self.take_publish(input)? {
+                Some(publish) => self.handle_publish(publish)?,
+                None => match codec::decode(input, self.terms.version, &self.limits)? {
+                    Some(packet) => self.handle_packet(packet)?,
+                    None => return Ok(None),
+                },
             };
             self.last_packet = now;
-            if let Some(event) = self.handle_packet(packet)? {
-                return Ok(Some(event));
+            if event.is_some() {
+                return Ok(event);
             }
         }
+    }
+
+    fn take_publish(&mut self, input: &mut BytesMut) -> Result<Option<Publish>, ProtocolError> {
+        if !matches!(self.phase, Phase::Connected) {
+            return Ok(None);
+        }
+        let version = self.terms.version;
+        let publish = codec::decode_publish(input, version, &self.limits, &mut self.last_topic)?;
+        Ok(publish)
     }
 
     /// Before CONNACK a client may send nothing but AUTH, and that only when asked [MQTT-3.1.2-30].
@@ -46,7 +59,7 @@ impl Endpoint {
 
     fn handle_packet(&mut self, packet: Packet) -> Result<Option<Event>, ProtocolError> {
         match packet {
-            Packet::Publish(publish) => self.handle_publish(publish),
+            Packet::Publish(publish) => self.handle_publish(*publish),
             Packet::Puback(ack) => self.handle_puback(&ack),
             Packet::Pubrec(ack) => self.handle_pubrec(&ack),
             Packet::Pubrel(ack) => Ok(self.handle_pubrel(&ack)),
@@ -72,10 +85,7 @@ impl Endpoint {
         }
     }
 
-    fn handle_publish(
-        &mut self,
-        mut publish: Box<Publish>,
-    ) -> Result<Option<Event>, ProtocolError> {
+    fn handle_publish(&mut self, mut publish: Publish) -> Result<Option<Event>, ProtocolError> {
         if !publish.properties.subscription_ids.is_empty() {
             return Err(ProtocolError::SubscriptionId); // [MQTT-3.3.4-6]
         }

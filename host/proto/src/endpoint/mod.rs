@@ -79,7 +79,7 @@ impl Settings {
 pub enum Event {
     /// A new application message, alias resolved, `topic` valid and never empty. QoS 2 duplicates are
     /// answered inside and not reported. For QoS > 0 the broker must call `acknowledge` or `withhold` once.
-    Publish(Box<Publish>),
+    Publish(Publish),
     /// An outbound QoS 1 or 2 delivery is over (PUBACK, PUBCOMP, or a PUBREC >= 0x80); quota is free again.
     Delivered {
         /// Of the exchange.
@@ -222,6 +222,8 @@ pub struct Endpoint {
     outbound_aliases: OutboundAliases,
     authenticating: bool,
     last_packet: Instant,
+    /// Of the last PUBLISH, if it is short: most clients publish to the same one again.
+    last_topic: ByteString,
     /// What was too large to be sent again.
     discarded: Vec<(u64, Option<LogPlace>)>,
 }
@@ -253,6 +255,7 @@ impl Endpoint {
             ),
             authenticating: false,
             last_packet: now,
+            last_topic: ByteString::new(),
             discarded: Vec::new(),
         }
     }

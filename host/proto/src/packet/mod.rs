@@ -10,7 +10,7 @@ mod subscribe;
 
 pub use ack::{Ack, Auth, Disconnect};
 pub use connect::{Connack, ConnackProperties, Connect, ConnectProperties, Will};
-pub use publish::{Publish, PublishProperties};
+pub use publish::{MessageProperties, Publish, PublishProperties};
 pub use subscribe::{
     RetainHandling, Suback, Subscribe, SubscribeFilter, SubscribeOptions, Unsuback, Unsubscribe,
 };

@@ -3,6 +3,8 @@
 use super::{PacketId, QoS, UserProperties};
 use bytes::Bytes;
 use bytestring::ByteString;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
 
 /// PUBLISH (MQTT 5 section 3.3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,9 +27,58 @@ pub struct Publish {
     pub properties: PublishProperties,
 }
 
-/// The properties that travel with an application message to its receivers.
+/// The properties that travel with an application message to its receivers. One pointer, and none on most messages:
+/// a message is moved several times on its way, and each field here would be moved with it.
+#[derive(Clone, Default)]
+pub struct PublishProperties(Option<Box<MessageProperties>>);
+
+impl From<MessageProperties> for PublishProperties {
+    fn from(properties: MessageProperties) -> Self {
+        Self((properties != NONE).then(|| Box::new(properties)))
+    }
+}
+
+impl Deref for PublishProperties {
+    type Target = MessageProperties;
+    fn deref(&self) -> &MessageProperties {
+        self.0.as_deref().unwrap_or(&NONE)
+    }
+}
+
+impl DerefMut for PublishProperties {
+    fn deref_mut(&mut self) -> &mut MessageProperties {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl PartialEq for PublishProperties {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for PublishProperties {}
+
+impl fmt::Debug for PublishProperties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+/// Those of a message without any.
+static NONE: MessageProperties = MessageProperties {
+    payload_format: None,
+    message_expiry: None,
+    response_topic: None,
+    correlation_data: None,
+    subscription_ids: Vec::new(),
+    content_type: None,
+    user: Vec::new(),
+};
+
+/// What [`PublishProperties`] hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PublishProperties {
+pub struct MessageProperties {
     /// 0 bytes, 1 UTF-8 text.
     pub payload_format: Option<u8>,
     /// Message Expiry Interval in seconds.
@@ -44,7 +95,7 @@ pub struct PublishProperties {
     pub user: UserProperties,
 }
 
-impl PublishProperties {
+impl MessageProperties {
     /// Whether a payload is what the Payload Format Indicator says of it (section 3.3.2.3.2).
     #[must_use]
     pub fn fits_format(&self, payload: &[u8]) -> bool {

@@ -39,10 +39,8 @@ impl Transform for Plugins {
                 text: None,
             }),
             "expire" => {
-                let properties = PublishProperties {
-                    message_expiry: Some(60),
-                    ..PublishProperties::default()
-                };
+                let mut properties = PublishProperties::default();
+                properties.message_expiry = Some(60);
                 Ok(StepOutcome::Modify(witmq_broker::ports::chains::Patch {
                     properties: Some(properties),
                     ..Default::default()

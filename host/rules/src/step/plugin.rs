@@ -93,10 +93,10 @@ fn apply(patch: Patch, work: &mut Work) -> Result<(), String> {
         message.qos = patch.qos.unwrap_or(message.qos);
         message.retain = patch.retain.unwrap_or(message.retain);
         if let Some(properties) = patch.properties {
-            message.properties = PublishProperties {
-                subscription_ids: Vec::new(),
-                ..properties
-            };
+            message.properties = properties;
+            if !message.properties.subscription_ids.is_empty() {
+                message.properties.subscription_ids.clear();
+            }
         }
     });
     Ok(())
