@@ -2,6 +2,7 @@
 
 mod plugins;
 mod rules;
+mod tables;
 
 use crate::problem::Problem;
 use crate::{Ports, Token};
@@ -20,8 +21,8 @@ use witmq_broker::ports::ControlError;
 pub(super) const MAX_TEXT_BYTES: usize = 1024 * 1024;
 
 /// Entries of a page of a list, unless asked for otherwise, and at most.
-const PAGE: usize = 100;
-const MAX_PAGE: usize = 1000;
+pub(super) const PAGE: usize = 100;
+pub(super) const MAX_PAGE: usize = 1000;
 
 pub(super) type Answer = Result<Response, Problem>;
 
@@ -32,6 +33,7 @@ pub(crate) fn routes(token: Token, ports: Ports) -> Router {
         .route("/api/v1/status", get(status))
         .merge(plugins::routes())
         .merge(rules::routes())
+        .merge(tables::routes())
         .route("/api/v1/users", get(users))
         .route(
             "/api/v1/users/{name}",
@@ -119,10 +121,10 @@ async fn remove_user(State(ports): State<Ports>, Path(name): Path<String>) -> An
 }
 
 #[derive(Deserialize)]
-struct PageQuery {
+pub(super) struct PageQuery {
     /// Identifier of the last entry of the page before.
-    after: Option<String>,
-    limit: Option<usize>,
+    pub(super) after: Option<String>,
+    pub(super) limit: Option<usize>,
 }
 
 async fn delayed(State(ports): State<Ports>, Query(query): Query<PageQuery>) -> Answer {

@@ -18,6 +18,7 @@ pub use token::Token;
 pub use upgrade::Upgrade;
 
 use std::sync::Arc;
+use witmq_broker::ports::TableControl;
 use witmq_broker::ports::{ControlError, PluginControl, RuleControl};
 
 /// What the HTTP origin may ask of the rest of the broker.
@@ -27,6 +28,8 @@ pub struct Ports {
     pub plugins: Arc<dyn PluginControl>,
     /// Chains.
     pub rules: Arc<dyn RuleControl>,
+    /// Tables of chains.
+    pub tables: Arc<dyn TableControl>,
     /// Users of the bundled authenticator.
     pub users: Arc<dyn UserControl>,
     /// Delayed messages.

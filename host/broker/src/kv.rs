@@ -9,20 +9,34 @@ mod space;
 #[cfg(test)]
 mod tests;
 
-use crate::ports::kv::{KvSpace, PluginKv};
+use crate::ports::kv::{KvSpace, PluginKv, TABLES};
 use bytes::Bytes;
 use foldhash::HashMap;
 use space::Space;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-/// Bounds of one plugin's keys.
+/// Bounds of one plugin's keys, and of one table's.
 #[derive(Clone, Copy, Debug)]
 pub struct KvBounds {
     /// Bytes of keys and values, 64 more for each (default 16 MiB).
     pub bytes: usize,
     /// Keys, together with those whose removal is not stored yet (default 100,000).
     pub keys: usize,
+    /// The same for one table of chains (default 64 MiB).
+    pub table_bytes: usize,
+    /// The same for one table of chains (default 100,000).
+    pub table_keys: usize,
+}
+
+impl KvBounds {
+    /// Bytes and keys of a space.
+    fn of(&self, name: &str) -> (usize, usize) {
+        match name.starts_with(TABLES) {
+            true => (self.table_bytes, self.table_keys),
+            false => (self.bytes, self.keys),
+        }
+    }
 }
 
 impl Default for KvBounds {
@@ -30,6 +44,8 @@ impl Default for KvBounds {
         Self {
             bytes: 16 * 1024 * 1024,
             keys: 100_000,
+            table_bytes: 64 * 1024 * 1024,
+            table_keys: 100_000,
         }
     }
 }
@@ -66,6 +82,7 @@ struct Ledger {
     is_dirty: AtomicBool,
     on_change: OnceLock<Box<dyn Fn() + Send + Sync>>,
     refused: AtomicU64,
+    refused_by_tables: AtomicU64,
     expired: AtomicU64,
 }
 
@@ -173,20 +190,28 @@ impl Spaces {
 
     /// Numbers about it, as `(name, is a gauge, value)`.
     #[must_use]
-    pub fn entries(&self) -> [(&'static str, bool, u64); 5] {
+    pub fn entries(&self) -> [(&'static str, bool, u64); 8] {
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-        let live = self.live();
-        let (keys, bytes) = live.iter().fold((0, 0), |(keys, bytes), space| {
-            let (more_keys, more_bytes) = space.size();
-            (keys + more_keys, bytes + more_bytes)
-        });
+        let (tables, plugins): (Vec<_>, Vec<_>) =
+            self.live().into_iter().partition(|space| space.is_table());
+        let size = |spaces: &[Arc<Space>]| {
+            spaces.iter().fold((0, 0), |(keys, bytes), space| {
+                let (more_keys, more_bytes) = space.size();
+                (keys + more_keys, bytes + more_bytes)
+            })
+        };
+        let ((keys, bytes), (table_keys, table_bytes)) = (size(&plugins), size(&tables));
         let load = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        let by_tables = load(&self.ledger.refused_by_tables);
         [
             ("plugin_kv_changes_total", false, self.changes()),
             ("plugin_kv_refused_total", false, load(&self.ledger.refused)),
             ("plugin_kv_expired_total", false, load(&self.ledger.expired)),
             ("plugin_kv_keys", true, count(keys)),
             ("plugin_kv_bytes", true, count(bytes)),
+            ("table_refused_total", false, by_tables),
+            ("table_keys", true, count(table_keys)),
+            ("table_bytes", true, count(table_bytes)),
         ]
     }
 

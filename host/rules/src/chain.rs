@@ -5,8 +5,9 @@ mod lay;
 use crate::expression::Limits as ExpressionLimits;
 use crate::file::{File, From, Mode};
 use crate::place::{RuleError, Source};
-use crate::state::Bounds;
+use crate::state::{Alarm, Bounds};
 use crate::step::Step;
+use crate::tables::Tables;
 use crate::template::{Template, Templates};
 pub(crate) use lay::find;
 use serde_spanned::Spanned;
@@ -29,6 +30,8 @@ pub(crate) struct Chain {
     pub(crate) named: Vec<(String, usize)>,
     /// Name of this node.
     pub(crate) node: Arc<str>,
+    /// Told when its windows end by themselves.
+    pub(crate) alarm: Arc<Alarm>,
     pub(crate) revision: u64,
     pub(crate) stats: Arc<Stats>,
 }
@@ -95,6 +98,7 @@ impl Chain {
             steps: laid.steps,
             named: laid.named,
             node: Arc::from("local"),
+            alarm: Arc::default(),
             revision: 0,
             stats: Arc::default(),
             from,
@@ -154,6 +158,18 @@ impl Chain {
                 left.remove(place);
             }
         }
+    }
+
+    /// Tables of its steps are among these.
+    pub(crate) fn attach(&mut self, tables: &Tables) {
+        for step in &mut self.steps {
+            step.kind.attach(tables);
+        }
+    }
+
+    /// Whether messages come out of it by themselves, at a time.
+    pub(crate) fn is_timed(&self) -> bool {
+        self.steps.iter().any(|step| step.kind.is_timed())
     }
 
     /// Plugins it calls.

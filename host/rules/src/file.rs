@@ -10,7 +10,7 @@ use crate::step::words;
 pub(crate) use from::From;
 use serde::Deserialize;
 use serde_spanned::Spanned;
-pub(crate) use state::{Changed, Dedup, Excess, Rate};
+pub(crate) use state::{Changed, Dedup, Excess, Lookup, Rate, Store, Window};
 use std::collections::BTreeMap;
 pub(crate) use step::{OnError, Step};
 pub(crate) use test::{Expected, Given, Test};
@@ -37,6 +37,9 @@ pub(crate) struct File {
     /// Steps that `then` or a plugin leads to, by name.
     #[serde(default)]
     pub(crate) chain: BTreeMap<Spanned<String>, Named>,
+    /// Constants by table and key, for `lookup`.
+    #[serde(default)]
+    pub(crate) table: BTreeMap<String, BTreeMap<String, toml::Value>>,
     #[serde(default)]
     pub(crate) test: Vec<Spanned<Test>>,
 }

@@ -15,6 +15,7 @@
 //! | `run` | a message through the steps |
 //! | `rules` | what is deployed, for all shards |
 //! | `state` | what steps remember, shared by all shards |
+//! | `tables` | what `lookup` and `store` know, kept with the keys of plugins |
 //! | `check` | a file's own tests, and the trace of one message |
 
 mod chain;
@@ -27,6 +28,7 @@ mod rules;
 mod run;
 mod state;
 mod step;
+mod tables;
 mod template;
 
 pub use check::{Tested, check, test, trace};
@@ -34,3 +36,4 @@ pub use expression::Limits as ExpressionLimits;
 pub use functions::{describe as describe_functions, page as functions_page};
 pub use place::RuleError;
 pub use rules::{Rules, RulesConfig, ShardChains};
+pub use tables::Tables;

@@ -4,7 +4,8 @@ use crate::ExpressionLimits;
 use crate::chain::Chain;
 use crate::check;
 use crate::file::Mode;
-use crate::state::Bounds;
+use crate::state::{Alarm, Bounds};
+use crate::tables::Tables;
 use arc_swap::ArcSwap;
 use kept::{Kept, Record};
 use noted::Noted;
@@ -40,6 +41,8 @@ pub struct RulesConfig {
     pub state_entries: usize,
     /// Bytes of what one step remembers (default 16 MiB).
     pub state_bytes: usize,
+    /// Where tables are kept (default in memory).
+    pub tables: Tables,
 }
 
 impl RulesConfig {
@@ -62,6 +65,7 @@ impl Default for RulesConfig {
             node: Arc::from("local"),
             state_entries: Bounds::default().entries,
             state_bytes: Bounds::default().bytes,
+            tables: Tables::default(),
         }
     }
 }
@@ -78,6 +82,8 @@ struct Table {
     chains: Vec<Entry>,
     /// Places in `chains`.
     index: Trie<()>,
+    /// Those that messages come out of by themselves.
+    timed: Vec<Arc<Chain>>,
 }
 
 impl Table {
@@ -95,14 +101,22 @@ impl Table {
                 .then_with(|| one.chain.name.cmp(&other.chain.name))
         });
         let mut index = Trie::new();
+        let mut timed = Vec::new();
         for (place, entry) in (0u32..).zip(&chains) {
             if entry.chain.is_enabled && !entry.is_paused {
                 for filter in entry.chain.from.filters() {
                     index.insert(filter, place, ());
                 }
+                if entry.chain.is_timed() {
+                    timed.push(entry.chain.clone());
+                }
             }
         }
-        Self { chains, index }
+        Self {
+            chains,
+            index,
+            timed,
+        }
     }
 
     /// The chain at a place of the index.
@@ -159,6 +173,7 @@ struct Inner {
     config: RulesConfig,
     table: ArcSwap<Table>,
     version: AtomicU64,
+    alarm: Arc<Alarm>,
     noted: Noted,
     kept: Kept,
     state: Mutex<State>,
@@ -183,6 +198,7 @@ impl Rules {
         let inner = Inner {
             table: ArcSwap::default(),
             version: AtomicU64::new(1),
+            alarm: Arc::default(),
             noted: Noted::default(),
             kept: Kept::new(config.dir.clone()),
             state: Mutex::default(),
@@ -216,6 +232,17 @@ impl Rules {
         self.inner.noted.wake_with(Box::new(wake));
     }
 
+    /// When windows end by themselves: then a shard is to be asked for what is due.
+    #[must_use]
+    pub fn next_due_ms(&self) -> Option<u64> {
+        self.inner.alarm.next_ms()
+    }
+
+    /// `tell` is called, on any thread, when that is earlier than it was.
+    pub fn on_earlier(&self, tell: Box<dyn Fn() + Send + Sync>) {
+        self.inner.alarm.on_earlier(tell);
+    }
+
     /// Names of plugins that deployed chains call.
     #[must_use]
     pub fn plugins(&self) -> Vec<String> {
@@ -237,6 +264,15 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Gives a chain what it needs to serve.
+    fn ready(&self, chain: &mut Chain) {
+        chain.limit(self.config.expression);
+        chain.node = self.config.node.clone();
+        chain.alarm = self.alarm.clone();
+        chain.forget(self.config.bounds());
+        chain.attach(&self.config.tables);
+    }
+
     fn restore(&self) -> Vec<String> {
         let (records, mut problems) = self.kept.records();
         let mut state = self.state();
@@ -250,9 +286,7 @@ impl Inner {
                 });
             match restored {
                 Ok(mut chain) => {
-                    chain.limit(self.config.expression);
-                    chain.node = self.config.node.clone();
-                    chain.forget(self.config.bounds());
+                    self.ready(&mut chain);
                     chain.revision = record.revision;
                     let chain = Arc::new(chain);
                     state.deployed.insert(name, Deployed { chain, record });
@@ -271,6 +305,11 @@ impl Inner {
     fn publish(&self, deployed: &BTreeMap<String, Deployed>) {
         self.table.store(Arc::new(Table::new(deployed.values())));
         self.version.fetch_add(1, Ordering::Release);
+        // Windows of a chain that was paused may be due already.
+        let table = self.table.load();
+        let steps = table.timed.iter().flat_map(|chain| &chain.steps);
+        let next = steps.filter_map(|step| step.kind.next_due()).min();
+        next.into_iter().for_each(|next| self.alarm.at(next));
     }
 }
 

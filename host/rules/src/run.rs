@@ -9,7 +9,7 @@ use crate::step::{self, Step};
 use std::sync::Arc;
 use witmq_broker::ports::{Publisher, StepAnswer, StepFailure, StepOutcome, Transform};
 use witmq_proto::{Message, ReasonCode};
-pub(crate) use work::{Work, to_payload};
+pub(crate) use work::{Held, Work, to_payload};
 
 /// Messages one message may become, emissions included.
 pub(crate) const MESSAGES: usize = 64;
@@ -115,18 +115,69 @@ pub(crate) fn run(
 ) -> End {
     let mut running = Running::default();
     running.begin(chain, message);
-    loop {
-        let refused = match running.go(chain, steps, publisher, sinks) {
-            Ran::Ended(end) => return end,
-            Ran::Waits(_) => Err(StepFailure::Waits(chain.name.clone())),
-        };
-        if let Some(end) = running.answered(chain, refused, sinks) {
-            return end;
-        }
-    }
+    running.finish(chain, steps, publisher, sinks)
 }
 
+/// What comes out of a chain by itself, for at most `most` keys; for how many.
+pub(crate) fn due(
+    chain: &Chain,
+    steps: &mut dyn Transform,
+    (now_ms, most): (u64, usize),
+    emissions: &mut Vec<Arc<Message>>,
+) -> usize {
+    let mut seen = 0;
+    for step in chain.steps.iter().filter(|step| step.kind.is_timed()) {
+        let (due, looked_at) = step.kind.due(now_ms, most.saturating_sub(seen));
+        seen += looked_at;
+        for work in due {
+            let mut own = Vec::new();
+            let mut sinks = Sinks {
+                emissions: &mut own,
+                trace: None,
+            };
+            let mut running = Running {
+                under_way: vec![(step.next, work)],
+                done: Vec::new(),
+            };
+            // A window that ends by time is in a rule chain: what is left of the message is nobody's.
+            running.finish(chain, steps, NOBODY, &mut sinks);
+            emissions.append(&mut own);
+        }
+        if let Some(next) = step.kind.next_due() {
+            chain.alarm.at(next);
+        }
+    }
+    seen
+}
+
+/// Who published what no client did.
+const NOBODY: Publisher<'_> = Publisher {
+    client_id: "",
+    username: None,
+    attributes: &[],
+    session: 0,
+};
+
 impl Running {
+    /// To the end, where no step can wait.
+    fn finish(
+        &mut self,
+        chain: &Chain,
+        steps: &mut dyn Transform,
+        publisher: Publisher<'_>,
+        sinks: &mut Sinks<'_>,
+    ) -> End {
+        loop {
+            let refused = match self.go(chain, steps, publisher, sinks) {
+                Ran::Ended(end) => return end,
+                Ran::Waits(_) => Err(StepFailure::Waits(chain.name.clone())),
+            };
+            if let Some(end) = self.answered(chain, refused, sinks) {
+                return end;
+            }
+        }
+    }
+
     /// A message comes into a chain.
     pub(crate) fn begin(&mut self, chain: &Chain, message: &Arc<Message>) {
         chain.stats.count(Count::Matched);
@@ -154,6 +205,14 @@ impl Running {
             let Some(step) = chain.steps.get(at) else {
                 self.done.push(work.message);
                 continue;
+            };
+            let held = work.is_late.then(|| work.message.publisher.clone());
+            let publisher = match &held {
+                Some(client_id) => Publisher {
+                    client_id,
+                    ..NOBODY
+                },
+                None => publisher,
             };
             let outcome = step.kind.run(&mut Around {
                 chain,

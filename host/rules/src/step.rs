@@ -9,30 +9,37 @@ mod compile;
 mod dedup;
 mod each;
 mod filter;
+mod lookup;
 mod plugin;
 mod publish;
 mod rate;
 mod remember;
 mod set;
 mod sink;
+mod store;
 mod when;
+mod window;
 
 use crate::expression::Limits as ExpressionLimits;
 use crate::file::{OnError, Step as Written};
 use crate::place::RuleError;
-use crate::run::{Around, Next};
+use crate::run::{Around, Next, Work};
 use crate::state::Bounds;
+use crate::tables::Tables;
 pub(crate) use changed::Changed;
 pub(crate) use compile::{Compiling, Names, compile};
 pub(crate) use dedup::Dedup;
 pub(crate) use each::ForEach;
 pub(crate) use filter::Filter;
+pub(crate) use lookup::Lookup;
 pub(crate) use plugin::{Plugin, outcome};
 pub(crate) use publish::Publish;
 pub(crate) use rate::Rate;
 pub(crate) use set::Set;
 pub(crate) use sink::Sink;
+pub(crate) use store::Store;
 pub(crate) use when::When;
+pub(crate) use window::Window;
 
 /// One step.
 #[derive(Debug)]
@@ -56,6 +63,9 @@ pub(crate) enum Kind {
     Dedup(Box<Dedup>),
     Rate(Box<Rate>),
     Changed(Box<Changed>),
+    Window(Box<Window>),
+    Lookup(Box<Lookup>),
+    Store(Box<Store>),
 }
 
 /// A word that makes a step what it is.
@@ -130,6 +140,24 @@ pub(crate) const WORDS: &[Word] = &[
         keys: &[],
         compile: |step, around| Ok(Kind::Changed(Box::new(Changed::compile(step, around)?))),
     },
+    Word {
+        word: "window",
+        is_said: |step| step.window.is_some(),
+        keys: &[],
+        compile: |step, around| Ok(Kind::Window(Box::new(Window::compile(step, around)?))),
+    },
+    Word {
+        word: "lookup",
+        is_said: |step| step.lookup.is_some(),
+        keys: &[],
+        compile: |step, around| Ok(Kind::Lookup(Box::new(Lookup::compile(step, around)?))),
+    },
+    Word {
+        word: "store",
+        is_said: |step| step.store.is_some(),
+        keys: &[],
+        compile: |step, around| Ok(Kind::Store(Box::new(Store::compile(step, around)?))),
+    },
 ];
 
 /// `filter, set, … and sink`, for messages.
@@ -161,6 +189,9 @@ impl Kind {
             Self::Dedup(step) => step.run(around),
             Self::Rate(step) => step.run(around),
             Self::Changed(step) => step.run(around),
+            Self::Window(step) => step.run(around),
+            Self::Lookup(step) => step.run(around),
+            Self::Store(step) => step.run(around),
         }
     }
 
@@ -175,6 +206,9 @@ impl Kind {
             Self::Dedup(step) => step.limit(limits),
             Self::Rate(step) => step.limit(limits),
             Self::Changed(step) => step.limit(limits),
+            Self::Window(step) => step.limit(limits),
+            Self::Lookup(step) => step.limit(limits),
+            Self::Store(step) => step.limit(limits),
             Self::Plugin(_) | Self::Sink(_) => {}
         }
     }
@@ -185,6 +219,7 @@ impl Kind {
             Self::Dedup(step) => step.forget(bounds),
             Self::Rate(step) => step.forget(bounds),
             Self::Changed(step) => step.forget(bounds),
+            Self::Window(step) => step.forget(bounds),
             _ => {}
         }
     }
@@ -195,6 +230,7 @@ impl Kind {
             (Self::Dedup(step), Self::Dedup(old)) => step.adopt(old),
             (Self::Rate(step), Self::Rate(old)) => step.adopt(old),
             (Self::Changed(step), Self::Changed(old)) => step.adopt(old),
+            (Self::Window(step), Self::Window(old)) => step.adopt(old),
             _ => false,
         }
     }
@@ -205,7 +241,38 @@ impl Kind {
             Self::Dedup(step) => step.size(),
             Self::Rate(step) => step.size(),
             Self::Changed(step) => step.size(),
+            Self::Window(step) => step.size(),
             _ => (0, 0),
+        }
+    }
+
+    /// Its tables are among these.
+    pub(crate) fn attach(&mut self, tables: &Tables) {
+        match self {
+            Self::Lookup(step) => step.attach(tables),
+            Self::Store(step) => step.attach(tables),
+            _ => {}
+        }
+    }
+
+    /// Whether messages come out of it by themselves, at a time.
+    pub(crate) fn is_timed(&self) -> bool {
+        matches!(self, Self::Window(step) if step.is_timed())
+    }
+
+    /// What comes out of it by itself, for at most `most` keys, and for how many.
+    pub(crate) fn due(&self, now_ms: u64, most: usize) -> (Vec<Work>, usize) {
+        match self {
+            Self::Window(step) => step.due(now_ms, most),
+            _ => (Vec::new(), 0),
+        }
+    }
+
+    /// When something comes out of it by itself.
+    pub(crate) fn next_due(&self) -> Option<u64> {
+        match self {
+            Self::Window(step) => step.next_due(),
+            _ => None,
         }
     }
 

@@ -17,8 +17,10 @@ mod secret;
 mod status;
 mod store;
 mod sys;
+mod tables;
 mod users;
 mod watch;
+mod windows;
 mod wire;
 
 use anyhow::{Context as _, Result};

@@ -61,6 +61,8 @@ impl Opened {
         let kv = KvBounds {
             bytes: config.limits.plugin_kv_bytes,
             keys: config.limits.plugin_kv_keys,
+            table_bytes: config.limits.table_bytes,
+            table_keys: config.limits.table_keys,
         };
         let durability = match settings.durability {
             Durability::Fsync => witmq_storage::Durability::Fsync,

@@ -8,9 +8,11 @@ use crate::plugins::{self, LateNode};
 use crate::status::Status;
 use crate::store::{Opened, Part, Parts};
 use crate::sys::{self, PluginTopics};
+use crate::tables::KeptTables;
 use crate::users::Users;
 use crate::watch::Targets;
-use crate::{bounds, pages, secret};
+use crate::windows::Windows;
+use crate::{bounds, pages, secret, windows};
 use anyhow::{Context as _, Result};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,7 +24,7 @@ use witmq_broker::rewrite::Rewrites;
 use witmq_broker::shard::{ClockBase, Shard, ShardPorts};
 use witmq_broker::{ShardId, Shared};
 use witmq_net::{HandedIn, ListenerConfig, MakeShard, Node, NodeConfig, TlsSlot};
-use witmq_rules::{Rules, RulesConfig};
+use witmq_rules::{Rules, RulesConfig, Tables};
 use witmq_runtime::Runtime;
 
 /// What a shutdown waits for clients to take their DISCONNECT.
@@ -98,6 +100,7 @@ pub(crate) struct Broker {
     addresses: Addresses,
     certificates: Vec<Certificate>,
     _topics: Option<PluginTopics>,
+    _windows: Windows,
 }
 
 /// Starts everything: plugins and chains first, listeners last, so that nobody connects to half a broker.
@@ -110,17 +113,8 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
     let shared = Arc::new(shared(config, shards, &limits, started)?);
     let opened = Opened::open(config, shards, clock, &shared)?;
     let runtime = plugins::start(config, shards, access, &late, opened.kv.clone())?;
-    let (rules, problems) = Rules::new(RulesConfig {
-        dir: Some(config.data_dir.join("rules")),
-        expression: bounds::expression_limits(config),
-        node: config.node.as_str().into(),
-        state_entries: config.limits.state_entries,
-        state_bytes: config.limits.state_bytes,
-        ..RulesConfig::default()
-    });
-    problems
-        .iter()
-        .for_each(|problem| tracing::error!("{problem}"));
+    let tables = Tables::new(opened.kv.clone());
+    let rules = rules(config, &tables);
     let (listeners, certificates) = listeners(config)?;
     let node_config = node_config(config, listeners, shards)?;
     let storage = opened.metrics();
@@ -137,6 +131,7 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
     )?);
     late.set(&node);
     wake_shards(&rules, &node);
+    let windows = windows::start(&rules, &node, clock).context("cannot start a thread")?;
     let plugins: Arc<dyn PluginControl> = Arc::new(runtime);
     let rules: Arc<dyn RuleControl> = Arc::new(rules);
     let status = Status {
@@ -149,7 +144,7 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
         kv: opened.kv.clone(),
         started,
     };
-    let admin = match start_admin(config, &node, &plugins, &rules, status) {
+    let admin = match start_admin(config, &node, (&plugins, &rules, tables), status) {
         Ok(admin) => admin,
         Err(error) => {
             node.shutdown(Duration::ZERO);
@@ -171,7 +166,25 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
         addresses,
         certificates,
         _topics: topics,
+        _windows: windows,
     })
+}
+
+/// The chains that are deployed; what is wrong with one is said and it is left out.
+fn rules(config: &Config, tables: &Tables) -> Rules {
+    let (rules, problems) = Rules::new(RulesConfig {
+        tables: tables.clone(),
+        dir: Some(config.data_dir.join("rules")),
+        expression: bounds::expression_limits(config),
+        node: config.node.as_str().into(),
+        state_entries: config.limits.state_entries,
+        state_bytes: config.limits.state_bytes,
+        ..RulesConfig::default()
+    });
+    problems
+        .iter()
+        .for_each(|problem| tracing::error!("{problem}"));
+    rules
 }
 
 /// What all shards read, with what the operator says about topics.
@@ -258,8 +271,7 @@ fn clock() -> ClockBase {
 fn start_admin(
     config: &Config,
     node: &Arc<Node>,
-    plugins: &Arc<dyn PluginControl>,
-    rules: &Arc<dyn RuleControl>,
+    (plugins, rules, tables): (&Arc<dyn PluginControl>, &Arc<dyn RuleControl>, Tables),
     status: Status,
 ) -> Result<Option<Admin>> {
     if !config.http.enabled {
@@ -280,6 +292,10 @@ fn start_admin(
         delayed: Arc::new(Delayed {
             node: node.clone(),
             shared: status.shared.clone(),
+        }),
+        tables: Arc::new(KeptTables {
+            tables,
+            node: node.clone(),
         }),
         node: Arc::new(status),
         mqtt: Arc::new(move |upgrade| {

@@ -151,6 +151,7 @@ fn a_smaller_quota_keeps_what_is_there_and_takes_no_more() {
     let bounds = |keys| KvBounds {
         bytes: 1 << 20,
         keys,
+        ..KvBounds::default()
     };
     let life = open(dir.path(), bounds(2));
     let space = life.kv().space("p");

@@ -3,7 +3,7 @@
 use super::part::{Part, cost};
 use super::{Change, Entry, Ledger};
 use crate::ports::kv::{
-    Expect, Kept, KvError, KvSpace, SCAN_BYTES, SCAN_ENTRIES, VALUE_BYTES, is_key,
+    Expect, Kept, KvError, KvSpace, SCAN_BYTES, SCAN_ENTRIES, TABLES, VALUE_BYTES, is_key,
 };
 use bytes::Bytes;
 use foldhash::fast::FixedState;
@@ -22,6 +22,8 @@ const ON_THE_WAY: usize = 2;
 pub(super) struct Space {
     name: Arc<str>,
     ledger: Arc<Ledger>,
+    /// Bytes and keys it may have.
+    most: (usize, usize),
     parts: [Mutex<Part>; PARTS],
     /// Bytes of what is there.
     bytes: AtomicUsize,
@@ -37,6 +39,7 @@ fn lock(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
 impl Space {
     pub(super) fn new(name: Arc<str>, ledger: Arc<Ledger>) -> Self {
         Self {
+            most: ledger.bounds.of(&name),
             name,
             ledger,
             parts: Default::default(),
@@ -50,6 +53,11 @@ impl Space {
         let hash = FixedState::default().hash_one(key);
         let index = usize::try_from(hash % 16).unwrap_or(0);
         self.parts.get(index).unwrap_or(&self.parts[0])
+    }
+
+    /// Whether it is a table of chains.
+    pub(super) fn is_table(&self) -> bool {
+        self.name.starts_with(TABLES)
     }
 
     pub(super) fn size(&self) -> (usize, usize) {
@@ -68,9 +76,9 @@ impl Space {
         if self.is_closed.load(Ordering::Acquire) {
             return Err(KvError::Removed);
         }
-        let bounds = &self.ledger.bounds;
+        let (most_bytes, most_keys) = self.most;
         let is_new = !part.counts(key);
-        let take_key = |keys| (keys < bounds.keys).then_some(keys + 1);
+        let take_key = |keys| (keys < most_keys).then_some(keys + 1);
         let order = (Ordering::Relaxed, Ordering::Relaxed);
         if is_new && self.keys.fetch_update(order.0, order.1, take_key).is_err() {
             return Err(KvError::Quota);
@@ -80,7 +88,7 @@ impl Space {
         let take_bytes = |bytes: usize| {
             let sum = bytes.saturating_sub(old).saturating_add(new);
             // What makes it smaller is never refused.
-            (sum <= bounds.bytes || new <= old).then_some(sum)
+            (sum <= most_bytes || new <= old).then_some(sum)
         };
         let taken = self.bytes.fetch_update(order.0, order.1, take_bytes);
         if taken.is_err() {
@@ -181,7 +189,11 @@ impl Space {
             done = attempt();
         }
         if matches!(done, Err(KvError::Quota | KvError::TooLarge)) {
-            self.ledger.refused.fetch_add(1, Ordering::Relaxed);
+            let refused = match self.is_table() {
+                true => &self.ledger.refused_by_tables,
+                false => &self.ledger.refused,
+            };
+            refused.fetch_add(1, Ordering::Relaxed);
         }
         done
     }

@@ -10,7 +10,11 @@ fn value(length: usize) -> Bytes {
 }
 
 fn bounded(bytes: usize, keys: usize) -> Spaces {
-    Spaces::tracked(KvBounds { bytes, keys })
+    Spaces::tracked(KvBounds {
+        bytes,
+        keys,
+        ..KvBounds::default()
+    })
 }
 
 fn refused(spaces: &Spaces) -> u64 {

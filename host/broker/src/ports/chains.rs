@@ -96,6 +96,13 @@ pub trait Chains {
     /// Takes what is deployed now, as the next message would.
     fn refresh(&mut self) {}
 
+    /// What comes out of chains by itself because its time has come, some of it if that is much; `now_ms` is in
+    /// milliseconds since 1970. Route it. One shard is asked, for all.
+    fn due(&mut self, steps: &mut dyn Transform, now_ms: u64) -> Vec<Arc<Message>> {
+        let _ = (steps, now_ms);
+        Vec::new()
+    }
+
     /// Goes on where a step waited, in the chains as they were when the message came in.
     fn resume(
         &mut self,

@@ -17,6 +17,9 @@ pub const SCAN_ENTRIES: usize = 1000;
 /// A page of [`KvSpace::scan`] ends with the entry that reaches so many bytes.
 pub const SCAN_BYTES: usize = 1024 * 1024;
 
+/// The keys of a table of chains are those of a "plugin" with this before its name: no plugin has such a name.
+pub const TABLES: &str = "table/";
+
 /// Whether a key may be set: not empty, and no longer than [`KEY_BYTES`].
 #[must_use]
 pub fn is_key(key: &str) -> bool {

@@ -10,6 +10,7 @@ pub mod events;
 pub mod hooks;
 pub mod kv;
 pub mod store;
+pub mod tables;
 
 pub use chains::{
     ChainOutcome, ChainProgress, ChainRun, Chains, Publisher, Rest, StepAnswer, StepFailure,
@@ -23,3 +24,4 @@ pub use hooks::{
 };
 pub use kv::{KvSpace, PluginKv};
 pub use store::{Past, Position, Record, Store};
+pub use tables::{TableControl, TableInfo};

@@ -124,6 +124,11 @@ impl Shard {
         Some(position)
     }
 
+    /// Where keys of plugins and tables are stored as they are now.
+    pub fn keep_keys(&mut self) -> Position {
+        self.append(Record::PluginKv)
+    }
+
     /// Whether a record is durable.
     #[must_use]
     pub fn is_stored(&self, position: Position) -> bool {

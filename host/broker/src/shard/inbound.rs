@@ -352,7 +352,12 @@ impl Shard {
 
     /// Retains and routes one message. What cannot be retained is refused if its publisher is told, else
     /// delivered all the same.
-    fn take(&mut self, now: Instant, message: &Arc<Message>, is_told: bool) -> ReasonCode {
+    pub(super) fn take(
+        &mut self,
+        now: Instant,
+        message: &Arc<Message>,
+        is_told: bool,
+    ) -> ReasonCode {
         if message.hops > self.limits.hops {
             self.counters.dropped_loop += 1;
             let client_id = message.publisher.clone();

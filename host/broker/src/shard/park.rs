@@ -88,6 +88,15 @@ impl Shard {
             .run(self.ports.hooks.as_mut(), publisher, message)
     }
 
+    /// Windows of chains have ended by themselves: what comes out of them is retained and routed.
+    pub fn chains_due(&mut self, now: Instant) {
+        let unix_ms = self.clock.unix_ms(now);
+        let (chains, hooks) = (&mut self.ports.chains, self.ports.hooks.as_mut());
+        for message in chains.due(hooks, unix_ms) {
+            self.take(now, &message, false);
+        }
+    }
+
     /// As plugins know the connection; 0 without one.
     fn number(&self, origin: Origin) -> u64 {
         let connection = origin.connection;

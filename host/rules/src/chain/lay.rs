@@ -56,6 +56,7 @@ pub(super) fn lay(file: &File, topic: &[&str], source: Source<'_>) -> Result<Lai
         let names = Names {
             topic,
             bound: RefCell::new(known_here.take().unwrap_or_default()),
+            tables: &file.table,
             slots: &slots,
             named: &named,
         };

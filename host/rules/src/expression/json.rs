@@ -53,6 +53,21 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// Bytes of what it holds, more or less.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::String(text) => text.len(),
+            Self::Bytes(bytes) => bytes.len(),
+            Self::List(list) => list.iter().map(|item| ELEMENT_BYTES + item.bytes()).sum(),
+            Self::Map(map) => {
+                let entries = map.iter();
+                let bytes = entries.map(|(name, value)| ENTRY_BYTES + name.len() + value.bytes());
+                bytes.sum()
+            }
+            _ => 0,
+        }
+    }
+
     /// As JSON; whole doubles stay doubles (`68.0`), as they were computed.
     pub(crate) fn to_json(&self) -> Result<Json, String> {
         self.to_json_within(DEPTH)

@@ -356,6 +356,12 @@ impl<'a> Value<'a> {
         Self::List(List::Own(Arc::new(items)))
     }
 
+    /// A map of values that own everything.
+    pub(crate) fn named(fields: impl IntoIterator<Item = (String, Self)>) -> Self {
+        let entry = |(name, value): (String, Self)| (Held::Own(name.into()), value);
+        Self::from_entries(fields.into_iter().map(entry).collect())
+    }
+
     pub(crate) fn from_entries(entries: BTreeMap<Text<'a>, Self>) -> Self {
         Self::Map(Map::Own(Arc::new(entries)))
     }

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use serde_spanned::Spanned;
+use std::collections::BTreeMap;
 
 /// What becomes of a message that does not pass.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -49,4 +50,42 @@ pub(crate) struct Changed {
     /// What the first message is compared with.
     pub(crate) initial: Option<toml::Value>,
     pub(crate) excess: Option<Spanned<Excess>>,
+}
+
+/// `window = { … }`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Window {
+    pub(crate) key: Option<Spanned<String>>,
+    pub(crate) count: Option<Spanned<usize>>,
+    pub(crate) time: Option<Spanned<String>>,
+    pub(crate) every: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(crate) sliding: bool,
+    pub(crate) value: Option<Spanned<String>>,
+    pub(crate) values: Option<Spanned<BTreeMap<String, Spanned<String>>>>,
+    pub(crate) excess: Option<Spanned<Excess>>,
+}
+
+/// `lookup = { … }`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Lookup {
+    pub(crate) table: Spanned<String>,
+    pub(crate) key: Spanned<String>,
+    /// The name of what is found, for the steps behind.
+    #[serde(rename = "as")]
+    pub(crate) name: Spanned<String>,
+    /// What is found where nothing is; null without.
+    pub(crate) default: Option<toml::Value>,
+}
+
+/// `store = { … }`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Store {
+    pub(crate) table: Spanned<String>,
+    pub(crate) key: Spanned<String>,
+    /// Null removes the key.
+    pub(crate) value: Spanned<String>,
 }

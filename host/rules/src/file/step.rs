@@ -1,6 +1,6 @@
 //! The shape of a `[[step]]`.
 
-use super::{Changed, Dedup, Rate};
+use super::{Changed, Dedup, Lookup, Rate, Store, Window};
 use serde::Deserialize;
 use serde_spanned::Spanned;
 use std::collections::BTreeMap;
@@ -38,6 +38,9 @@ pub(crate) struct Step {
     pub(crate) dedup: Option<Dedup>,
     pub(crate) rate: Option<Rate>,
     pub(crate) changed: Option<Changed>,
+    pub(crate) window: Option<Window>,
+    pub(crate) lookup: Option<Lookup>,
+    pub(crate) store: Option<Store>,
     /// CEL: the payload of a `publish`.
     pub(crate) payload: Option<Spanned<String>>,
     pub(crate) qos: Option<Spanned<u8>>,

@@ -18,6 +18,11 @@ pub(crate) struct Test {
     /// Payload (JSON or text) that a plugin answers with; a plugin without one passes the message.
     #[serde(default)]
     pub(crate) stub: BTreeMap<String, toml::Value>,
+    /// What tables hold before, by table and key.
+    #[serde(default)]
+    pub(crate) tables: BTreeMap<String, BTreeMap<String, toml::Value>>,
+    /// Behind the messages the clock goes on until then, and windows end.
+    pub(crate) until_ms: Option<u64>,
 }
 
 /// The message of a test.

@@ -71,8 +71,7 @@ impl Rules {
             let mut chain = check::compile(name, &file.source)?;
             chain.limit(config.expression);
             check::run_tests(&mut chain, name, &file.source)?;
-            chain.node = config.node.clone();
-            chain.forget(config.bounds());
+            self.inner.ready(&mut chain);
             if let Some(other) = all.iter().find(|other| other.chain.name == chain.name) {
                 return Err(ControlError::Invalid {
                     code: "named-twice",

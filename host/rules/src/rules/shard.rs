@@ -5,7 +5,8 @@
 use super::{Inner, Table};
 use crate::chain::Chain;
 use crate::file::Mode;
-use crate::run::{End, Ran, Running, Sinks};
+use crate::run::{End, Ran, Running, Sinks, due};
+use crate::state::WINDOWS_AT_ONCE;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use witmq_broker::ports::{
@@ -263,5 +264,18 @@ impl Chains for ShardChains {
             Gone::Done(run) => ChainProgress::Done(run),
             Gone::Waits(answer) => ChainProgress::Waits { answer, rest },
         }
+    }
+
+    fn due(&mut self, steps: &mut dyn Transform, now_ms: u64) -> Vec<Arc<Message>> {
+        let mut emissions = Vec::new();
+        if !self.inner.alarm.rings(now_ms) {
+            return emissions;
+        }
+        self.refresh();
+        let mut left = WINDOWS_AT_ONCE;
+        for chain in &self.table.timed {
+            left -= due(chain, steps, (now_ms, left), &mut emissions).min(left);
+        }
+        emissions
     }
 }

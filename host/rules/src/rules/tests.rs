@@ -4,7 +4,9 @@ mod deploying;
 mod flow;
 mod limits;
 mod state;
+mod tables;
 mod waiting;
+mod windows;
 
 use super::*;
 use crate::check::{check, trace};

@@ -8,6 +8,10 @@ use std::sync::Arc;
 use witmq_broker::ports::Publisher;
 use witmq_proto::Message;
 
+/// What a message that is held counts beside its topic and payload, and each named value or user property.
+const MESSAGE_BYTES: usize = 256;
+const BOUND_BYTES: usize = 64;
+
 /// A message on its way, with its payload parsed once.
 pub(crate) struct Work {
     pub(crate) message: Arc<Message>,
@@ -16,6 +20,26 @@ pub(crate) struct Work {
     bound: Vec<(u8, Value<'static>)>,
     /// How often it went on to a named chain.
     pub(super) jumps: usize,
+    /// It was held by a window: its publisher may be gone.
+    pub(super) is_late: bool,
+}
+
+/// A message that a window holds, with what was named for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    message: Arc<Message>,
+    bound: Vec<(u8, Value<'static>)>,
+}
+
+impl Held {
+    /// On its way again.
+    pub(crate) fn into_work(self) -> Work {
+        Work {
+            bound: self.bound,
+            is_late: true,
+            ..Work::new(self.message)
+        }
+    }
 }
 
 impl Work {
@@ -25,6 +49,7 @@ impl Work {
             json: None,
             bound: Vec::new(),
             jumps: 0,
+            is_late: false,
         }
     }
 
@@ -35,7 +60,25 @@ impl Work {
             json: None,
             bound: self.bound.clone(),
             jumps: self.jumps,
+            is_late: self.is_late,
         }
+    }
+
+    /// For a window to hold, and its bytes.
+    pub(crate) fn hold(&self) -> (Held, usize) {
+        let held = Held {
+            message: self.message.clone(),
+            bound: self.bound.clone(),
+        };
+        let bound = held
+            .bound
+            .iter()
+            .map(|(_, value)| value.bytes() + BOUND_BYTES);
+        let user = held.message.properties.user.iter();
+        let user = user.map(|(name, value)| name.len() + value.len() + BOUND_BYTES);
+        let bytes = held.message.topic.len() + held.message.payload.len() + MESSAGE_BYTES;
+        let all = bytes + bound.sum::<usize>() + user.sum::<usize>();
+        (held, all)
     }
 
     /// Gives a value the name that has this slot.

@@ -233,7 +233,6 @@ impl<V: Kept> Table<V> {
         }
     }
 
-    #[cfg(test)]
     /// Hands at most `most` keys that are due to `look`, which says whether they stay.
     pub(crate) fn take_due(
         &self,
@@ -273,7 +272,6 @@ impl<V: Kept> Table<V> {
         seen
     }
 
-    #[cfg(test)]
     /// When the first key falls due.
     pub(crate) fn next_due(&self) -> Option<u64> {
         let first = |stripe: &Mutex<Stripe<V>>| lock(stripe).due.first().map(|(due, _)| *due);

@@ -14,6 +14,8 @@ use queue::Queue;
 use std::collections::VecDeque;
 use sum::Sums;
 
+pub(crate) use sum::Sum;
+
 /// What a window is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -142,6 +144,7 @@ impl<L: Clone> Parts<L> {
 }
 
 /// The windows of one step, by key.
+#[derive(Debug)]
 pub(crate) struct Window<L> {
     table: Table<State<L>>,
     kind: Kind,

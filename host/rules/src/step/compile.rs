@@ -8,6 +8,7 @@ use crate::place::{RuleError, Source};
 use crate::template::{TopicTemplate, is_name};
 use serde_spanned::Spanned;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 /// What a step may name.
 pub(crate) struct Names<'a> {
@@ -15,6 +16,8 @@ pub(crate) struct Names<'a> {
     pub(crate) topic: &'a [&'a str],
     /// From the steps before it.
     pub(crate) bound: RefCell<Vec<Bound>>,
+    /// Tables of the file.
+    pub(crate) tables: &'a BTreeMap<String, BTreeMap<String, toml::Value>>,
     /// Names of all slots of the file.
     pub(crate) slots: &'a RefCell<Vec<String>>,
     /// Named chains and where they begin.

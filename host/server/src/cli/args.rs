@@ -40,6 +40,9 @@ pub(crate) enum Command {
     /// Manage users of the bundled authenticator
     #[command(subcommand)]
     User(UserCommand),
+    /// Fill, read and empty the tables that chains look up
+    #[command(subcommand)]
+    Table(TableCommand),
     /// List delayed messages and take them back
     #[command(subcommand)]
     Delayed(DelayedCommand),
@@ -450,6 +453,52 @@ pub(crate) struct DrainArgs {
     pub(crate) stop: bool,
     #[command(flatten)]
     pub(crate) admin: AdminArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TableCommand {
+    /// List the tables, or the entries of one as JSON
+    Ls {
+        table: Option<String>,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Print the value of a key
+    Get {
+        table: String,
+        key: String,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Set a key
+    Put {
+        table: String,
+        key: String,
+        /// JSON: a text stands in double quotes
+        value: String,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Remove a key, or with --all every key
+    Rm {
+        table: String,
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        key: Option<String>,
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Set the keys of a file: .json (an object, or a list of objects) or .csv (with a line of headings)
+    Load {
+        table: String,
+        file: PathBuf,
+        /// The field or column that is the key; without one the first column
+        #[arg(long)]
+        key: Option<String>,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -19,6 +19,7 @@ mod remote;
 mod rule;
 mod source;
 mod storage;
+mod tables;
 mod tls;
 mod user;
 mod watch;
@@ -40,6 +41,7 @@ pub(crate) fn run(command: Command) -> Result<(), CliError> {
         Command::Plugin(command) => plugin::run(command),
         Command::Rule(command) => rule::run(command),
         Command::User(command) => user::run(command),
+        Command::Table(command) => tables::run(command),
         Command::Storage(command) => storage::run(command),
         Command::Delayed(command) => delayed::run(command),
         Command::Drain(args) => drain::run(&args),

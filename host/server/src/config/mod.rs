@@ -263,6 +263,10 @@ pub(crate) struct Limits {
     pub(crate) state_entries: usize,
     /// Bytes of what one step of a chain remembers.
     pub(crate) state_bytes: usize,
+    /// Keys of one table of chains.
+    pub(crate) table_keys: usize,
+    /// Bytes of keys and values of one table of chains.
+    pub(crate) table_bytes: usize,
     /// Time one `authenticate` call may take, waiting included.
     pub(crate) auth_timeout_ms: u64,
     /// Seconds between `$SYS` updates.
@@ -320,6 +324,8 @@ impl Default for Limits {
             expression_work: 100_000,
             state_entries: 100_000,
             state_bytes: 16 * 1024 * 1024,
+            table_keys: 100_000,
+            table_bytes: 64 * 1024 * 1024,
             auth_timeout_ms: 5_000,
             sys_interval_s: 10,
         }
