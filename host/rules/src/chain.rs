@@ -4,6 +4,7 @@ mod lay;
 
 use crate::expression::Limits as ExpressionLimits;
 use crate::file::{File, From, Mode};
+use crate::payload::Format;
 use crate::place::{RuleError, Source};
 use crate::state::{Alarm, Bounds};
 use crate::step::Step;
@@ -28,6 +29,11 @@ pub(crate) struct Chain {
     pub(crate) steps: Vec<Step>,
     /// Named chains and where they begin.
     pub(crate) named: Vec<(String, usize)>,
+    /// Place of the first step.
+    pub(crate) start: usize,
+    /// How payloads are read and written.
+    pub(crate) decode: Format,
+    pub(crate) encode: Format,
     /// Name of this node.
     pub(crate) node: Arc<str>,
     /// Told when its windows end by themselves.
@@ -97,6 +103,9 @@ impl Chain {
             is_enabled: file.enabled,
             steps: laid.steps,
             named: laid.named,
+            start: laid.start,
+            decode: file.decode,
+            encode: file.encode,
             node: Arc::from("local"),
             alarm: Arc::default(),
             revision: 0,

@@ -4,6 +4,7 @@ mod tested;
 
 use crate::chain::Chain;
 use crate::file::{self, Mode};
+use crate::payload::Format;
 use crate::place::{RuleError, Source};
 use crate::run::{End, Sinks, run};
 use crate::tables::Tables;
@@ -71,6 +72,15 @@ fn compile_here(file: &str, text: &str) -> Result<Chain, RuleError> {
 pub fn check(file: &str, text: &str) -> Result<(), RuleError> {
     let mut chain = compile(file, text)?;
     run_tests(&mut chain, file, text)
+}
+
+/// What a test or a trace gives, in the chain's format.
+fn given_payload(chain: &Chain, payload: Json) -> Result<Bytes, String> {
+    match (chain.decode, payload) {
+        (Format::Json | Format::Cbor | Format::Msgpack, payload) => chain.decode.write(&payload),
+        (_, Json::String(text)) => Ok(text.into()),
+        (_, other) => Ok(other.to_string().into()),
+    }
 }
 
 fn message(topic: TopicName, payload: Bytes, qos: u8, retain: bool) -> Arc<Message> {
@@ -151,8 +161,7 @@ pub fn trace(file: &str, text: &str, msg: &str) -> Result<Vec<String>, RuleError
         .ok_or_else(|| bad("it has no `topic`".to_owned()))?;
     let topic = TopicName::new(topic).map_err(|error| bad(error.to_string()))?;
     let payload = match given.get("payload") {
-        Some(Json::String(text)) => Bytes::copy_from_slice(text.as_bytes()),
-        Some(other) => Bytes::from(other.to_string()),
+        Some(payload) => given_payload(&chain, payload.clone()).map_err(bad)?,
         None => Bytes::new(),
     };
     if !chain.from.matches(&topic) {

@@ -2,9 +2,10 @@
 //!
 //! Owns: [`run_tests`]. Must not: read a clock, or leave anything in the chain that a test made.
 
-use super::{NOBODY, compile, list, message, with_large_stack};
+use super::{NOBODY, compile, given_payload, list, message, with_large_stack};
 use crate::chain::Chain;
 use crate::file::{self, Expected, Given, Mode, Test};
+use crate::payload::Format;
 use crate::place::{RuleError, Source};
 use crate::run::{End, Sinks, due, run};
 use crate::state::{Bounds, WINDOWS_AT_ONCE};
@@ -169,7 +170,7 @@ fn run_test(chain: &Chain, test: &Test) -> Result<(), String> {
                 "a message for {wanted} is expected, one for {came} came"
             ));
         }
-        compare(expected, got)?;
+        compare(expected, got, chain)?;
     }
     Ok(())
 }
@@ -203,7 +204,8 @@ fn one_message(
             chain.from.text()
         ));
     }
-    let mut message = message(topic, payload_of(&given.payload), given.qos, given.retain);
+    let payload = given_payload(chain, to_json(&given.payload))?;
+    let mut message = message(topic, payload, given.qos, given.retain);
     Arc::make_mut(&mut message).received_ms = given.received_ms;
     let mut emissions = Vec::new();
     let mut sinks = Sinks {
@@ -232,7 +234,7 @@ fn one_message(
     Ok(())
 }
 
-fn compare(expected: &Expected, got: &Message) -> Result<(), String> {
+fn compare(expected: &Expected, got: &Message, chain: &Chain) -> Result<(), String> {
     if let Some(topic) = expected
         .topic
         .as_ref()
@@ -245,8 +247,11 @@ fn compare(expected: &Expected, got: &Message) -> Result<(), String> {
     };
     let is_same = match payload {
         toml::Value::String(text) => text.as_bytes() == &got.payload[..],
-        other => serde_json::from_slice(&got.payload)
-            .is_ok_and(|json: Json| is_part(&to_json(other), &json)),
+        other => {
+            let formats = [Format::Json, chain.encode, chain.decode].into_iter();
+            let mut read = formats.filter_map(|format| format.read(&got.payload).ok()?);
+            read.any(|json| is_part(&to_json(other), &json))
+        }
     };
     if is_same {
         return Ok(());

@@ -92,8 +92,8 @@ impl Window {
                 format!("window: `{source}` gives {}, not a number", value.shown())
             })?);
         }
+        let now_ms = around.work.message()?.received_ms;
         let work = &*around.work;
-        let now_ms = work.message.received_ms;
         let took = (self.memory).add(&key, now_ms, &values, || work.hold());
         around.given_up(took.given_up);
         if let WindowKind::Parts { part_ms, .. } = self.definition.kind {
