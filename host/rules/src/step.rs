@@ -9,6 +9,7 @@ mod compile;
 mod decode;
 mod dedup;
 mod each;
+mod filled;
 mod filter;
 mod lookup;
 mod path;
@@ -63,7 +64,7 @@ pub(crate) enum Kind {
     When(When),
     ForEach(ForEach),
     Plugin(Plugin),
-    Publish(Publish),
+    Publish(Box<Publish>),
     Sink(Sink),
     Dedup(Box<Dedup>),
     Rate(Box<Rate>),
@@ -124,8 +125,18 @@ pub(crate) const WORDS: &[Word] = &[
     Word {
         word: "publish",
         is_said: |step| step.publish.is_some(),
-        keys: &["payload", "qos", "retain"],
-        compile: |step, around| Publish::compile(step, around).map(Kind::Publish),
+        keys: &[
+            "payload",
+            "qos",
+            "retain",
+            "expiry",
+            "content_type",
+            "response_topic",
+            "user",
+        ],
+        compile: |step, around| {
+            Publish::compile(step, around).map(|step| Kind::Publish(Box::new(step)))
+        },
     },
     Word {
         word: "sink",
