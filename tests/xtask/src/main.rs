@@ -54,9 +54,9 @@ enum Verb {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
-    /// Run the benchmarks with the words that follow
+    /// Measure WitMQ beside other brokers; with --instructions, count what a message takes
     Bench {
-        /// Passed to the benchmark as they are
+        /// Passed on as they are: --quick, --cases A,B, --peer NAME=COMMAND, --instructions, --help …
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },

@@ -1,0 +1,206 @@
+//! User instructions for each message, counted by callgrind: a figure that repeats to a percent on a busy machine.
+//!
+//! Owns: the workloads' lengths, the comparison with `tests/bench/instructions.toml`. `core-load` is what runs.
+
+use anyhow::{Context as _, Result, bail};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+/// The committed numbers.
+const FILE: &str = "tests/bench/instructions.toml";
+/// More than this over the committed number fails.
+const TOLERANCE: f64 = 0.05;
+/// What a QoS 0 pair may take in protocol and broker.
+const GOAL: f64 = 1500.0;
+
+/// So many of the workloads are the short form.
+const SHORT: usize = 4;
+/// Each workload with the messages of its shorter run.
+const WORKLOADS: [(&str, u32); 11] = [
+    ("pair-q0", 16_000),
+    ("pair-q1", 16_000),
+    ("pair-q2", 16_000),
+    ("fan-out-100", 80_000),
+    ("among-10k", 16_000),
+    ("chain-filter", 16_000),
+    ("chain-expression", 16_000),
+    ("decode", 16_000),
+    ("encode", 16_000),
+    ("match", 16_000),
+    ("route", 16_000),
+];
+
+const HEAD: &str = "\
+# User instructions for each message in protocol and broker, without sockets: `cargo xtask bench --instructions` counts
+# them and fails when one grew by more than 5 %. `--accept` writes this file anew; say in the commit why a number grew.
+
+";
+
+/// Counts all workloads, or those of whole messages only, and compares. Whether none grew by more than the tolerance.
+///
+/// # Errors
+/// When valgrind is missing or a workload fails.
+pub(crate) fn compare(tools: &Path, is_short: bool, accept: bool) -> Result<bool> {
+    let known = read(Path::new(FILE))?;
+    let mut counted = BTreeMap::new();
+    println!("| instructions for each message | counted | committed | change |\n|---|---|---|---|");
+    let mut grown = Vec::new();
+    let many = if is_short { SHORT } else { WORKLOADS.len() };
+    for (workload, count) in WORKLOADS.into_iter().take(many) {
+        let number = instructions(tools, workload, count)?;
+        let before = known.get(workload).copied();
+        println!("{}", line(workload, number, before));
+        if before.is_none_or(|before| has_grown(number, before)) {
+            grown.push(workload);
+        }
+        counted.insert(workload.to_owned(), number);
+    }
+    let pair = counted.get("pair-q0").copied().unwrap_or(f64::INFINITY);
+    let verdict = if pair <= GOAL { "met" } else { "missed" };
+    println!("\ngoal of pair-q0: {GOAL}, {verdict}");
+    if accept {
+        std::fs::write(FILE, written(&counted)).with_context(|| format!("cannot write {FILE}"))?;
+        println!("written: {FILE}");
+        return Ok(true);
+    }
+    if !grown.is_empty() {
+        println!(
+            "grown by more than {} %, or not in {FILE}: {}\nif that is meant: cargo xtask bench --instructions --accept",
+            TOLERANCE * 100.0,
+            grown.join(", ")
+        );
+    }
+    Ok(grown.is_empty())
+}
+
+/// Prints the functions that most instructions of a workload are in.
+///
+/// # Errors
+/// When valgrind is missing or the workload fails.
+pub(crate) fn profile(tools: &Path, workload: &str) -> Result<bool> {
+    let Some((_, count)) = WORKLOADS.iter().find(|(name, _)| *name == workload) else {
+        let names = WORKLOADS.map(|(name, _)| name).join(", ");
+        bail!("no workload is called {workload}; there are {names}");
+    };
+    let folder = tempfile::tempdir().context("no temporary folder")?;
+    let file = folder.path().join("callgrind");
+    // Ten times as long, so that the start weighs nothing.
+    callgrind(tools, workload, count * 10, &file)?;
+    let output = Command::new("callgrind_annotate").arg(&file).output();
+    let output = output.context("callgrind_annotate is missing: it comes with valgrind")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let functions = text
+        .lines()
+        .skip_while(|line| !line.contains("file:function"));
+    println!("instructions, of {} messages", count * 10);
+    functions.take(32).for_each(|line| println!("{line}"));
+    Ok(true)
+}
+
+/// Instructions of one message: what twice as many messages take more, divided.
+fn instructions(tools: &Path, workload: &str, count: u32) -> Result<f64> {
+    let nothing = Path::new("/dev/null");
+    let once = callgrind(tools, workload, count, nothing)?;
+    let twice = callgrind(tools, workload, count * 2, nothing)?;
+    Ok(twice.saturating_sub(once) as f64 / f64::from(count))
+}
+
+fn callgrind(tools: &Path, workload: &str, count: u32, out: &Path) -> Result<u64> {
+    let output = Command::new("valgrind")
+        .arg("--tool=callgrind")
+        .arg(format!("--callgrind-out-file={}", out.display()))
+        .arg(tools.join("core-load"))
+        .args([workload, &count.to_string()])
+        .output()
+        .context("valgrind is missing (Debian package: valgrind)")?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        bail!(
+            "core-load {workload} {count} under valgrind: {}: {text}",
+            output.status
+        );
+    }
+    collected(&text).with_context(|| format!("callgrind did not say how many: {text}"))
+}
+
+/// The number of callgrind's last line.
+fn collected(text: &str) -> Option<u64> {
+    let line = text.lines().rev().find(|line| line.contains("Collected"))?;
+    line.rsplit(':').next()?.trim().parse().ok()
+}
+
+fn has_grown(number: f64, before: f64) -> bool {
+    number > before * (1.0 + TOLERANCE)
+}
+
+fn line(workload: &str, number: f64, before: Option<f64>) -> String {
+    match before {
+        None => format!("| {workload} | {number:.0} | – | |"),
+        Some(before) => {
+            let change = (number / before - 1.0) * 100.0;
+            format!("| {workload} | {number:.0} | {before:.0} | {change:+.1} % |")
+        }
+    }
+}
+
+/// The committed numbers; none while there is no file.
+fn read(file: &Path) -> Result<BTreeMap<String, f64>> {
+    if !file.exists() {
+        return Ok(BTreeMap::new());
+    }
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    toml::from_str(&text).with_context(|| format!("{}", file.display()))
+}
+
+fn written(numbers: &BTreeMap<String, f64>) -> String {
+    let mut text = HEAD.to_owned();
+    for (workload, _) in WORKLOADS {
+        if let Some(number) = numbers.get(workload) {
+            // Writing to a text cannot fail.
+            writeln!(text, "{workload} = {number:.1}").ok();
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{collected, has_grown, line, read, written};
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn the_count_is_read_off_callgrinds_last_line() {
+        let text =
+            "==7== Events    : Ir\n==7== Collected : 30265120\n==7==\n==7== I   refs:      9\n";
+        assert_eq!(collected(text), Some(30_265_120));
+        assert_eq!(collected("==7== nothing\n"), None);
+    }
+
+    #[test]
+    fn five_percent_is_the_end_of_patience() {
+        assert!(!has_grown(105.0, 100.0));
+        assert!(has_grown(105.1, 100.0));
+        assert!(!has_grown(10.0, 100.0));
+    }
+
+    #[test]
+    fn a_line_shows_the_change() {
+        assert_eq!(line("a", 110.0, Some(100.0)), "| a | 110 | 100 | +10.0 % |");
+        assert_eq!(line("a", 110.0, None), "| a | 110 | – | |");
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("instructions.toml");
+        assert!(read(&file).unwrap().is_empty());
+        let numbers = BTreeMap::from([("pair-q0".to_owned(), 1234.5), ("match".to_owned(), 7.0)]);
+        std::fs::write(&file, written(&numbers)).unwrap();
+        assert_eq!(read(&file).unwrap(), numbers);
+        std::fs::write(&file, "pair-q0 = \"x\"").unwrap();
+        assert!(read(&file).is_err());
+    }
+}
