@@ -12,6 +12,8 @@ use std::process::Command;
 const FILE: &str = "tests/bench/instructions.toml";
 /// More than this over the committed number fails.
 const TOLERANCE: f64 = 0.05;
+/// Functions that a profile names.
+const FUNCTIONS: usize = 25;
 /// What a QoS 0 pair may take in protocol and broker.
 const GOAL: f64 = 1500.0;
 
@@ -88,15 +90,50 @@ pub(crate) fn profile(tools: &Path, workload: &str) -> Result<bool> {
     let file = folder.path().join("callgrind");
     // Ten times as long, so that the start weighs nothing.
     callgrind(tools, workload, count * 10, &file)?;
-    let output = Command::new("callgrind_annotate").arg(&file).output();
-    let output = output.context("callgrind_annotate is missing: it comes with valgrind")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let functions = text
+    let output = Command::new("callgrind_annotate")
+        .args(["--threshold=100", "--auto=no"])
+        .arg(&file)
+        .output()
+        .context("callgrind_annotate is missing: it comes with valgrind")?;
+    let messages = f64::from(count * 10);
+    println!("instructions for each message, by function:\n");
+    let functions = functions(&String::from_utf8_lossy(&output.stdout));
+    for (function, total) in functions.iter().take(FUNCTIONS) {
+        println!("{:8.1}  {function}", *total as f64 / messages);
+    }
+    let rest: u64 = functions
+        .iter()
+        .skip(FUNCTIONS)
+        .map(|(_, total)| total)
+        .sum();
+    println!("{:8.1}  in all others", rest as f64 / messages);
+    Ok(true)
+}
+
+/// Sums of a listing by function, whatever file a line of it was inlined from; the largest first.
+fn functions(listing: &str) -> Vec<(String, u64)> {
+    let mut sums: BTreeMap<String, u64> = BTreeMap::new();
+    let lines = listing
         .lines()
         .skip_while(|line| !line.contains("file:function"));
-    println!("instructions, of {} messages", count * 10);
-    functions.take(32).for_each(|line| println!("{line}"));
-    Ok(true)
+    for line in lines.skip(2) {
+        let count: String = line
+            .trim_start()
+            .chars()
+            .take_while(|c| !c.is_whitespace())
+            .collect();
+        let (Ok(count), Some((_, place))) =
+            (count.replace(',', "").parse::<u64>(), line.split_once(')'))
+        else {
+            continue;
+        };
+        let name = place.split_once(':').map_or(place, |(_, name)| name);
+        let name = name.split(" [").next().unwrap_or(name).trim();
+        *sums.entry(name.to_owned()).or_default() += count;
+    }
+    let mut sums: Vec<_> = sums.into_iter().collect();
+    sums.sort_by_key(|(_, total)| std::cmp::Reverse(*total));
+    sums
 }
 
 /// Instructions of one message: what twice as many messages take more, divided.
@@ -168,7 +205,7 @@ fn written(numbers: &BTreeMap<String, f64>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{collected, has_grown, line, read, written};
+    use super::{collected, functions, has_grown, line, read, written};
     use std::collections::BTreeMap;
 
     #[test]
@@ -177,6 +214,17 @@ mod tests {
             "==7== Events    : Ir\n==7== Collected : 30265120\n==7==\n==7== I   refs:      9\n";
         assert_eq!(collected(text), Some(30_265_120));
         assert_eq!(collected("==7== nothing\n"), None);
+    }
+
+    #[test]
+    fn a_profile_sums_what_was_inlined() {
+        let listing = "x\nIr   file:function\n----\n 1,200 (60.00%)  a/b.rs:m::f [/x]\n\
+                       500 (25.00%)  c.rs:<m::T as m::U>::g [/x]\n\n   300 (15.00%)  d.rs:m::f\n";
+        let wanted = [
+            ("m::f".to_owned(), 1500),
+            ("<m::T as m::U>::g".to_owned(), 500),
+        ];
+        assert_eq!(functions(listing), wanted);
     }
 
     #[test]
