@@ -13,7 +13,7 @@ use crate::watch::Targets;
 use crate::{bounds, pages, secret};
 use anyhow::{Context as _, Result};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use witmq_admin::{Admin, AdminConfig, Token};
@@ -55,6 +55,19 @@ pub(crate) struct Addresses {
 }
 
 impl Addresses {
+    /// Writes that of the HTTP origin down for the command line.
+    fn of(node: &Node, admin: Option<&Admin>, data_dir: &Path) -> Self {
+        let http = admin.map(Admin::local_addr);
+        if let Err(error) = secret::write_address(data_dir, http) {
+            // The broker serves all the same.
+            tracing::warn!("the command line will need --admin: {error:#}");
+        }
+        Self {
+            listeners: node.addresses().to_vec(),
+            http,
+        }
+    }
+
     pub(crate) fn address(&self, name: &str) -> Option<SocketAddr> {
         self.listeners
             .iter()
@@ -156,10 +169,7 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
             return Err(error);
         }
     };
-    let addresses = Addresses {
-        listeners: node.addresses().to_vec(),
-        http: admin.as_ref().map(Admin::local_addr),
-    };
+    let addresses = Addresses::of(&node, admin.as_ref(), &config.data_dir);
     let interval = Duration::from_secs(config.limits.sys_interval_s);
     let topics = sys::start(&plugins, &node, interval).context("cannot start a thread")?;
     Ok(Broker {
