@@ -114,7 +114,10 @@ pub(crate) fn check_config(
         "the configuration of `{name}` does not fit: {}",
         errors.join("; ")
     );
-    let hint = format!("`witmq plugin get {name}` shows its schema");
+    let hint = format!(
+        "`witmq plugin check FILE` shows the schema of a component that is not installed yet, `witmq plugin get {name}` \
+         that of one that is"
+    );
     Err(invalid("bad-config", text, hint))
 }
 
