@@ -84,6 +84,11 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
+    /// Licences, bans, sources and advisories of all dependencies; installs cargo-deny if it is missing
+    Deny {
+        /// Which of them: advisories (asks the network), bans, licenses, sources; all if absent
+        words: Vec<String>,
+    },
     /// Release the plugin interface as it is in wit/: a copy, its digests, and components made for it
     Freeze,
     /// Build the API documentation, broken links as errors
@@ -114,6 +119,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Crash { kills, seed } => plan::crash(&mut run, kills, seed),
         Verb::Simulate { seeds, from } => plan::simulate(&mut run, seeds, from),
         Verb::Conformance { words } => plan::conformance(&mut run, &words),
+        Verb::Deny { words } => plan::deny(&mut run, &words),
         Verb::Freeze => freeze::freeze(&mut run),
         Verb::Doc => plan::doc(&mut run),
     }

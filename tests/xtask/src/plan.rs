@@ -92,6 +92,13 @@ pub(crate) fn test(run: &mut Run<'_>, fast: bool) -> Result<()> {
     Ok(())
 }
 
+/// What deny.toml asks of the dependencies. Apart from the gate: advisories come from the network, and a new one is no
+/// reason to refuse a change that has nothing to do with it.
+pub(crate) fn deny(run: &mut Run<'_>, words: &[String]) -> Result<()> {
+    tools::cargo_deny(run)?;
+    run.step("dependencies", &Call::cargo("deny check").words(words))
+}
+
 /// Every statement of the standards against a broker: the one built here, or another.
 pub(crate) fn conformance(run: &mut Run<'_>, words: &[String]) -> Result<()> {
     let has_target = words.iter().any(|word| {

@@ -52,6 +52,21 @@ pub(crate) fn wasm(run: &mut Run<'_>) -> Result<()> {
     )
 }
 
+/// cargo-deny, unless it is there.
+///
+/// # Errors
+/// It cannot be fetched or built.
+pub(crate) fn cargo_deny(run: &mut Run<'_>) -> Result<()> {
+    let version = Command::new("cargo").args(["deny", "--version"]).output();
+    if version.is_ok_and(|output| output.status.success()) {
+        return Ok(());
+    }
+    run.step(
+        "cargo-deny",
+        &Call::cargo("install --locked cargo-deny --version ^0.20"),
+    )
+}
+
 /// Everything the end-to-end tests call.
 ///
 /// # Errors
