@@ -220,6 +220,7 @@ fn alone(template: &Template) -> Shared {
         Timers::none(),
         grants,
         alarm,
+        template.plugin.pool.clone(),
     )
 }
 

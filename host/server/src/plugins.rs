@@ -3,6 +3,7 @@
 //!
 //! Owns: [`start`], which gives the plugin host. Must not: know shards beyond questions to them.
 
+use crate::bounds;
 use crate::config::{AUTH_FILE, Config};
 use crate::wire::Access;
 use anyhow::{Context as _, Result};
@@ -10,7 +11,6 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 use tokio::sync::oneshot;
 use witmq_broker::ports::PluginControl;
 use witmq_broker::ports::clients::{Answered, Busy, ClientInfo, Clients};
@@ -157,33 +157,17 @@ fn signing_keys(paths: &[PathBuf]) -> Result<Vec<SigningKey>> {
 }
 
 fn runtime_config(config: &Config, shards: u16) -> Result<RuntimeConfig> {
-    let limits = &config.limits;
     Ok(RuntimeConfig {
         data_dir: Some(config.data_dir.clone()),
         shards,
         authenticators: config.auth.plugins.clone(),
-        authenticate_deadline: Duration::from_millis(limits.auth_timeout_ms),
-        deadline: Duration::from_millis(limits.plugin_deadline_ms),
-        timeout: Duration::from_millis(limits.plugin_timeout_ms),
-        probation: Duration::from_secs(limits.plugin_probation_s),
-        memory_bytes: limits.plugin_memory_bytes,
         signing_keys: signing_keys(&config.signing_keys)?,
-        compiled_bytes: limits.plugin_compiled_bytes,
-        retire_calls: limits.plugin_retire_calls,
-        retire_memory_percent: limits.plugin_retire_memory_percent,
-        transfer_bytes: usize::try_from(limits.max_packet_bytes)?
-            .saturating_mul(2)
-            .saturating_add(64 * 1024),
         http: HttpLimits {
-            connect: Duration::from_millis(limits.plugin_http_connect_ms),
-            response_bytes: limits.plugin_http_response_bytes,
-            request_bytes: limits.plugin_http_request_bytes,
-            requests: limits.plugin_http_requests,
-            concurrent: limits.plugin_http_concurrent,
             ca: config.plugin_ca.clone(),
+            ..bounds::http_limits(&config.limits)
         },
         grants: grants(config)?,
-        ..RuntimeConfig::default()
+        ..bounds::plugin_limits(&config.limits)
     })
 }
 

@@ -91,6 +91,9 @@ impl NodeStatus for Status {
         for (name, value) in self.plugins.counters() {
             page.put(name, "counter", "", float(value));
         }
+        let memory = float(self.plugins.memory_bytes());
+        page.put("plugin_memory_total_bytes", "gauge", "", memory);
+        page.put_limited("", &self.plugins.limited());
         for plugin in self.plugins.list() {
             page.put_plugin(&plugin);
         }
@@ -152,6 +155,7 @@ impl Page {
             let labels = format!("{{plugin=\"{}\",kind=\"{kind}\"}}", plugin.name);
             self.put("plugin_failures_total", "counter", &labels, float(*count));
         }
+        self.put_limited(&plugin.name, &plugin.limited);
         for hook in &plugin.by_hook {
             let labels = format!("plugin=\"{}\",hook=\"{}\"", plugin.name, hook.hook);
             let within = format!("{{{labels}}}");
@@ -187,6 +191,14 @@ impl Page {
         }
         for (name, value) in &plugin.numbers {
             self.put(&format!("plugin_{name}"), "gauge", &labels, *value);
+        }
+    }
+
+    /// Bounds that were hit; those of the host as a whole name no plugin.
+    fn put_limited(&mut self, plugin: &str, limited: &[(&'static str, u64)]) {
+        for (limit, count) in limited {
+            let labels = format!("{{plugin=\"{plugin}\",limit=\"{limit}\"}}");
+            self.put("plugin_limited_total", "counter", &labels, float(*count));
         }
     }
 
