@@ -4,6 +4,7 @@ mod lay;
 
 use crate::expression::Limits as ExpressionLimits;
 use crate::file::{File, From, Mode};
+use crate::payload::Format;
 use crate::place::{RuleError, Source};
 use crate::state::Bounds;
 use crate::step::Step;
@@ -27,6 +28,11 @@ pub(crate) struct Chain {
     pub(crate) steps: Vec<Step>,
     /// Named chains and where they begin.
     pub(crate) named: Vec<(String, usize)>,
+    /// Place of the first step.
+    pub(crate) start: usize,
+    /// How payloads are read and written.
+    pub(crate) decode: Format,
+    pub(crate) encode: Format,
     /// Name of this node.
     pub(crate) node: Arc<str>,
     pub(crate) revision: u64,
@@ -94,6 +100,9 @@ impl Chain {
             is_enabled: file.enabled,
             steps: laid.steps,
             named: laid.named,
+            start: laid.start,
+            decode: file.decode,
+            encode: file.encode,
             node: Arc::from("local"),
             revision: 0,
             stats: Arc::default(),

@@ -2,6 +2,7 @@
 
 use crate::chain::Chain;
 use crate::file::{self, Expected, Given, Mode, Test};
+use crate::payload::Format;
 use crate::place::{RuleError, Source};
 use crate::run::{End, Sinks, run};
 use crate::state::Bounds;
@@ -137,6 +138,15 @@ fn payload_of(value: &toml::Value) -> Bytes {
     }
 }
 
+/// What a test or a trace gives, in the chain's format.
+fn given_payload(chain: &Chain, payload: Json) -> Result<Bytes, String> {
+    match (chain.decode, payload) {
+        (Format::Json | Format::Cbor | Format::Msgpack, payload) => chain.decode.write(&payload),
+        (_, Json::String(text)) => Ok(text.into()),
+        (_, other) => Ok(other.to_string().into()),
+    }
+}
+
 fn message(topic: TopicName, payload: Bytes, qos: u8, retain: bool) -> Arc<Message> {
     Arc::new(Message {
         topic,
@@ -219,7 +229,7 @@ fn run_test(chain: &Chain, test: &Test) -> Result<(), String> {
                 "a message for {wanted} is expected, one for {came} came"
             ));
         }
-        compare(expected, got)?;
+        compare(expected, got, chain)?;
     }
     Ok(())
 }
@@ -240,7 +250,8 @@ fn one_message(
             chain.from.text()
         ));
     }
-    let mut message = message(topic, payload_of(&given.payload), given.qos, given.retain);
+    let payload = given_payload(chain, to_json(&given.payload))?;
+    let mut message = message(topic, payload, given.qos, given.retain);
     Arc::make_mut(&mut message).received_ms = given.received_ms;
     let mut emissions = Vec::new();
     let mut sinks = Sinks {
@@ -280,7 +291,7 @@ fn list<'a>(messages: impl IntoIterator<Item = &'a Arc<Message>>) -> String {
     messages.into_iter().map(one).collect()
 }
 
-fn compare(expected: &Expected, got: &Message) -> Result<(), String> {
+fn compare(expected: &Expected, got: &Message, chain: &Chain) -> Result<(), String> {
     if let Some(topic) = expected
         .topic
         .as_ref()
@@ -293,8 +304,11 @@ fn compare(expected: &Expected, got: &Message) -> Result<(), String> {
     };
     let is_same = match payload {
         toml::Value::String(text) => text.as_bytes() == &got.payload[..],
-        other => serde_json::from_slice(&got.payload)
-            .is_ok_and(|json: Json| is_part(&to_json(other), &json)),
+        other => {
+            let formats = [Format::Json, chain.encode, chain.decode].into_iter();
+            let mut read = formats.filter_map(|format| format.read(&got.payload).ok()?);
+            read.any(|json| is_part(&to_json(other), &json))
+        }
     };
     if is_same {
         return Ok(());
@@ -374,8 +388,7 @@ pub fn trace(file: &str, text: &str, msg: &str) -> Result<Vec<String>, RuleError
         .ok_or_else(|| bad("it has no `topic`".to_owned()))?;
     let topic = TopicName::new(topic).map_err(|error| bad(error.to_string()))?;
     let payload = match given.get("payload") {
-        Some(Json::String(text)) => Bytes::copy_from_slice(text.as_bytes()),
-        Some(other) => Bytes::from(other.to_string()),
+        Some(payload) => given_payload(&chain, payload.clone()).map_err(bad)?,
         None => Bytes::new(),
     };
     if !chain.from.matches(&topic) {

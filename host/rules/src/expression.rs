@@ -117,6 +117,11 @@ impl Expression {
         self.names(Variable::Payload)
     }
 
+    /// Whether the payload has to be written for it.
+    pub(crate) fn needs_raw(&self) -> bool {
+        self.names(Variable::Raw)
+    }
+
     /// Whether it uses a variable.
     fn names(&self, variable: Variable) -> bool {
         self.variables.contains(&variable)

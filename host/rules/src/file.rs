@@ -5,6 +5,7 @@ mod state;
 mod step;
 mod test;
 
+use crate::payload::Format;
 use crate::place::{RuleError, Source, suggest};
 use crate::step::words;
 pub(crate) use from::From;
@@ -33,6 +34,13 @@ pub(crate) struct File {
     pub(crate) description: String,
     #[serde(default = "yes")]
     pub(crate) enabled: bool,
+    /// How payloads are read, and how they are written when they changed.
+    #[serde(default)]
+    pub(crate) decode: Format,
+    #[serde(default)]
+    pub(crate) encode: Format,
+    /// A payload that cannot be read, and steps that say nothing else.
+    pub(crate) on_error: Option<Spanned<OnError>>,
     pub(crate) step: Option<Vec<Spanned<Step>>>,
     /// Steps that `then` or a plugin leads to, by name.
     #[serde(default)]

@@ -7,6 +7,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `file` | the TOML shape and its errors with line and column |
+//! | `payload` | bytes to JSON and back: `decode` and `encode` |
 //! | `template` | `sensors/{site}/temp` as filter, variables and topic |
 //! | `expression` | CEL: numbers are doubles, names are checked at deploy, every step is counted |
 //! | `functions` | what expressions may call, one table for calls, documentation and tests |
@@ -22,6 +23,7 @@ mod check;
 mod expression;
 mod file;
 mod functions;
+mod payload;
 mod place;
 mod rules;
 mod run;

@@ -132,7 +132,8 @@ impl Running {
         chain.stats.count(Count::Matched);
         self.under_way.clear();
         self.done.clear();
-        self.under_way.push((0, Work::new(message.clone())));
+        let work = Work::new(message.clone(), chain);
+        self.under_way.push((chain.start, work));
     }
 
     /// What is empty, to be filled again.
@@ -152,7 +153,7 @@ impl Running {
     ) -> Ran {
         while let Some((at, mut work)) = self.under_way.pop() {
             let Some(step) = chain.steps.get(at) else {
-                self.done.push(work.message);
+                self.done.push(work.into_message(chain));
                 continue;
             };
             let outcome = step.kind.run(&mut Around {
@@ -215,7 +216,7 @@ impl Running {
                 work.jumps += 1;
                 self.under_way.push((place, work));
             }
-            Next::Stop | Next::Waits(_) => self.done.push(work.message),
+            Next::Stop | Next::Waits(_) => self.done.push(work.into_message(chain)),
             Next::Drop => {}
             // Last in, first out: the parts go in backwards to come out in order.
             Next::Split(parts) => {

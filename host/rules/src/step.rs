@@ -6,9 +6,11 @@
 
 mod changed;
 mod compile;
+mod decode;
 mod dedup;
 mod each;
 mod filter;
+mod path;
 mod plugin;
 mod publish;
 mod rate;
@@ -23,7 +25,8 @@ use crate::place::RuleError;
 use crate::run::{Around, Next};
 use crate::state::Bounds;
 pub(crate) use changed::Changed;
-pub(crate) use compile::{Compiling, Names, compile};
+pub(crate) use compile::{Compiling, Names, compile, on_error};
+pub(crate) use decode::Decode;
 pub(crate) use dedup::Dedup;
 pub(crate) use each::ForEach;
 pub(crate) use filter::Filter;
@@ -46,6 +49,8 @@ pub(crate) struct Step {
 /// What a step does.
 #[derive(Debug)]
 pub(crate) enum Kind {
+    /// The first of a chain that says `decode`.
+    Decode(Decode),
     Filter(Filter),
     Set(Set),
     When(When),
@@ -79,6 +84,12 @@ pub(crate) const WORDS: &[Word] = &[
     Word {
         word: "set",
         is_said: |step| step.set.is_some(),
+        keys: &["delete"],
+        compile: |step, around| Set::compile(step, around).map(Kind::Set),
+    },
+    Word {
+        word: "delete",
+        is_said: |step| step.delete.is_some() && step.set.is_none(),
         keys: &[],
         compile: |step, around| Set::compile(step, around).map(Kind::Set),
     },
@@ -151,6 +162,7 @@ impl Kind {
     /// One message through it.
     pub(crate) fn run(&self, around: &mut Around<'_, '_>) -> Result<Next, String> {
         match self {
+            Self::Decode(step) => step.run(around),
             Self::Filter(step) => step.run(around),
             Self::Set(step) => step.run(around),
             Self::When(step) => step.run(around),
@@ -175,7 +187,7 @@ impl Kind {
             Self::Dedup(step) => step.limit(limits),
             Self::Rate(step) => step.limit(limits),
             Self::Changed(step) => step.limit(limits),
-            Self::Plugin(_) | Self::Sink(_) => {}
+            Self::Decode(_) | Self::Plugin(_) | Self::Sink(_) => {}
         }
     }
 

@@ -14,6 +14,8 @@ const END: usize = usize::MAX;
 pub(super) struct Laid {
     pub(super) steps: Vec<Step>,
     pub(super) named: Vec<(String, usize)>,
+    /// The first step.
+    pub(super) start: usize,
 }
 
 /// Steps between which one leads to the next.
@@ -45,6 +47,7 @@ pub(super) fn lay(file: &File, topic: &[&str], source: Source<'_>) -> Result<Lai
         .iter()
         .filter_map(|block| Some((block.name?.get_ref().clone(), block.begins)))
         .collect();
+    let on_error = step::on_error(file, source)?;
     let slots = RefCell::new(Vec::new());
     // What is named on every way to a block that `then` leads to it.
     let mut known: Vec<Option<Vec<Bound>>> = blocks.iter().map(|_| None).collect();
@@ -58,12 +61,13 @@ pub(super) fn lay(file: &File, topic: &[&str], source: Source<'_>) -> Result<Lai
             bound: RefCell::new(known_here.take().unwrap_or_default()),
             slots: &slots,
             named: &named,
+            on_error,
         };
         for (number, raw) in block.steps.iter().enumerate() {
             let here = block.begins + number;
             let is_last = number + 1 == block.steps.len();
             let next = if is_last { END } else { here + 1 };
-            laid.push((here, step::compile(raw, file.mode, &names, next, source)?));
+            laid.push((here, step::compile(raw, file, &names, next, source)?));
             if let Some(known_there) = then(raw, &blocks).and_then(|there| known.get_mut(there)) {
                 let bound = names.bound.borrow();
                 match known_there {
@@ -74,9 +78,21 @@ pub(super) fn lay(file: &File, topic: &[&str], source: Source<'_>) -> Result<Lai
         }
     }
     laid.sort_by_key(|(here, _)| *here);
+    let mut steps: Vec<Step> = laid.into_iter().map(|(_, step)| step).collect();
+    let mut start = 0;
+    if file.decode.may_fail() {
+        start = steps.len();
+        let format = file.decode;
+        steps.push(Step {
+            kind: step::Kind::Decode(step::Decode { format }),
+            on_error,
+            next: 0,
+        });
+    }
     Ok(Laid {
-        steps: laid.into_iter().map(|(_, step)| step).collect(),
+        steps,
         named,
+        start,
     })
 }
 

@@ -53,10 +53,13 @@ impl<'a> Scope<'a> {
         message: &'a Message,
         json: Option<&'a Json>,
     ) -> Self {
-        let payload = match (json, std::str::from_utf8(&message.payload)) {
-            (Some(json), _) => Value::from(json),
-            (None, Ok(text)) => Value::lent(text),
-            (None, Err(_)) => Value::Bytes(Held::Lent(&message.payload)),
+        let payload = match json {
+            Some(json) => Value::from(json),
+            None if expression.needs_json() => match std::str::from_utf8(&message.payload) {
+                Ok(text) => Value::lent(text),
+                Err(_) => Value::Bytes(Held::Lent(&message.payload)),
+            },
+            None => Value::Null,
         };
         let mut topic = Value::Null;
         if expression.names(Variable::Topic) {
@@ -94,6 +97,12 @@ impl<'a> Scope<'a> {
     /// On this node, with what steps before have named.
     pub(crate) fn with(mut self, node: &'a str, bound: &'a [(u8, Value<'static>)]) -> Self {
         (self.node, self.bound) = (node, bound);
+        self
+    }
+
+    /// The payload is bytes, whatever they look like.
+    pub(crate) fn of_bytes(mut self) -> Self {
+        self.payload = Value::Bytes(Held::Lent(&self.message.payload));
         self
     }
 

@@ -23,7 +23,9 @@ pub(crate) enum OnError {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Step {
     pub(crate) filter: Option<Spanned<String>>,
-    pub(crate) set: Option<BTreeMap<String, Spanned<String>>>,
+    pub(crate) set: Option<BTreeMap<Spanned<String>, Spanned<String>>>,
+    /// Paths that are taken out.
+    pub(crate) delete: Option<Spanned<Vec<Spanned<String>>>>,
     /// CEL: on to the named chain `then`.
     pub(crate) when: Option<Spanned<String>>,
     pub(crate) then: Option<Spanned<String>>,
@@ -49,6 +51,7 @@ impl Step {
     /// Keys that are given beside the word, except `on_error`, which every step may have.
     pub(crate) fn keys(&self) -> impl Iterator<Item = (&'static str, Range<usize>)> {
         let keys = [
+            ("delete", self.delete.as_ref().map(Spanned::span)),
             ("then", self.then.as_ref().map(Spanned::span)),
             ("as", self.name.as_ref().map(Spanned::span)),
             ("payload", self.payload.as_ref().map(Spanned::span)),

@@ -3,6 +3,7 @@
 mod deploying;
 mod flow;
 mod limits;
+mod payloads;
 mod state;
 mod waiting;
 

@@ -8,8 +8,8 @@ use std::time::Instant;
 use witmq_proto::TopicName;
 use witmq_proto::packet::{PublishProperties, QoS};
 
-fn message(payload: String) -> Work {
-    Work::new(Arc::new(Message {
+fn message(payload: String, chain: &Chain) -> Work {
+    let message = Message {
         topic: TopicName::new("sensors/a/b/temp").unwrap(),
         payload: Bytes::from(payload),
         qos: QoS::AtLeastOnce,
@@ -19,7 +19,8 @@ fn message(payload: String) -> Work {
         publisher: ByteString::from_static("c"),
         received_ms: 1,
         hops: 0,
-    }))
+    };
+    Work::new(Arc::new(message), chain)
 }
 
 fn time(name: &str, expression: &str, payload: String, rounds: u32) {
@@ -36,7 +37,7 @@ fn time(name: &str, expression: &str, payload: String, rounds: u32) {
         attributes: &[],
         session: 1,
     };
-    let mut message = message(payload);
+    let mut message = message(payload, &chain);
     let mut evaluate = || {
         std::hint::black_box(work::evaluate(
             &chain,

@@ -2,16 +2,25 @@
 
 use crate::chain::{Chain, Count};
 use crate::expression::{Expression, Scope, Value};
+use crate::payload::{Format, Prepared};
 use bytes::Bytes;
 use serde_json::Value as Json;
 use std::sync::Arc;
 use witmq_broker::ports::Publisher;
 use witmq_proto::Message;
 
-/// A message on its way, with its payload parsed once.
+/// A message on its way, with its payload read at most once, and written at most once.
 pub(crate) struct Work {
-    pub(crate) message: Arc<Message>,
+    /// Its payload is old if `is_changed`.
+    message: Arc<Message>,
+    /// Of the payload in `message`.
+    format: Format,
+    /// None: it was not read. Some(None): it is text or bytes.
     json: Option<Option<Json>>,
+    /// `json` is newer than the payload in `message`.
+    is_changed: bool,
+    /// How the chain writes.
+    encode: Format,
     /// What steps before have named, by slot.
     bound: Vec<(u8, Value<'static>)>,
     /// How often it went on to a named chain.
@@ -19,10 +28,13 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    pub(crate) fn new(message: Arc<Message>) -> Self {
+    pub(crate) fn new(message: Arc<Message>, chain: &Chain) -> Self {
         Self {
             message,
+            format: chain.decode,
             json: None,
+            is_changed: false,
+            encode: chain.encode,
             bound: Vec::new(),
             jumps: 0,
         }
@@ -32,35 +44,92 @@ impl Work {
     pub(crate) fn part(&self, message: Arc<Message>) -> Self {
         Self {
             message,
+            format: self.format,
             json: None,
+            is_changed: false,
+            encode: self.encode,
             bound: self.bound.clone(),
             jumps: self.jumps,
         }
+    }
+
+    /// The message as it is now.
+    pub(crate) fn message(&mut self) -> Result<&Arc<Message>, String> {
+        self.write()?;
+        Ok(&self.message)
+    }
+
+    /// The message as it is now, except that its payload may be older.
+    pub(crate) fn head(&self) -> &Message {
+        &self.message
+    }
+
+    fn write(&mut self) -> Result<(), String> {
+        if let (true, Some(Some(json))) = (self.is_changed, &self.json) {
+            let payload = self.encode.write(json)?;
+            Arc::make_mut(&mut self.message).payload = payload;
+            (self.is_changed, self.format) = (false, self.encode);
+        }
+        Ok(())
+    }
+
+    /// The message, when its chain ends.
+    pub(super) fn into_message(mut self, chain: &Chain) -> Arc<Message> {
+        // JSON can be written in every format that has fields; were it not so, the payload is as it was.
+        if let Err(error) = self.write() {
+            chain.stats.fail(&error);
+        }
+        self.message
+    }
+
+    /// Reads the payload, if it was not read yet.
+    pub(crate) fn decode(&mut self) -> Result<(), String> {
+        if self.json.is_none() {
+            self.json = Some(self.format.read(&self.message.payload)?);
+        }
+        Ok(())
+    }
+
+    /// The payload is not in the format that the chain says.
+    pub(crate) fn give_up_format(&mut self) {
+        self.format = Format::Auto;
+    }
+
+    /// The payload, if it is no text and no bytes.
+    pub(crate) fn json(&mut self) -> Result<Option<&Json>, String> {
+        self.decode()?;
+        Ok(self.json.as_ref().and_then(Option::as_ref))
+    }
+
+    /// Another payload.
+    pub(crate) fn set_payload(&mut self, payload: Prepared) {
+        match payload {
+            Prepared::Json(json) => {
+                self.json = Some(Some(json));
+                self.is_changed = true;
+            }
+            Prepared::Ready(payload) => {
+                Arc::make_mut(&mut self.message).payload = payload;
+                (self.json, self.is_changed, self.format) = (None, false, self.encode);
+            }
+        }
+    }
+
+    /// Everything but the payload, changed.
+    pub(crate) fn change_head(&mut self, head: Message) {
+        self.message = Arc::new(head);
+    }
+
+    /// The message, changed by someone else.
+    pub(crate) fn replace(&mut self, change: impl FnOnce(&mut Message)) {
+        change(Arc::make_mut(&mut self.message));
+        (self.json, self.is_changed) = (None, false);
     }
 
     /// Gives a value the name that has this slot.
     pub(crate) fn bind(&mut self, slot: u8, value: Value<'static>) {
         self.bound.retain(|(known, _)| *known != slot);
         self.bound.push((slot, value));
-    }
-
-    pub(crate) fn json(&mut self) -> Option<&Json> {
-        let payload = &self.message.payload;
-        self.json
-            .get_or_insert_with(|| serde_json::from_slice(payload).ok())
-            .as_ref()
-    }
-
-    /// Another message instead; `json` is its payload if that is known.
-    pub(crate) fn exchange(&mut self, message: Message, json: Option<Json>) {
-        self.message = Arc::new(message);
-        self.json = json.map(Some);
-    }
-
-    /// The message, changed.
-    pub(crate) fn replace(&mut self, change: impl FnOnce(&mut Message)) {
-        change(Arc::make_mut(&mut self.message));
-        self.json = None;
     }
 }
 
@@ -70,27 +139,24 @@ pub(super) fn evaluate(
     publisher: Publisher<'_>,
     work: &mut Work,
 ) -> Result<Value<'static>, String> {
-    let Work {
-        message,
-        json,
-        bound,
-        ..
-    } = work;
+    if work.is_changed && expression.needs_raw() {
+        work.write()?;
+    }
+    let is_bytes = work.format == Format::Bytes;
     let json = match expression.needs_json() {
-        true => json.get_or_insert_with(|| serde_json::from_slice(&message.payload).ok()),
-        false => &None,
+        true => {
+            work.decode()?;
+            work.json.as_ref().and_then(Option::as_ref)
+        }
+        false => None,
     };
-    let scope = Scope::new(expression, &chain.from, publisher, message, json.as_ref());
-    expression.run(&scope.with(&chain.node, bound), || {
-        chain.stats.count(Count::Limited)
-    })
+    let scope = Scope::new(expression, &chain.from, publisher, &work.message, json);
+    let scope = scope.with(&chain.node, &work.bound);
+    let scope = if is_bytes { scope.of_bytes() } else { scope };
+    expression.run(&scope, || chain.stats.count(Count::Limited))
 }
 
 /// Text as it is, everything else as JSON.
 pub(crate) fn to_payload(value: &Value<'_>) -> Result<Bytes, String> {
-    match value {
-        Value::String(text) => Ok(Bytes::copy_from_slice(text.as_bytes())),
-        Value::Bytes(bytes) => Ok(Bytes::copy_from_slice(bytes)),
-        other => other.to_json().map(|json| Bytes::from(json.to_string())),
-    }
+    Format::Auto.encode(value)
 }

@@ -95,7 +95,7 @@ impl Changed {
         let key = remember::key(around, self.key.as_ref())?;
         let value = around.evaluate(&self.value)?;
         let change = to_change(&value)?;
-        let now_ms = around.work.message.received_ms;
+        let now_ms = around.work.head().received_ms;
         let (is_changed, given_up) = self.memory.is_changed(&key, change, now_ms);
         around.given_up(given_up);
         around.note(|| {

@@ -3,7 +3,8 @@
 use super::{Kind, Step, WORDS, listed, words};
 use crate::chain;
 use crate::expression::{Bound, Expression, is_variable, position};
-use crate::file::{self, Mode, OnError};
+use crate::file::{self, File, Mode, OnError};
+use crate::payload::Format;
 use crate::place::{RuleError, Source};
 use crate::template::{TopicTemplate, is_name};
 use serde_spanned::Spanned;
@@ -19,6 +20,8 @@ pub(crate) struct Names<'a> {
     pub(crate) slots: &'a RefCell<Vec<String>>,
     /// Named chains and where they begin.
     pub(crate) named: &'a [(String, usize)],
+    /// Of steps that say nothing else.
+    pub(crate) on_error: OnError,
 }
 
 /// What a step is compiled with.
@@ -26,6 +29,8 @@ pub(crate) struct Names<'a> {
 pub(crate) struct Compiling<'a> {
     pub(crate) source: Source<'a>,
     pub(crate) mode: Mode,
+    /// How the chain writes payloads.
+    pub(crate) encode: Format,
     pub(crate) names: &'a Names<'a>,
     /// Where the step begins.
     pub(crate) at: usize,
@@ -98,7 +103,7 @@ impl Compiling<'_> {
 /// Compiles one step.
 pub(crate) fn compile(
     step: &Spanned<file::Step>,
-    mode: Mode,
+    file: &File,
     names: &Names<'_>,
     next: usize,
     source: Source<'_>,
@@ -106,13 +111,17 @@ pub(crate) fn compile(
     let raw = step.get_ref();
     let around = Compiling {
         source,
-        mode,
+        mode: file.mode,
+        encode: file.encode,
         names,
         at: step.span().start,
     };
     Ok(Step {
         kind: compile_kind(raw, &around)?,
-        on_error: on_error(raw, &around)?,
+        on_error: match &raw.on_error {
+            None => names.on_error,
+            Some(policy) => check_on_error(policy, around.mode, source)?,
+        },
         next,
     })
 }
@@ -126,7 +135,7 @@ fn compile_kind(raw: &file::Step, around: &Compiling<'_>) -> Result<Kind, RuleEr
             .hint("make one [[step]] for each"));
     };
     for (key, span) in raw.keys() {
-        if word.keys.contains(&key) {
+        if key == word.word || word.keys.contains(&key) {
             continue;
         }
         let owners = WORDS.iter().filter(|owner| owner.keys.contains(&key));
@@ -143,19 +152,24 @@ fn compile_kind(raw: &file::Step, around: &Compiling<'_>) -> Result<Kind, RuleEr
     (word.compile)(raw, around)
 }
 
-fn on_error(raw: &file::Step, around: &Compiling<'_>) -> Result<OnError, RuleError> {
-    let default = match around.mode {
-        Mode::Transform => OnError::Refuse,
-        Mode::Rule => OnError::Stop,
-    };
-    let Some(policy) = &raw.on_error else {
-        return Ok(default);
-    };
-    if (around.mode, *policy.get_ref()) == (Mode::Rule, OnError::Refuse) {
+/// What a failure does where nothing is said.
+pub(crate) fn on_error(file: &File, source: Source<'_>) -> Result<OnError, RuleError> {
+    match (&file.on_error, file.mode) {
+        (Some(policy), mode) => check_on_error(policy, mode, source),
+        (None, Mode::Transform) => Ok(OnError::Refuse),
+        (None, Mode::Rule) => Ok(OnError::Stop),
+    }
+}
+
+fn check_on_error(
+    policy: &Spanned<OnError>,
+    mode: Mode,
+    source: Source<'_>,
+) -> Result<OnError, RuleError> {
+    if (mode, *policy.get_ref()) == (Mode::Rule, OnError::Refuse) {
         let text = "a rule chain works on a copy and cannot refuse the message";
-        return Err(around
-            .error(policy.span().start, text)
-            .hint("use mode = \"transform\", or on_error = \"stop\""));
+        let error = source.error(policy.span().start, "bad-step", text);
+        return Err(error.hint("use mode = \"transform\", or on_error = \"stop\""));
     }
     Ok(*policy.get_ref())
 }

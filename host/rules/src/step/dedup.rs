@@ -53,7 +53,7 @@ impl Dedup {
 
     pub(super) fn run(&self, around: &mut Around<'_, '_>) -> Result<Next, String> {
         let key = remember::key(around, Some(&self.key))?;
-        let (is_first, given_up) = self.memory.is_first(&key, around.work.message.received_ms);
+        let (is_first, given_up) = self.memory.is_first(&key, around.work.head().received_ms);
         around.given_up(given_up);
         around.note(|| {
             let word = if is_first { "first" } else { "again" };

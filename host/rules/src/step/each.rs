@@ -45,8 +45,9 @@ impl ForEach {
         if list.len() > MESSAGES {
             return Err(too_many());
         }
+        let message = around.work.message()?.clone();
         let part = |(index, item)| {
-            let mut part = around.work.part(around.work.message.clone());
+            let mut part = around.work.part(message.clone());
             part.bind(self.item, item);
             part.bind(self.index, Value::count(index));
             part

@@ -28,10 +28,11 @@ impl Plugin {
 
     pub(super) fn run(&self, around: &mut Around<'_, '_>) -> Result<Next, String> {
         let (name, publisher) = (&self.name, around.publisher);
-        let said = (around.steps).transform(name, publisher, &around.work.message);
+        let message = around.work.message()?;
+        let said = (around.steps).transform(name, publisher, message);
         let said = match said {
             Err(StepFailure::Waits(_)) => {
-                let asked = (around.steps).ask(name, publisher, &around.work.message);
+                let asked = (around.steps).ask(name, publisher, message);
                 return asked.map(Next::Waits).map_err(|error| error.to_string());
             }
             said => said.map_err(|error| error.to_string())?,
@@ -61,7 +62,7 @@ pub(crate) fn outcome(
             Next::Go
         }
         StepOutcome::Split(parts) => {
-            let make = |part| made(part, &work.message).map(|part| work.part(part));
+            let make = |part| made(part, work.head()).map(|part| work.part(part));
             Next::Split(parts.into_iter().map(make).collect::<Result<_, _>>()?)
         }
         StepOutcome::Refuse { reason, text } => leave(End::Refused { reason, text }),
@@ -81,7 +82,7 @@ fn apply(patch: Patch, work: &mut Work) -> Result<(), String> {
         .map(TopicName::new)
         .transpose()
         .map_err(|error| error.to_string())?;
-    if topic.as_ref().is_some_and(TopicName::is_dollar) && !work.message.topic.is_dollar() {
+    if topic.as_ref().is_some_and(TopicName::is_dollar) && !work.head().topic.is_dollar() {
         return Err("topics that begin with $ are the broker's own".to_owned());
     }
     work.replace(|message| {

@@ -4,7 +4,7 @@ use super::Compiling;
 use crate::expression::{Expression, Limits};
 use crate::file;
 use crate::place::RuleError;
-use crate::run::{Around, MESSAGES, Next, to_payload};
+use crate::run::{Around, MESSAGES, Next};
 use crate::template::TopicTemplate;
 use bytes::Bytes;
 use serde_spanned::Spanned;
@@ -47,10 +47,10 @@ impl Publish {
 
     pub(super) fn run(&self, around: &mut Around<'_, '_>) -> Result<Next, String> {
         let payload = match &self.payload {
-            Some(expression) => to_payload(&around.evaluate(expression)?)?,
-            None => around.work.message.payload.clone(),
+            Some(expression) => (around.chain.encode).encode(&around.evaluate(expression)?)?,
+            None => around.work.message()?.payload.clone(),
         };
-        let captured = (around.chain.from).capture(&around.work.message.topic);
+        let captured = (around.chain.from).capture(&around.work.head().topic);
         let value = |name: &str| {
             let found = captured.iter().find(|(known, _)| *known == name);
             found.map_or("", |(_, value)| *value)
@@ -70,7 +70,7 @@ impl Publish {
         }
         let topic = TopicName::new(topic).map_err(|error| format!("publish: {error}"))?;
         around.note(|| format!("+  publish {topic} {}", String::from_utf8_lossy(&payload)));
-        let original = &around.work.message;
+        let original = around.work.head();
         around.sinks.emissions.push(Arc::new(Message {
             topic,
             payload,

@@ -65,7 +65,7 @@ impl Rate {
 
     pub(super) fn run(&self, around: &mut Around<'_, '_>) -> Result<Next, String> {
         let key = remember::key(around, self.key.as_ref())?;
-        let (is_within, given_up) = (self.memory).is_within(&key, around.work.message.received_ms);
+        let (is_within, given_up) = (self.memory).is_within(&key, around.work.head().received_ms);
         around.given_up(given_up);
         around.note(|| {
             let word = if is_within { "within" } else { "too many" };

@@ -1,26 +1,38 @@
-//! `set`: fields of the message, each by an expression.
+//! `set`: fields of the message, each by an expression; `delete`: fields to take out.
 
 use super::Compiling;
+use super::path::Path;
 use crate::expression::{Expression, Limits, Value};
 use crate::file;
+use crate::payload::{Format, Prepared};
 use crate::place::RuleError;
-use crate::run::{Around, Next, to_payload};
-use bytes::Bytes;
+use crate::run::{Around, Next, Work, to_payload};
 use bytestring::ByteString;
 use serde_json::Value as Json;
-use witmq_proto::TopicName;
+use serde_spanned::Spanned;
 use witmq_proto::packet::QoS;
+use witmq_proto::{Message, TopicName};
 
 #[derive(Debug)]
 pub(crate) struct Set {
     targets: Vec<(Target, Expression)>,
+    /// Taken out after that.
+    gone: Vec<Gone>,
+}
+
+/// What `delete` takes out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Gone {
+    Field(Path),
+    /// User properties of a name.
+    User(String),
 }
 
 /// What `set` changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     /// A field of a JSON payload, by its path.
-    Field(Vec<String>),
+    Field(Path),
     /// `$payload`: the whole of it.
     Payload,
     /// `$topic`.
@@ -36,11 +48,38 @@ pub(crate) enum Target {
 impl Set {
     pub(super) fn compile(raw: &file::Step, around: &Compiling<'_>) -> Result<Self, RuleError> {
         let mut targets = Vec::new();
+        let check = |is_field: bool, at: usize| match is_field && !around.encode.has_fields() {
+            true => {
+                let name = around.encode.name();
+                let text = format!("a payload that is written as {name} has no fields");
+                let error = around.error(at, text);
+                Err(error.hint("set \"$payload\", or use another `encode`"))
+            }
+            false => Ok(()),
+        };
         for (name, text) in raw.set.iter().flatten() {
-            let target = target(name).map_err(|cause| around.error(text.span().start, cause))?;
+            let at = name.span().start;
+            let target = target(name.get_ref()).map_err(|cause| around.error(at, cause))?;
+            check(matches!(target, Target::Field(_)), at)?;
             targets.push((target, around.expression(text)?));
         }
-        Ok(Self { targets })
+        let mut gone = Vec::new();
+        for name in raw.delete.iter().flat_map(Spanned::get_ref) {
+            let at = name.span().start;
+            let one = match target(name.get_ref()) {
+                Ok(Target::Field(path)) => Gone::Field(path),
+                Ok(Target::User(name)) => Gone::User(name),
+                Ok(_) => {
+                    let text = format!("`{}` cannot be deleted", name.get_ref());
+                    let error = around.error(at, text);
+                    return Err(error.hint("delete takes fields of the payload and $user.NAME"));
+                }
+                Err(cause) => return Err(around.error(at, cause)),
+            };
+            check(matches!(one, Gone::Field(_)), at)?;
+            gone.push(one);
+        }
+        Ok(Self { targets, gone })
     }
 
     pub(super) fn limit(&mut self, limits: Limits) {
@@ -49,7 +88,7 @@ impl Set {
             .for_each(|(_, one)| one.limit(limits));
     }
 
-    /// All expressions see the message as it came into the step.
+    /// All expressions see the message as it came into the step; if one part fails, nothing is changed.
     pub(super) fn run(&self, around: &mut Around<'_, '_>) -> Result<Next, String> {
         let mut values = Vec::with_capacity(self.targets.len());
         for (target, expression) in &self.targets {
@@ -57,56 +96,97 @@ impl Set {
             around.note(|| format!("+  set {target:?} = {} -> {value:?}", expression.source));
             values.push((target, value));
         }
-        let work = &mut *around.work;
-        let mut message = (*work.message).clone();
-        let mut json = None;
+        let mut change = Change::default();
         for (target, value) in values {
-            match target {
-                Target::Field(path) => {
-                    let root = match &mut json {
-                        Some(json) => json,
-                        none => {
-                            none.insert(work.json().cloned().ok_or("set: the payload is no JSON")?)
-                        }
-                    };
-                    put(root, path, value.to_json()?)?;
-                }
-                Target::Payload => message.payload = to_payload(&value)?,
-                Target::Topic => match value {
-                    Value::String(topic) => {
-                        let topic = ByteString::from(&*topic);
-                        message.topic = TopicName::new(topic)
-                            .map_err(|error| format!("set $topic: {error}"))?;
-                    }
-                    other => return Err(format!("set $topic: {other:?} is no text")),
-                },
-                Target::Qos => message.qos = to_qos(&value)?,
-                Target::Retain => match value {
-                    Value::Bool(retain) => message.retain = retain,
-                    other => return Err(format!("set $retain: {other:?} is not true or false")),
-                },
-                Target::User(name) => {
-                    let text = String::from_utf8(to_payload(&value)?.to_vec())
-                        .map_err(|_| "set $user: no text")?;
-                    message
-                        .properties
-                        .user
-                        .retain(|(known, _)| *known != **name);
-                    message
-                        .properties
-                        .user
-                        .push((ByteString::from(name.as_str()), ByteString::from(text)));
+            change.set(target, &value, around.chain.encode, around.work)?;
+        }
+        for gone in &self.gone {
+            around.note(|| format!("+  delete {gone:?}"));
+            match gone {
+                Gone::Field(path) => path.delete(change.json(around.work)?),
+                Gone::User(name) => {
+                    let head = change.head(around.work);
+                    head.properties.user.retain(|(known, _)| *known != **name);
                 }
             }
         }
-        if let Some(json) = &json {
-            message.payload = Bytes::from(json.to_string());
-        }
-        if message.topic.is_dollar() && !work.message.topic.is_dollar() {
-            return Err("set $topic: topics that begin with $ are the broker's own".to_owned());
-        }
-        work.exchange(message, json);
+        change.make(around.work);
         Ok(Next::Go)
+    }
+}
+
+/// What becomes of a message when the whole step went well.
+#[derive(Default)]
+struct Change {
+    head: Option<Message>,
+    payload: Option<Prepared>,
+}
+
+impl Change {
+    fn head(&mut self, work: &Work) -> &mut Message {
+        self.head.get_or_insert_with(|| work.head().clone())
+    }
+
+    fn json(&mut self, work: &mut Work) -> Result<&mut Json, String> {
+        let payload = match self.payload.take() {
+            Some(payload) => payload,
+            None => {
+                let json = work.json()?.ok_or("set: the payload is no JSON")?;
+                Prepared::Json(json.clone())
+            }
+        };
+        match self.payload.insert(payload) {
+            Prepared::Json(json) => Ok(json),
+            Prepared::Ready(_) => Err("set: the payload is no JSON".to_owned()),
+        }
+    }
+
+    fn set(
+        &mut self,
+        target: &Target,
+        value: &Value<'_>,
+        encode: Format,
+        work: &mut Work,
+    ) -> Result<(), String> {
+        match target {
+            Target::Field(path) => path.put(self.json(work)?, value.to_json()?)?,
+            Target::Payload => self.payload = Some(encode.prepare(value)?),
+            Target::Topic => {
+                let Value::String(topic) = value else {
+                    return Err(format!("set $topic: {value:?} is no text"));
+                };
+                let topic = TopicName::new(ByteString::from(&**topic));
+                let topic = topic.map_err(|error| format!("set $topic: {error}"))?;
+                if topic.is_dollar() && !work.head().topic.is_dollar() {
+                    return Err(
+                        "set $topic: topics that begin with $ are the broker's own".to_owned()
+                    );
+                }
+                self.head(work).topic = topic;
+            }
+            Target::Qos => self.head(work).qos = to_qos(value)?,
+            Target::Retain => match value {
+                Value::Bool(retain) => self.head(work).retain = *retain,
+                other => return Err(format!("set $retain: {other:?} is not true or false")),
+            },
+            Target::User(name) => {
+                let text = String::from_utf8(to_payload(value)?.to_vec())
+                    .map_err(|_| "set $user: no text")?;
+                let user = &mut self.head(work).properties.user;
+                user.retain(|(known, _)| *known != **name);
+                user.push((ByteString::from(name.as_str()), ByteString::from(text)));
+            }
+        }
+        Ok(())
+    }
+
+    fn make(self, work: &mut Work) {
+        if let Some(head) = self.head {
+            work.change_head(head);
+        }
+        if let Some(payload) = self.payload {
+            work.set_payload(payload);
+        }
     }
 }
 
@@ -122,24 +202,6 @@ fn to_qos(value: &Value<'_>) -> Result<QoS, String> {
         .ok_or_else(|| format!("set $qos: {value:?} is not 0, 1 or 2"))
 }
 
-fn put(root: &mut Json, path: &[String], value: Json) -> Result<(), String> {
-    let mut at = root;
-    let (last, parents) = path.split_last().ok_or("set: an empty path")?;
-    for name in parents {
-        let object = at
-            .as_object_mut()
-            .ok_or_else(|| format!("set: `{name}` is not within an object"))?;
-        at = object
-            .entry(name.clone())
-            .or_insert_with(|| Json::Object(serde_json::Map::new()));
-    }
-    let object = at
-        .as_object_mut()
-        .ok_or_else(|| format!("set: `{last}` is not within a JSON object"))?;
-    object.insert(last.clone(), value);
-    Ok(())
-}
-
 fn target(name: &str) -> Result<Target, String> {
     match name {
         "$payload" => Ok(Target::Payload),
@@ -151,10 +213,7 @@ fn target(name: &str) -> Result<Target, String> {
             (_, true) => Err(format!(
                 "`{name}`: there are $payload, $topic, $qos, $retain and $user.NAME"
             )),
-            _ if name.split('.').any(str::is_empty) => {
-                Err(format!("`{name}` is no path of fields"))
-            }
-            _ => Ok(Target::Field(name.split('.').map(str::to_owned).collect())),
+            _ => Path::parse(name).map(Target::Field),
         },
     }
 }

@@ -22,7 +22,8 @@ impl Sink {
 
     pub(super) fn run(&self, around: &mut Around<'_, '_>) -> Result<Next, String> {
         let name = &self.name;
-        let delivered = (around.steps).deliver(name, around.publisher, &around.work.message);
+        let message = around.work.message()?;
+        let delivered = (around.steps).deliver(name, around.publisher, message);
         delivered.map_err(|error| error.to_string())?;
         around.note(|| format!(">  sink {name}"));
         Ok(Next::Go)
