@@ -3,7 +3,7 @@
 mod lay;
 
 use crate::expression::Limits as ExpressionLimits;
-use crate::file::{File, From, Mode};
+use crate::file::{File, From, Mode, OnError};
 use crate::payload::Format;
 use crate::place::{RuleError, Source};
 use crate::state::Bounds;
@@ -33,6 +33,8 @@ pub(crate) struct Chain {
     /// How payloads are read and written.
     pub(crate) decode: Format,
     pub(crate) encode: Format,
+    /// Whether a failure may make a dead letter.
+    pub(crate) buries: bool,
     /// Name of this node.
     pub(crate) node: Arc<str>,
     pub(crate) revision: u64,
@@ -98,6 +100,7 @@ impl Chain {
             mode: file.mode,
             order: file.order,
             is_enabled: file.enabled,
+            buries: (laid.steps.iter()).any(|step| step.on_error == OnError::DeadLetter),
             steps: laid.steps,
             named: laid.named,
             start: laid.start,

@@ -1,5 +1,6 @@
 //! The shape of a chain file, and the first half of its errors: what TOML and types can tell.
 
+mod either;
 mod from;
 mod state;
 mod step;
@@ -8,6 +9,7 @@ mod test;
 use crate::payload::Format;
 use crate::place::{RuleError, Source, suggest};
 use crate::step::words;
+pub(crate) use either::Either;
 pub(crate) use from::From;
 use serde::Deserialize;
 use serde_spanned::Spanned;

@@ -1,11 +1,13 @@
 //! A message through the steps of a chain.
 
+mod letter;
 mod work;
 
 use crate::chain::{Chain, Count};
 use crate::expression::{Expression, Value};
-use crate::file::OnError;
+use crate::file::{Mode, OnError};
 use crate::step::{self, Step};
+pub(crate) use letter::letter;
 use std::sync::Arc;
 use witmq_broker::ports::{Publisher, StepAnswer, StepFailure, StepOutcome, Transform};
 use witmq_proto::{Message, ReasonCode};
@@ -86,6 +88,8 @@ pub(crate) enum Next {
     Drop,
     Split(Vec<Work>),
     Leave(End),
+    /// The chain ends, and the message becomes a dead letter for this reason.
+    Bury(String),
     /// When this is there.
     Waits(StepAnswer),
 }
@@ -103,6 +107,8 @@ pub(crate) struct Running {
     /// Parts and the places of their next steps, the next one last.
     under_way: Vec<(usize, Work)>,
     done: Vec<Arc<Message>>,
+    /// The message as it came into the chain, if a step may bury it.
+    original: Option<Arc<Message>>,
 }
 
 /// Runs a chain on one message, where no step can wait.
@@ -132,6 +138,7 @@ impl Running {
         chain.stats.count(Count::Matched);
         self.under_way.clear();
         self.done.clear();
+        self.original = chain.buries.then(|| message.clone());
         let work = Work::new(message.clone(), chain);
         self.under_way.push((chain.start, work));
     }
@@ -224,6 +231,16 @@ impl Running {
                 (self.under_way).extend(parts.map(|part| (step.next, part)));
             }
             Next::Leave(end) => return Some(end),
+            Next::Bury(reason) => {
+                let original = self.original.take();
+                let letter = original.and_then(|it| letter(&chain.name, &it, &reason));
+                sinks.note(|| format!("x  dead letter: {reason}"));
+                sinks.emissions.extend(letter.map(Arc::new));
+                return Some(match chain.mode {
+                    Mode::Transform => End::Consumed,
+                    Mode::Rule => End::On(Vec::new()),
+                });
+            }
         }
         None
     }
@@ -235,6 +252,7 @@ fn failed(chain: &Chain, step: &Step, error: &str, sinks: &mut Sinks<'_>) -> Nex
     match step.on_error {
         OnError::Continue => Next::Go,
         OnError::Stop => Next::Stop,
+        OnError::DeadLetter => Next::Bury(error.to_owned()),
         OnError::Refuse => {
             let text = Some(format!("chain {}: {error}", chain.name));
             Next::Leave(End::Refused {

@@ -9,6 +9,7 @@ mod compile;
 mod decode;
 mod dedup;
 mod each;
+mod filled;
 mod filter;
 mod path;
 mod plugin;
@@ -56,7 +57,7 @@ pub(crate) enum Kind {
     When(When),
     ForEach(ForEach),
     Plugin(Plugin),
-    Publish(Publish),
+    Publish(Box<Publish>),
     Sink(Sink),
     Dedup(Box<Dedup>),
     Rate(Box<Rate>),
@@ -114,8 +115,18 @@ pub(crate) const WORDS: &[Word] = &[
     Word {
         word: "publish",
         is_said: |step| step.publish.is_some(),
-        keys: &["payload", "qos", "retain"],
-        compile: |step, around| Publish::compile(step, around).map(Kind::Publish),
+        keys: &[
+            "payload",
+            "qos",
+            "retain",
+            "expiry",
+            "content_type",
+            "response_topic",
+            "user",
+        ],
+        compile: |step, around| {
+            Publish::compile(step, around).map(|step| Kind::Publish(Box::new(step)))
+        },
     },
     Word {
         word: "sink",

@@ -1,4 +1,4 @@
-//! Topics with names in them: `sensors/{site}/{room}/temp` matches, captures, and is filled in again.
+//! Topics with names in them: `sensors/{site}/{room}/temp` matches and captures.
 
 mod several;
 
@@ -100,64 +100,6 @@ impl Template {
     }
 }
 
-/// A topic to publish to, with names to fill in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TopicTemplate {
-    parts: Vec<Part>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
-    Text(String),
-    Name(String),
-}
-
-impl TopicTemplate {
-    /// Parses; every name must be among `names`.
-    pub(crate) fn parse<'a>(
-        text: &str,
-        names: impl Iterator<Item = &'a str> + Clone,
-    ) -> Result<Self, String> {
-        let mut parts = Vec::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once('{') {
-            let (name, tail) = after
-                .split_once('}')
-                .ok_or_else(|| format!("`{{` without `}}` in {text}"))?;
-            if !names.clone().any(|known| known == name) {
-                let known: Vec<_> = names.collect();
-                let known = if known.is_empty() {
-                    "it has none".to_owned()
-                } else {
-                    format!("it has {}", known.join(", "))
-                };
-                return Err(format!(
-                    "`{{{name}}}` is no name of this chain's `from`: {known}"
-                ));
-            }
-            parts.push(Part::Text(before.to_owned()));
-            parts.push(Part::Name(name.to_owned()));
-            rest = tail;
-        }
-        parts.push(Part::Text(rest.to_owned()));
-        let template = Self { parts };
-        let sample = template.fill(&|_| "x");
-        let checked = witmq_proto::TopicName::new(sample).map_err(|error| error.to_string())?;
-        if checked.is_dollar() {
-            return Err("topics that begin with $ are the broker's own".to_owned());
-        }
-        Ok(template)
-    }
-
-    pub(crate) fn fill<'a>(&'a self, value: &dyn Fn(&str) -> &'a str) -> String {
-        let part = |part: &'a Part| match part {
-            Part::Text(text) => text.as_str(),
-            Part::Name(name) => value(name),
-        };
-        self.parts.iter().map(part).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,22 +119,6 @@ mod tests {
             "a/{x", "a/{x}y", "{1}", "{a}/{a}", "{a...}/b", "", "a/#/b", "{name}",
         ] {
             assert!(Template::parse(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn topics_are_filled_and_checked() {
-        let names = ["site", "room"];
-        let template = TopicTemplate::parse("alerts/{site}-{room}", names.into_iter()).unwrap();
-        assert_eq!(
-            template.fill(&|name| if name == "site" { "ams" } else { "12" }),
-            "alerts/ams-12"
-        );
-        for bad in ["alerts/{side}", "a/+", "$SYS/x", "", "a/{site"] {
-            assert!(
-                TopicTemplate::parse(bad, names.into_iter()).is_err(),
-                "{bad}"
-            );
         }
     }
 }

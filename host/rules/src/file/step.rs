@@ -1,6 +1,6 @@
 //! The shape of a `[[step]]`.
 
-use super::{Changed, Dedup, Rate};
+use super::{Changed, Dedup, Either, Rate};
 use serde::Deserialize;
 use serde_spanned::Spanned;
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use std::ops::Range;
 
 /// What a failed step does.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum OnError {
     /// The chain ends; the message goes on as it was.
     Stop,
@@ -16,6 +16,8 @@ pub(crate) enum OnError {
     Continue,
     /// The message is refused and its publisher told (transform chains only).
     Refuse,
+    /// The chain ends; the message, as it came into it, is published as a dead letter.
+    DeadLetter,
 }
 
 /// One `[[step]]`: exactly one of the words of `crate::step::WORDS`, and keys that belong to it.
@@ -42,8 +44,14 @@ pub(crate) struct Step {
     pub(crate) changed: Option<Changed>,
     /// CEL: the payload of a `publish`.
     pub(crate) payload: Option<Spanned<String>>,
-    pub(crate) qos: Option<Spanned<u8>>,
-    pub(crate) retain: Option<Spanned<bool>>,
+    pub(crate) qos: Option<Spanned<Either<u8>>>,
+    pub(crate) retain: Option<Spanned<Either<bool>>>,
+    /// Seconds.
+    pub(crate) expiry: Option<Spanned<Either<u32>>>,
+    pub(crate) content_type: Option<Spanned<String>>,
+    pub(crate) response_topic: Option<Spanned<String>>,
+    /// User properties, each CEL.
+    pub(crate) user: Option<Spanned<BTreeMap<Spanned<String>, Spanned<String>>>>,
     pub(crate) on_error: Option<Spanned<OnError>>,
 }
 
@@ -57,6 +65,16 @@ impl Step {
             ("payload", self.payload.as_ref().map(Spanned::span)),
             ("qos", self.qos.as_ref().map(Spanned::span)),
             ("retain", self.retain.as_ref().map(Spanned::span)),
+            ("expiry", self.expiry.as_ref().map(Spanned::span)),
+            (
+                "content_type",
+                self.content_type.as_ref().map(Spanned::span),
+            ),
+            (
+                "response_topic",
+                self.response_topic.as_ref().map(Spanned::span),
+            ),
+            ("user", self.user.as_ref().map(Spanned::span)),
         ];
         keys.into_iter()
             .filter_map(|(key, span)| Some((key, span?)))

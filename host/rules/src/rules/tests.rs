@@ -4,6 +4,7 @@ mod deploying;
 mod flow;
 mod limits;
 mod payloads;
+mod publishing;
 mod state;
 mod waiting;
 

@@ -67,7 +67,11 @@ impl Work {
     fn write(&mut self) -> Result<(), String> {
         if let (true, Some(Some(json))) = (self.is_changed, &self.json) {
             let payload = self.encode.write(json)?;
-            Arc::make_mut(&mut self.message).payload = payload;
+            let message = Arc::make_mut(&mut self.message);
+            if !message.properties.fits_format(&payload) {
+                message.properties.payload_format = None;
+            }
+            message.payload = payload;
             (self.is_changed, self.format) = (false, self.encode);
         }
         Ok(())

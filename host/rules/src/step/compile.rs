@@ -6,7 +6,7 @@ use crate::expression::{Bound, Expression, is_variable, position};
 use crate::file::{self, File, Mode, OnError};
 use crate::payload::Format;
 use crate::place::{RuleError, Source};
-use crate::template::{TopicTemplate, is_name};
+use crate::template::is_name;
 use serde_spanned::Spanned;
 use std::cell::RefCell;
 
@@ -43,11 +43,15 @@ impl Compiling<'_> {
     }
 
     pub(crate) fn expression(&self, text: &Spanned<String>) -> Result<Expression, RuleError> {
-        let start = self.source.content(&text.span());
-        let expression =
-            Expression::compile(text.get_ref(), self.names.topic, &self.names.bound.borrow())
-                .map_err(|flaw| (self.source).error(start + flaw.at, "cel-error", flaw.message))?;
-        let (line, column) = position(self.source.text, start);
+        self.expression_at(text.get_ref(), self.source.content(&text.span()))
+    }
+
+    /// An expression whose text begins at a byte of the file.
+    pub(crate) fn expression_at(&self, text: &str, at: usize) -> Result<Expression, RuleError> {
+        let bound = self.names.bound.borrow();
+        let expression = Expression::compile(text, self.names.topic, &bound)
+            .map_err(|flaw| (self.source).error(at + flaw.at, "cel-error", flaw.message))?;
+        let (line, column) = position(self.source.text, at);
         Ok(expression.placed(line, column))
     }
 
@@ -85,19 +89,19 @@ impl Compiling<'_> {
         })
     }
 
-    /// A topic to fill in; `key` is what it is given as.
-    pub(crate) fn topic(
-        &self,
-        key: &str,
-        text: &Spanned<String>,
-    ) -> Result<TopicTemplate, RuleError> {
-        let names = self.names.topic.iter().copied();
-        TopicTemplate::parse(text.get_ref(), names).map_err(|cause| {
-            let at = self.source.content(&text.span());
-            let text = format!("{key}: {cause}");
-            self.source.error(at, "bad-template", text)
-        })
+    /// Whether a step before has given a value this name.
+    pub(crate) fn is_bound(&self, name: &str) -> bool {
+        let bound = self.names.bound.borrow();
+        bound.iter().any(|bound| bound.name == name)
     }
+}
+
+/// An expression that may be left out.
+pub(super) fn optional(
+    text: Option<&Spanned<String>>,
+    around: &Compiling<'_>,
+) -> Result<Option<Expression>, RuleError> {
+    text.map(|text| around.expression(text)).transpose()
 }
 
 /// Compiles one step.

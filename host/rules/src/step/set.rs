@@ -2,6 +2,7 @@
 
 use super::Compiling;
 use super::path::Path;
+use super::publish::property;
 use crate::expression::{Expression, Limits, Value};
 use crate::file;
 use crate::payload::{Format, Prepared};
@@ -174,7 +175,7 @@ impl Change {
                     .map_err(|_| "set $user: no text")?;
                 let user = &mut self.head(work).properties.user;
                 user.retain(|(known, _)| *known != **name);
-                user.push((ByteString::from(name.as_str()), ByteString::from(text)));
+                user.push((ByteString::from(name.as_str()), property(text)?));
             }
         }
         Ok(())
@@ -190,7 +191,7 @@ impl Change {
     }
 }
 
-fn to_qos(value: &Value<'_>) -> Result<QoS, String> {
+pub(super) fn to_qos(value: &Value<'_>) -> Result<QoS, String> {
     let bits = match value {
         Value::Float(number) => [0u8, 1, 2]
             .into_iter()
@@ -199,7 +200,7 @@ fn to_qos(value: &Value<'_>) -> Result<QoS, String> {
         _ => None,
     };
     bits.and_then(QoS::from_bits)
-        .ok_or_else(|| format!("set $qos: {value:?} is not 0, 1 or 2"))
+        .ok_or_else(|| format!("qos: {value:?} is not 0, 1 or 2"))
 }
 
 fn target(name: &str) -> Result<Target, String> {
