@@ -8,6 +8,7 @@ use crate::payload::Format;
 use crate::place::{RuleError, Source};
 use crate::state::Bounds;
 use crate::step::Step;
+use crate::tap::{Misses, Tap};
 use crate::template::{Template, Templates};
 pub(crate) use lay::find;
 use serde_spanned::Spanned;
@@ -45,6 +46,8 @@ pub(crate) struct Chain {
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
     counts: Spread<[AtomicU64; 5]>,
+    pub(crate) tap: Tap,
+    pub(crate) misses: Misses,
     last_error: Mutex<Option<String>>,
 }
 

@@ -16,6 +16,7 @@
 //! | `run` | a message through the steps |
 //! | `rules` | what is deployed, for all shards |
 //! | `state` | what steps remember, shared by all shards |
+//! | `trace`, `tap` | what became of a message step by step, and who is shown that |
 //! | `check` | a file's own tests, and the trace of one message |
 
 mod chain;
@@ -29,10 +30,14 @@ mod rules;
 mod run;
 mod state;
 mod step;
+mod tap;
 mod template;
+mod trace;
 
-pub use check::{Tested, check, test, trace};
+pub use check::{Tested, check, run_message, test, trace};
 pub use expression::Limits as ExpressionLimits;
 pub use functions::{describe as describe_functions, page as functions_page};
 pub use place::RuleError;
 pub use rules::{Rules, RulesConfig, ShardChains};
+pub use tap::{Miss, Tapped};
+pub use trace::{Changed, Emitted, Evaluated, Mark, Trace, TracedStep};

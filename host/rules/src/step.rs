@@ -31,7 +31,7 @@ pub(crate) use decode::Decode;
 pub(crate) use dedup::Dedup;
 pub(crate) use each::ForEach;
 pub(crate) use filter::Filter;
-pub(crate) use plugin::{Plugin, outcome};
+pub(crate) use plugin::{Plugin, outcome, word};
 pub(crate) use publish::Publish;
 pub(crate) use rate::Rate;
 pub(crate) use set::Set;
@@ -41,6 +41,8 @@ pub(crate) use when::When;
 /// One step.
 #[derive(Debug)]
 pub(crate) struct Step {
+    /// What it is called in files.
+    pub(crate) word: &'static str,
     pub(crate) kind: Kind,
     pub(crate) on_error: OnError,
     /// Place of the step behind it in its chain.

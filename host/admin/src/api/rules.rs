@@ -29,6 +29,8 @@ pub(super) fn routes() -> Router<Ports> {
         )
         .route("/api/v1/rules/{name}/source", get(source))
         .route("/api/v1/rules/{name}/history", get(history))
+        .route("/api/v1/rules/{name}/tap", get(tap))
+        .route("/api/v1/rules/{name}/misses", get(misses))
         .route("/api/v1/rules/{name}/rollback", post(rollback))
         .route("/api/v1/rules/{name}/pause", post(pause))
         .route("/api/v1/rules/{name}/resume", post(resume))
@@ -225,6 +227,29 @@ async fn source(
 async fn history(State(ports): State<Ports>, Path(name): Path<String>) -> Answer {
     let changes = blocking(move || ports.rules.history(&name)).await?;
     super::json(changes.iter().map(change_json).collect())
+}
+
+#[derive(Deserialize)]
+struct TapQuery {
+    /// Number of the last trace seen; only what comes from now on, if absent.
+    after: Option<u64>,
+}
+
+/// JSON that is there as text already.
+fn ready(text: String) -> Answer {
+    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
+}
+
+async fn tap(
+    State(ports): State<Ports>,
+    Path(name): Path<String>,
+    Query(query): Query<TapQuery>,
+) -> Answer {
+    ready(blocking(move || ports.rules.tap(&name, query.after)).await?)
+}
+
+async fn misses(State(ports): State<Ports>, Path(name): Path<String>) -> Answer {
+    ready(blocking(move || ports.rules.misses(&name)).await?)
 }
 
 async fn rollback(

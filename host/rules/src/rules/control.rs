@@ -1,6 +1,6 @@
 //! What the admin API and watched folders do: deploy, roll back, pause, remove, look.
 
-use super::kept::Record;
+use super::kept::{Record, now_ms};
 use super::{Deployed, Rules, State, Table};
 use crate::chain::Chain;
 use crate::check;
@@ -140,6 +140,14 @@ impl Rules {
             deployment.behind = Some(inner.wait_for_shards());
         }
         Ok(deployment)
+    }
+
+    fn chain(&self, name: &str) -> Result<Arc<Chain>, ControlError> {
+        let state = self.inner.state();
+        let found = state.deployed.get(name);
+        found
+            .map(|deployed| deployed.chain.clone())
+            .ok_or_else(|| absent(name))
     }
 
     /// The next revision of a chain, or its first.
@@ -315,6 +323,17 @@ impl RuleControl for Rules {
             inner.publish(&state.deployed);
         }
         Ok(changed.info())
+    }
+
+    fn tap(&self, name: &str, after: Option<u64>) -> Result<String, ControlError> {
+        let chain = self.chain(name)?;
+        let tapped = chain.stats.tap.ask(after, now_ms());
+        serde_json::to_string(&tapped).map_err(|error| ControlError::Internal(error.to_string()))
+    }
+
+    fn misses(&self, name: &str) -> Result<String, ControlError> {
+        let misses = self.chain(name)?.stats.misses.list();
+        serde_json::to_string(&misses).map_err(|error| ControlError::Internal(error.to_string()))
     }
 
     fn remove_expected(&self, name: &str, expected: Option<Expected>) -> Result<(), ControlError> {

@@ -5,6 +5,7 @@ mod flow;
 mod limits;
 mod payloads;
 mod publishing;
+mod looking;
 mod state;
 mod waiting;
 

@@ -94,7 +94,6 @@ impl Set {
         let mut values = Vec::with_capacity(self.targets.len());
         for (target, expression) in &self.targets {
             let value = around.evaluate(expression)?;
-            around.note(|| format!("+  set {target:?} = {} -> {value:?}", expression.source));
             values.push((target, value));
         }
         let mut change = Change::default();

@@ -155,6 +155,17 @@ pub trait RuleControl: Send + Sync {
     /// # Errors
     /// No such chain.
     fn set_paused(&self, name: &str, is_paused: bool) -> Result<RuleInfo, ControlError>;
+    /// Traces of its messages behind number `after`, or from now on, as JSON: `{"last", "shown", "skipped", "missed",
+    /// "traces"}`. Messages are traced while this is asked at least every ten seconds; so many a second, failures always.
+    ///
+    /// # Errors
+    /// No such chain.
+    fn tap(&self, name: &str, after: Option<u64>) -> Result<String, ControlError>;
+    /// The last messages that a condition of it ended, some of each second, with the part that was false, as JSON.
+    ///
+    /// # Errors
+    /// No such chain.
+    fn misses(&self, name: &str) -> Result<String, ControlError>;
     /// Takes a chain out.
     ///
     /// # Errors
