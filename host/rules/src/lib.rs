@@ -16,6 +16,7 @@
 //! | `run` | a message through the steps |
 //! | `rules` | what is deployed, for all shards |
 //! | `state` | what steps remember, shared by all shards |
+//! | `tally` | numbers of each step |
 //! | `trace`, `tap` | what became of a message step by step, and who is shown that |
 //! | `check` | a file's own tests, and the trace of one message |
 
@@ -30,6 +31,7 @@ mod rules;
 mod run;
 mod state;
 mod step;
+mod tally;
 mod tap;
 mod template;
 mod trace;

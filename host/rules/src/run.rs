@@ -7,9 +7,11 @@ use crate::chain::{Chain, Count};
 use crate::expression::{Expression, Parts, Value};
 use crate::file::{Mode, OnError};
 use crate::step::{self, Step};
+use crate::tally::Came;
 use crate::trace::{self, Before, Mark, Tracing};
 pub(crate) use letter::letter;
 use std::sync::Arc;
+use std::time::Instant;
 use witmq_broker::ports::{Publisher, StepAnswer, StepFailure, StepOutcome, Transform};
 use witmq_proto::{Message, ReasonCode};
 pub(crate) use work::{Work, to_payload};
@@ -24,6 +26,9 @@ pub(crate) const JUMPS: usize = 64;
 pub(crate) fn too_many() -> String {
     format!("more than {MESSAGES} messages out of one")
 }
+
+/// The steps of one message in so many are timed.
+const TIMED: u32 = 64;
 
 /// What a chain made of a message.
 pub(crate) enum End {
@@ -174,6 +179,8 @@ pub(crate) struct Running {
     done: Vec<Arc<Message>>,
     /// The message as it came into the chain, if a step may bury it.
     original: Option<Arc<Message>>,
+    /// Messages so far: every so many the steps of one are timed.
+    begun: u32,
 }
 
 /// Runs a chain on one message, where no step can wait.
@@ -206,6 +213,12 @@ impl Running {
         self.original = chain.buries.then(|| message.clone());
         let work = Work::new(message.clone(), chain);
         self.under_way.push((chain.start, work));
+        self.begun = self.begun.wrapping_add(1);
+    }
+
+    /// The present time, if the steps of this message are timed.
+    fn time(&self) -> Option<Instant> {
+        (self.begun % TIMED == 0).then(Instant::now)
     }
 
     /// What is empty, to be filled again.
@@ -228,7 +241,7 @@ impl Running {
                 self.done.push(work.into_message(chain));
                 continue;
             };
-            let before = Before::of(&mut work, sinks);
+            let (before, began) = (Before::of(&mut work, sinks), self.time());
             let outcome = step.kind.run(&mut Around {
                 chain,
                 steps,
@@ -236,6 +249,7 @@ impl Running {
                 work: &mut work,
                 sinks,
             });
+            tally(chain, at, &outcome, began);
             sinks.stepped((at, step), &outcome, before, &mut work);
             if let Ok(Next::Waits(answer)) = outcome {
                 self.under_way.push((at, work));
@@ -265,6 +279,7 @@ impl Running {
             }
             step::outcome(chain, outcome, &mut work)
         });
+        tally(chain, at, &outcome, None);
         sinks.stepped((at, current), &outcome, before, &mut work);
         self.settle(chain, current, work, outcome, sinks)
     }
@@ -316,6 +331,23 @@ impl Running {
             }
         }
         None
+    }
+}
+
+/// Counts how a step ended; one that waits is counted when it has its answer.
+fn tally(chain: &Chain, at: usize, outcome: &Result<Next, String>, began: Option<Instant>) {
+    let Some(tally) = chain.tally(at) else { return };
+    if let Some(began) = began {
+        tally.took(began.elapsed());
+    }
+    match outcome {
+        Ok(Next::Go | Next::To(_) | Next::Split(_)) => tally.count(Came::On),
+        Ok(Next::Stop | Next::Drop | Next::Leave(_) | Next::Bury(_)) => tally.count(Came::Ended),
+        Ok(Next::Waits(_)) => {}
+        Err(error) => {
+            tally.count(Came::Failed);
+            tally.fail(error);
+        }
     }
 }
 

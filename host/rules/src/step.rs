@@ -234,6 +234,14 @@ impl Kind {
         }
     }
 
+    /// Where it leads besides the next step.
+    pub(crate) fn then(&self) -> Option<usize> {
+        match self {
+            Self::When(step) => Some(step.place),
+            _ => None,
+        }
+    }
+
     /// The plugin it calls.
     pub(crate) fn plugin(&self) -> Option<&str> {
         match self {

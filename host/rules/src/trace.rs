@@ -205,7 +205,7 @@ impl Tracing {
             plugin: plugin.map(str::to_owned),
             expressions: std::mem::take(&mut self.expressions),
             notes: std::mem::take(&mut self.notes),
-            micros: before.began.elapsed().as_secs_f64() * 1e6,
+            micros: (before.began.elapsed().as_secs_f64() * 1e7).round() / 10.0,
             ..TracedStep::default()
         };
         step.changed = changes(&before.message, message);

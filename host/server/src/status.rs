@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use witmq_admin::NodeStatus;
 use witmq_broker::kv::Spaces;
-use witmq_broker::ports::control::PluginInfo;
+use witmq_broker::ports::control::{PluginInfo, RuleInfo};
 use witmq_broker::ports::{PluginControl, RuleControl};
 use witmq_broker::shard::Counters;
 use witmq_broker::{ShardId, Shared};
@@ -98,22 +98,7 @@ impl NodeStatus for Status {
             page.put_plugin(&plugin);
         }
         for rule in self.rules.list() {
-            let labels = format!("{{chain=\"{}\"}}", rule.name);
-            for (name, count) in [
-                ("chain_matched_total", rule.matched),
-                ("chain_filtered_total", rule.filtered),
-                ("chain_failed_total", rule.failed),
-                ("chain_limited_total", rule.limited),
-                ("chain_evicted_total", rule.evicted),
-            ] {
-                page.put(name, "counter", &labels, float(count));
-            }
-            for (name, value) in [
-                ("chain_state_entries", rule.state_entries as f64),
-                ("chain_state_bytes", rule.state_bytes as f64),
-            ] {
-                page.put(name, "gauge", &labels, value);
-            }
+            page.put_rule(&rule);
         }
         page.text()
     }
@@ -135,6 +120,43 @@ impl Page {
         });
         if let Some((_, lines)) = self.metrics.get_mut(place) {
             lines.push_str(&format!("witmq_{name}{labels} {value}\n"));
+        }
+    }
+
+    fn put_rule(&mut self, rule: &RuleInfo) {
+        let labels = format!("{{chain=\"{}\"}}", rule.name);
+        for (name, count) in [
+            ("chain_matched_total", rule.matched),
+            ("chain_filtered_total", rule.filtered),
+            ("chain_failed_total", rule.failed),
+            ("chain_limited_total", rule.limited),
+            ("chain_evicted_total", rule.evicted),
+        ] {
+            self.put(name, "counter", &labels, float(count));
+        }
+        for (name, value) in [
+            ("chain_state_entries", rule.state_entries as f64),
+            ("chain_state_bytes", rule.state_bytes as f64),
+        ] {
+            self.put(name, "gauge", &labels, value);
+        }
+        for step in &rule.steps {
+            let place = format!(
+                "chain=\"{}\",step=\"{}\",kind=\"{}\"",
+                rule.name, step.index, step.kind
+            );
+            for (outcome, count) in [
+                ("passed", step.passed),
+                ("ended", step.ended),
+                ("failed", step.failed),
+            ] {
+                let labels = format!("{{{place},outcome=\"{outcome}\"}}");
+                self.put("chain_step_total", "counter", &labels, float(count));
+            }
+            let labels = format!("{{{place}}}");
+            let [p50, p99] = step.quantiles_us;
+            self.put("chain_step_p50_us", "gauge", &labels, p50);
+            self.put("chain_step_p99_us", "gauge", &labels, p99);
         }
     }
 

@@ -4,7 +4,7 @@
 
 mod rules;
 pub use rules::{
-    ChainFile, DeployOptions, Deployment, Expected, RuleChange, RuleControl, RuleInfo,
+    ChainFile, DeployOptions, Deployment, Expected, RuleChange, RuleControl, RuleInfo, StepInfo,
 };
 
 /// Something asked for could not be done; nothing changed.

@@ -73,6 +73,7 @@ impl Rules {
             check::run_tests(&mut chain, name, &file.source)?;
             chain.node = config.node.clone();
             chain.forget(config.bounds());
+            chain.recount();
             if let Some(other) = all.iter().find(|other| other.chain.name == chain.name) {
                 return Err(ControlError::Invalid {
                     code: "named-twice",
@@ -161,12 +162,9 @@ impl Rules {
         let inner = &self.inner;
         let last = inner.kept.last(&chain.name);
         chain.revision = last.max(old.map_or(0, |old| old.chain.revision)) + 1;
-        // The numbers go on over revisions; what the file's tests counted is nobody's.
         if let Some(old) = old {
-            chain.stats = old.chain.stats.clone();
+            chain.stats = old.chain.stats.clone(); // its numbers go on over revisions, those of its steps begin anew
             chain.adopt(&old.chain);
-        } else {
-            chain.stats = Arc::default();
         }
         let mut record = old.map(|old| old.record.clone()).unwrap_or_default();
         record.revision = chain.revision;

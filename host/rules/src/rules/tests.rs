@@ -3,9 +3,9 @@
 mod deploying;
 mod flow;
 mod limits;
+mod looking;
 mod payloads;
 mod publishing;
-mod looking;
 mod state;
 mod waiting;
 

@@ -11,7 +11,7 @@ pub(crate) struct When {
     condition: Expression,
     then: String,
     /// Where the named chain begins.
-    place: usize,
+    pub(super) place: usize,
 }
 
 impl When {

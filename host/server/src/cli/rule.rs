@@ -3,6 +3,7 @@
 mod deploy;
 mod diff;
 mod look;
+mod numbers;
 mod offline;
 
 use super::args::RuleCommand;
@@ -37,6 +38,10 @@ pub(crate) fn run(command: RuleCommand) -> Result<(), CliError> {
         } => look::tap(&name, time, json, &Remote::new(&admin)?),
         RuleCommand::Why { json, chain } => {
             look::why(&chain.name, json, &Remote::new(&chain.admin)?)
+        }
+        RuleCommand::Stats(chain) => numbers::stats(&chain.name, &Remote::new(&chain.admin)?),
+        RuleCommand::Graph { json, chain } => {
+            numbers::graph(&chain.name, json, &Remote::new(&chain.admin)?)
         }
         RuleCommand::History(chain) => look::history(&chain.name, &Remote::new(&chain.admin)?),
         RuleCommand::Rollback {

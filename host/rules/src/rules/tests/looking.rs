@@ -162,3 +162,44 @@ fn the_last_misses_are_kept_with_their_reason() {
     assert_eq!(reasons, expected);
     assert!(rules.misses("none").is_err());
 }
+
+#[test]
+fn every_step_has_its_numbers_and_knows_where_it_leads() {
+    let page = "from = \"s/{room}\"\n[[step]]\nwhen = \"payload.c > 40\"\nthen = \"page\"\n[[step]]\nfilter = \"false\"\n\
+        [[chain.page.step]]\npublish = \"page/{room}\"\n[[test]]\nname = \"n\"\ngiven = { topic = \"s/a\", payload = { c = 50 } }\n\
+        expect = [{ topic = \"page/a\" }]\n";
+    let (rules, mut chains) = deployed(&[("page", page)]);
+    for payload in [r#"{"c":50}"#, r#"{"c":1}"#, r#"{"c":2}"#, r#"{"d":1}"#] {
+        drop(through(&mut chains, &message("s/a", payload)));
+    }
+    // One of so many is timed, in each thread.
+    for _ in 0..200 {
+        drop(through(&mut chains, &message("s/a", r#"{"c":50}"#)));
+    }
+    let steps = rules.info("page").unwrap().steps;
+    let counts: Vec<_> = (steps.iter())
+        .map(|step| (step.kind, step.passed, step.ended, step.failed))
+        .collect();
+    let expected = [
+        ("when", 203, 0, 1),
+        ("filter", 0, 2, 0),
+        ("publish", 201, 0, 0),
+    ];
+    assert_eq!(counts, expected, "what the file's tests did is not counted");
+    let ways: Vec<_> = (steps.iter())
+        .map(|step| (step.index, step.next, step.then, step.chain.as_deref()))
+        .collect();
+    let expected = [
+        (1, Some(2), Some(3), None),
+        (2, None, None, None),
+        (3, None, None, Some("page")),
+    ];
+    assert_eq!(ways, expected);
+    assert!(steps[0].quantiles_us[0] > 0.0, "{:?}", steps[0]);
+    assert_eq!(steps[0].errors.len(), 1);
+    let changed = page.replace("payload.c > 40", "payload.c > 41");
+    rules.apply("page.toml", &changed, false).unwrap();
+    let info = rules.info("page").unwrap();
+    assert_eq!(info.matched, 204, "those of the chain go on");
+    assert_eq!(info.steps[0].passed, 0, "those of its steps begin anew");
+}

@@ -126,6 +126,16 @@ pub(crate) enum RuleCommand {
         #[command(flatten)]
         chain: ChainArgs,
     },
+    /// Numbers of a chain and of each of its steps
+    Stats(ChainArgs),
+    /// Show how the steps of a chain lead to one another
+    Graph {
+        /// Nodes and edges, as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        chain: ChainArgs,
+    },
     /// Show what happened to a chain
     History(ChainArgs),
     /// Deploy the text of the revision before, or of REV, as a new revision
