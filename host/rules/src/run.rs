@@ -218,7 +218,7 @@ impl Running {
 
     /// The present time, if the steps of this message are timed.
     fn time(&self) -> Option<Instant> {
-        (self.begun % TIMED == 0).then(Instant::now)
+        self.begun.is_multiple_of(TIMED).then(Instant::now)
     }
 
     /// What is empty, to be filled again.

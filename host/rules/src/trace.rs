@@ -373,7 +373,9 @@ impl fmt::Display for TracedStep {
         let mut parts: Vec<String> = self.plugin.iter().cloned().collect();
         // What was set says what its expressions gave.
         if self.changed.is_empty() {
-            parts.extend(self.expressions.iter().map(ToString::to_string));
+            let expressions = self.expressions.iter();
+            let told = expressions.filter(|one| self.error.as_ref() != Some(&one.value));
+            parts.extend(told.map(ToString::to_string));
         }
         parts.extend(self.changed.iter().map(ToString::to_string));
         let emitted = self.emitted.iter();
