@@ -12,6 +12,8 @@ use std::process::Command;
 const FILE: &str = "tests/bench/instructions.toml";
 /// More than this over the committed number fails.
 const TOLERANCE: f64 = 0.05;
+/// How often a number that seems to have grown is counted again.
+const AGAIN: usize = 2;
 /// Functions that a profile names.
 const FUNCTIONS: usize = 25;
 /// What a QoS 0 pair may take in protocol and broker.
@@ -51,8 +53,8 @@ pub(crate) fn compare(tools: &Path, is_short: bool, accept: bool) -> Result<bool
     let mut grown = Vec::new();
     let many = if is_short { SHORT } else { WORKLOADS.len() };
     for (workload, count) in WORKLOADS.into_iter().take(many) {
-        let number = instructions(tools, workload, count)?;
         let before = known.get(workload).copied();
+        let number = least(|| instructions(tools, workload, count), before)?;
         println!("{}", line(workload, number, before));
         if before.is_none_or(|before| has_grown(number, before)) {
             grown.push(workload);
@@ -136,6 +138,18 @@ fn functions(listing: &str) -> Vec<(String, u64)> {
     sums
 }
 
+/// What was counted; where it seems to have grown, the least of a few counts, for tables hash by another seed each time.
+fn least(count: impl Fn() -> Result<f64>, before: Option<f64>) -> Result<f64> {
+    let mut least = count()?;
+    for _ in 0..AGAIN {
+        if !before.is_some_and(|before| has_grown(least, before)) {
+            break;
+        }
+        least = least.min(count()?);
+    }
+    Ok(least)
+}
+
 /// Instructions of one message: what twice as many messages take more, divided.
 fn instructions(tools: &Path, workload: &str, count: u32) -> Result<f64> {
     let nothing = Path::new("/dev/null");
@@ -205,7 +219,7 @@ fn written(numbers: &BTreeMap<String, f64>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{collected, functions, has_grown, line, read, written};
+    use super::{AGAIN, collected, functions, has_grown, least, line, read, written};
     use std::collections::BTreeMap;
 
     #[test]
@@ -232,6 +246,22 @@ mod tests {
         assert!(!has_grown(105.0, 100.0));
         assert!(has_grown(105.1, 100.0));
         assert!(!has_grown(10.0, 100.0));
+    }
+
+    #[test]
+    fn what_seems_grown_is_counted_again() {
+        let counts = std::cell::RefCell::new(vec![104.0, 106.0, 110.0]);
+        let next = || Ok(counts.borrow_mut().pop().unwrap());
+        assert!((least(next, Some(100.0)).unwrap() - 104.0).abs() < 1e-9);
+        let asked = std::cell::Cell::new(0);
+        let grown = || {
+            asked.set(asked.get() + 1);
+            Ok(110.0)
+        };
+        assert!((least(grown, Some(100.0)).unwrap() - 110.0).abs() < 1e-9);
+        assert_eq!(asked.get(), 1 + AGAIN);
+        assert!((least(grown, Some(109.0)).unwrap() - 110.0).abs() < 1e-9);
+        assert_eq!(asked.get(), 2 + AGAIN, "once is enough where nothing grew");
     }
 
     #[test]
