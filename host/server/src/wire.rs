@@ -1,6 +1,6 @@
 //! The only place that knows all parts: builds them from the configuration and joins them by their ports.
 
-use crate::config::{Config, ListenerKind};
+use crate::config::{ClientCert, Config, ListenerKind};
 use crate::delayed::Delayed;
 use crate::drain::Drain;
 use crate::logging::LogEvents;
@@ -13,7 +13,7 @@ use crate::watch::Targets;
 use crate::{bounds, pages, secret};
 use anyhow::{Context as _, Result};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use witmq_admin::{Admin, AdminConfig, Token};
@@ -21,7 +21,9 @@ use witmq_broker::ports::{PluginControl, RuleControl, Transport};
 use witmq_broker::rewrite::Rewrites;
 use witmq_broker::shard::{ClockBase, Shard, ShardPorts};
 use witmq_broker::{ShardId, Shared};
-use witmq_net::{HandedIn, ListenerConfig, MakeShard, Node, NodeConfig, TlsSlot};
+use witmq_net::{
+    ClientCertificates, HandedIn, ListenerConfig, MakeShard, Node, NodeConfig, TlsFiles, TlsSlot,
+};
 use witmq_rules::{Rules, RulesConfig};
 use witmq_runtime::Runtime;
 
@@ -94,13 +96,6 @@ impl Addresses {
     }
 }
 
-/// A certificate and the files it came from.
-struct Certificate {
-    slot: TlsSlot,
-    cert: PathBuf,
-    key: PathBuf,
-}
-
 /// A running broker.
 pub(crate) struct Broker {
     node: Arc<Node>,
@@ -109,7 +104,7 @@ pub(crate) struct Broker {
     plugins: Arc<dyn PluginControl>,
     rules: Arc<dyn RuleControl>,
     addresses: Addresses,
-    certificates: Vec<Certificate>,
+    certificates: Vec<TlsSlot>,
     _topics: Option<PluginTopics>,
 }
 
@@ -313,19 +308,24 @@ fn start_admin(
     Ok(Some(Admin::start(settings, ports)?))
 }
 
-fn listeners(config: &Config) -> Result<(Vec<ListenerConfig>, Vec<Certificate>)> {
+fn listeners(config: &Config) -> Result<(Vec<ListenerConfig>, Vec<TlsSlot>)> {
     let mut certificates = Vec::new();
     let mut listeners = Vec::new();
     for listener in &config.listeners {
         let tls = match (&listener.cert, &listener.key) {
             (Some(cert), Some(key)) if listener.kind.is_tls() => {
-                let slot = TlsSlot::load(cert, key)
-                    .with_context(|| format!("listener `{}`", listener.name))?;
-                certificates.push(Certificate {
-                    slot: slot.clone(),
+                let clients = listener.client_ca.clone().map(|ca| ClientCertificates {
+                    ca,
+                    is_required: listener.client_cert != Some(ClientCert::Optional),
+                });
+                let files = TlsFiles {
                     cert: cert.clone(),
                     key: key.clone(),
-                });
+                    clients,
+                };
+                let slot = TlsSlot::load(files)
+                    .with_context(|| format!("listener `{}`", listener.name))?;
+                certificates.push(slot.clone());
                 Some(slot)
             }
             _ => None,
@@ -381,8 +381,9 @@ impl Broker {
     }
 
     fn reload_certificates(&self) {
-        for Certificate { slot, cert, key } in &self.certificates {
-            match slot.reload(cert, key) {
+        for slot in &self.certificates {
+            let cert = &slot.files().cert;
+            match slot.reload() {
                 Ok(()) => tracing::info!(cert = %cert.display(), "certificate read again"),
                 Err(error) => tracing::error!(%error, "the present certificate stays"),
             }

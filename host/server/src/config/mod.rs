@@ -97,6 +97,14 @@ impl ListenerKind {
     }
 }
 
+/// Whether a client has to show a certificate.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ClientCert {
+    Required,
+    Optional,
+}
+
 /// One `[[listener]]`.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
@@ -112,6 +120,10 @@ pub(crate) struct Listener {
     pub(crate) cert: Option<PathBuf>,
     /// PEM file with the private key (tls, wss).
     pub(crate) key: Option<PathBuf>,
+    /// PEM file with the authorities whose certificates clients show (tls, wss).
+    pub(crate) client_ca: Option<PathBuf>,
+    /// Whether they have to; they do if `client_ca` is there and this is not.
+    pub(crate) client_cert: Option<ClientCert>,
     /// Connections beyond this are closed at once.
     #[serde(default = "listener_connections")]
     pub(crate) max_connections: u32,
@@ -138,6 +150,8 @@ impl Listener {
             path: mqtt_path(),
             cert: None,
             key: None,
+            client_ca: None,
+            client_cert: None,
             max_connections: listener_connections(),
             allow_plaintext: false,
         }
@@ -276,6 +290,19 @@ impl Config {
             if listener.kind.is_tls() && (listener.cert.is_none() || listener.key.is_none()) {
                 return Err(ConfigError::rule(format!(
                     "listener `{}` speaks TLS: set both `cert` and `key` to PEM files",
+                    listener.name
+                )));
+            }
+            if listener.client_ca.is_some() && !listener.kind.is_tls() {
+                return Err(ConfigError::rule(format!(
+                    "listener `{}` has `client_ca` and speaks no TLS: use kind \"tls\" or \"wss\"",
+                    listener.name
+                )));
+            }
+            if listener.client_cert.is_some() && listener.client_ca.is_none() {
+                return Err(ConfigError::rule(format!(
+                    "listener `{}` has `client_cert` and no `client_ca`: set it to a PEM file with the authorities \
+                     whose certificates clients show",
                     listener.name
                 )));
             }
