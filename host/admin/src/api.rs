@@ -2,6 +2,7 @@
 
 mod plugins;
 mod rules;
+mod sinks;
 
 use crate::problem::Problem;
 use crate::{Ports, Token};
@@ -32,6 +33,7 @@ pub(crate) fn routes(token: Token, ports: Ports) -> Router {
         .route("/api/v1/status", get(status))
         .merge(plugins::routes())
         .merge(rules::routes())
+        .merge(sinks::routes())
         .route("/api/v1/users", get(users))
         .route(
             "/api/v1/users/{name}",

@@ -18,7 +18,7 @@ pub use token::Token;
 pub use upgrade::Upgrade;
 
 use std::sync::Arc;
-use witmq_broker::ports::{ControlError, PluginControl, RuleControl};
+use witmq_broker::ports::{ControlError, PluginControl, RuleControl, SinkControl};
 
 /// What the HTTP origin may ask of the rest of the broker.
 #[derive(Clone)]
@@ -27,6 +27,8 @@ pub struct Ports {
     pub plugins: Arc<dyn PluginControl>,
     /// Chains.
     pub rules: Arc<dyn RuleControl>,
+    /// Connectors.
+    pub sinks: Arc<dyn SinkControl>,
     /// Users of the bundled authenticator.
     pub users: Arc<dyn UserControl>,
     /// Delayed messages.

@@ -26,6 +26,8 @@ pub struct Outside {
     pub clients: Arc<dyn Clients>,
     /// Where their keys are kept.
     pub kv: Arc<dyn PluginKv>,
+    /// Whether something else that `sink` steps name is called so.
+    pub is_sink: Arc<dyn Fn(&str) -> bool + Send + Sync>,
 }
 
 /// What the operator lets one plugin do.

@@ -279,6 +279,7 @@ impl<'a> Opened<'a> {
             secret: Arc::new(|_| None),
             clients: Arc::new(Nobody),
             kv: Arc::new(Spaces::new(KvBounds::default())),
+            is_sink: Arc::new(|_| false),
         };
         let (alarm, _) = std::sync::mpsc::sync_channel(1);
         let grants = Grants::default().with(&asked);

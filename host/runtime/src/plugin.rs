@@ -176,7 +176,9 @@ impl Shared {
             | StepFailure::BreakerOpen(_)
             | StepFailure::Poison(_)
             | StepFailure::Waits(_)
-            | StepFailure::Full(_) => 4,
+            | StepFailure::Full(_)
+            | StepFailure::NoSink(_)
+            | StepFailure::NotKept { .. } => 4,
         };
         if let Some(counter) = self.failures.get(kind) {
             counter.fetch_add(1, Ordering::Relaxed);

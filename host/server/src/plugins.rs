@@ -17,12 +17,15 @@ use witmq_broker::ports::clients::{Answered, Busy, ClientInfo, Clients};
 use witmq_broker::ports::control::InstallOptions;
 use witmq_broker::ports::kv::PluginKv;
 use witmq_broker::shard::{Shard, shard_of};
+use witmq_connect::{Sinks, SinksConfig};
 use witmq_net::Node;
 use witmq_proto::{Message, ReasonCode, TopicFilter};
 use witmq_runtime::{Grants, HttpGrant, HttpLimits, Outside, Runtime, RuntimeConfig, SigningKey};
 
 /// The bundled authenticator, built by `build.rs`.
 const AUTH_FILE_WASM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/auth-file.wasm"));
+/// Connectors, each of which has a thread.
+const SINKS: usize = 64;
 /// Bytes of a secret.
 const SECRET_BYTES: u64 = 64 * 1024;
 
@@ -89,6 +92,7 @@ pub(crate) fn start(
     access: Access,
     node: &LateNode,
     kv: Arc<dyn PluginKv>,
+    sinks: &LateSinks,
 ) -> Result<Runtime> {
     let late = node.clone();
     let outside = Outside {
@@ -96,10 +100,49 @@ pub(crate) fn start(
         secret: secrets(config.secrets.clone()),
         clients: Arc::new(node.clone()),
         kv,
+        is_sink: sinks.names(),
     };
     let runtime = Runtime::start(runtime_config(config, shards)?, outside)?;
     bind_authenticator(&runtime, config, access)?;
     Ok(runtime)
+}
+
+/// The connectors, for plugins that start before them.
+#[derive(Clone, Default)]
+pub(crate) struct LateSinks(Arc<OnceLock<Sinks>>);
+
+impl LateSinks {
+    /// Whether there is one of a name.
+    fn names(&self) -> Arc<dyn Fn(&str) -> bool + Send + Sync> {
+        let late = self.0.clone();
+        Arc::new(move |name| late.get().is_some_and(|sinks| sinks.has(name)))
+    }
+
+    /// Restores the connectors: what they need, plugins have already.
+    pub(crate) fn start(&self, config: &Config, runtime: &Runtime, node: &LateNode) -> Sinks {
+        let (plugins, late) = (runtime.clone(), node.clone());
+        let has_sink = |plugin: &witmq_broker::ports::control::PluginInfo| {
+            plugin.hooks.iter().any(|hook| hook == "sink")
+        };
+        let (sinks, problems) = Sinks::new(SinksConfig {
+            data_dir: config.data_dir.clone(),
+            sinks: SINKS,
+            publish: Arc::new(move |message| late.publish(message)),
+            secrets: secrets(config.secrets.clone()),
+            is_plugin: Arc::new(move |name| {
+                let installed = plugins.list();
+                installed
+                    .iter()
+                    .any(|plugin| plugin.name == name && has_sink(plugin))
+            }),
+        });
+        problems
+            .iter()
+            .for_each(|problem| tracing::error!("{problem}"));
+        let is_first = self.0.set(sinks.clone()).is_ok();
+        debug_assert!(is_first, "the connectors are started once");
+        sinks
+    }
 }
 
 /// Reads a secret's file each time it is asked for.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 use witmq_admin::NodeStatus;
 use witmq_broker::kv::Spaces;
+use witmq_broker::ports::SinkInfo;
 use witmq_broker::ports::control::{PluginInfo, RuleInfo};
-use witmq_broker::ports::{PluginControl, RuleControl};
+use witmq_broker::ports::{PluginControl, RuleControl, SinkControl};
 use witmq_broker::shard::Counters;
 use witmq_broker::{ShardId, Shared};
 use witmq_net::Node;
@@ -19,6 +20,7 @@ pub(crate) struct Status {
     pub(crate) shared: Arc<Shared>,
     pub(crate) plugins: Arc<dyn PluginControl>,
     pub(crate) rules: Arc<dyn RuleControl>,
+    pub(crate) sinks: Arc<dyn SinkControl>,
     /// `None` without a storage.
     pub(crate) storage: Option<Arc<witmq_storage::Metrics>>,
     pub(crate) kv: Arc<Spaces>,
@@ -100,6 +102,9 @@ impl NodeStatus for Status {
         for rule in self.rules.list() {
             page.put_rule(&rule);
         }
+        for sink in self.sinks.list() {
+            page.put_sink(&sink);
+        }
         page.text()
     }
 }
@@ -157,6 +162,23 @@ impl Page {
             let [p50, p99] = step.quantiles_us;
             self.put("chain_step_p50_us", "gauge", &labels, p50);
             self.put("chain_step_p99_us", "gauge", &labels, p99);
+        }
+    }
+
+    fn put_sink(&mut self, sink: &SinkInfo) {
+        let labels = format!("{{sink=\"{}\",kind=\"{}\"}}", sink.name, sink.kind);
+        for (name, kind, value) in [
+            ("sink_healthy", "gauge", u64::from(sink.state == "healthy")),
+            ("sink_queued_messages", "gauge", sink.queued_messages),
+            ("sink_queued_bytes", "gauge", sink.queued_bytes),
+            ("sink_delivered_total", "counter", sink.delivered),
+            ("sink_retried_total", "counter", sink.retried),
+            ("sink_failed_total", "counter", sink.failed),
+            ("sink_dropped_total", "counter", sink.dropped),
+            ("sink_dead_total", "counter", sink.dead),
+            ("sink_expired_total", "counter", sink.expired),
+        ] {
+            self.put(name, kind, &labels, float(value));
         }
     }
 

@@ -4,7 +4,7 @@ use crate::config::{ClientCert, Config, ListenerKind};
 use crate::delayed::Delayed;
 use crate::drain::Drain;
 use crate::logging::LogEvents;
-use crate::plugins::{self, LateNode};
+use crate::plugins::{self, LateNode, LateSinks};
 use crate::status::Status;
 use crate::store::{Opened, Part, Parts};
 use crate::sys::{self, PluginTopics};
@@ -21,6 +21,7 @@ use witmq_broker::ports::{PluginControl, RuleControl, Transport};
 use witmq_broker::rewrite::Rewrites;
 use witmq_broker::shard::{ClockBase, Shard, ShardPorts};
 use witmq_broker::{ShardId, Shared};
+use witmq_connect::Sinks;
 use witmq_net::{
     ClientCertificates, HandedIn, ListenerConfig, MakeShard, Node, NodeConfig, TlsFiles, TlsSlot,
 };
@@ -103,6 +104,7 @@ pub(crate) struct Broker {
     admin: Option<Admin>,
     plugins: Arc<dyn PluginControl>,
     rules: Arc<dyn RuleControl>,
+    sinks: Sinks,
     addresses: Addresses,
     certificates: Vec<TlsSlot>,
     _topics: Option<PluginTopics>,
@@ -117,25 +119,18 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
     let limits = Arc::new(bounds::broker_limits(config, shards));
     let shared = Arc::new(shared(config, shards, &limits, started)?);
     let opened = Opened::open(config, shards, clock, &shared)?;
-    let runtime = plugins::start(config, shards, access, &late, opened.kv.clone())?;
-    let (rules, problems) = Rules::new(RulesConfig {
-        dir: Some(config.data_dir.join("rules")),
-        expression: bounds::expression_limits(config),
-        node: config.node.as_str().into(),
-        state_entries: config.limits.state_entries,
-        state_bytes: config.limits.state_bytes,
-        ..RulesConfig::default()
-    });
-    problems
-        .iter()
-        .for_each(|problem| tracing::error!("{problem}"));
+    let late_sinks = LateSinks::default();
+    let kv = opened.kv.clone();
+    let runtime = plugins::start(config, shards, access, &late, kv, &late_sinks)?;
+    let sinks = late_sinks.start(config, &runtime, &late);
+    let rules = rules(config);
     let (listeners, certificates) = listeners(config)?;
     let node_config = node_config(config, listeners, shards)?;
     let storage = opened.metrics();
     let make_shard = make_shard(
         (shards, clock),
         (limits, shared.clone()),
-        (runtime.clone(), rules.clone()),
+        (runtime.clone(), rules.clone(), sinks.clone()),
         opened.parts.clone(),
     );
     let node = Arc::new(Node::start(
@@ -153,6 +148,7 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
         shared,
         plugins: plugins.clone(),
         rules: rules.clone(),
+        sinks: Arc::new(sinks.clone()),
         storage,
         kv: opened.kv.clone(),
         started,
@@ -173,10 +169,27 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
         admin,
         plugins,
         rules,
+        sinks,
         addresses,
         certificates,
         _topics: topics,
     })
+}
+
+/// The chains that were deployed.
+fn rules(config: &Config) -> Rules {
+    let (rules, problems) = Rules::new(RulesConfig {
+        dir: Some(config.data_dir.join("rules")),
+        expression: bounds::expression_limits(config),
+        node: config.node.as_str().into(),
+        state_entries: config.limits.state_entries,
+        state_bytes: config.limits.state_bytes,
+        ..RulesConfig::default()
+    });
+    problems
+        .iter()
+        .for_each(|problem| tracing::error!("{problem}"));
+    rules
 }
 
 /// What all shards read, with what the operator says about topics.
@@ -218,13 +231,13 @@ fn node_config(config: &Config, listeners: Vec<ListenerConfig>, shards: u16) -> 
 fn make_shard(
     (shards, clock): (u16, ClockBase),
     (limits, shared): (Arc<witmq_broker::Limits>, Arc<Shared>),
-    (runtime, rules): (Runtime, Rules),
+    (runtime, rules, sinks): (Runtime, Rules, Sinks),
     parts: Arc<Parts>,
 ) -> MakeShard {
     Arc::new(move |id: ShardId| {
         let Part { store, past, news } = parts.take(id);
         let ports = ShardPorts {
-            hooks: Box::new(runtime.shard_hooks(id.0)),
+            hooks: Box::new(sinks.shard_hooks(runtime.shard_hooks(id.0))),
             chains: Box::new(rules.shard_chains()),
             store,
             events: Box::new(LogEvents::new(runtime.observers())),
@@ -276,6 +289,7 @@ fn start_admin(
     let ports = witmq_admin::Ports {
         plugins: plugins.clone(),
         rules: rules.clone(),
+        sinks: status.sinks.clone(),
         users: Arc::new(Users::new(plugins.clone())),
         drain: Arc::new(Drain {
             node: node.clone(),
@@ -397,6 +411,7 @@ impl Broker {
             admin.stop();
         }
         self.node.shutdown(GRACE);
+        self.sinks.stop();
         self.opened.close();
     }
 }

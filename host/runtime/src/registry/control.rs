@@ -12,6 +12,7 @@ use crate::instance::InstanceError;
 use crate::limited::Bound;
 use crate::mailbox::Handover;
 use crate::signature;
+use crate::vetting;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::PoisonError;
@@ -124,6 +125,7 @@ impl PluginControl for Runtime {
             capability::parse(&options.grants).map_err(|error| bad_capability(&error))?;
         let inner = &self.inner;
         let package = inner.compile(&wasm)?; // outside the lock: it takes its time
+        vetting::check_sink(name, &package, &inner.outside)?;
         let mut installed = inner.installed();
         if options.is_shadow {
             inner.begin_shadow(&mut installed, name, package, &options)?;

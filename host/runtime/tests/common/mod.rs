@@ -173,6 +173,7 @@ pub(crate) fn start_around(config: RuntimeConfig, around: &Around) -> Runtime {
         secret: Arc::new(|name| (name == "token").then(|| b"s3cret".to_vec())),
         clients: Arc::new(Here),
         kv: around.kv.clone(),
+        is_sink: Arc::new(|name| name == "connector"),
     };
     Runtime::start(config, outside).unwrap()
 }

@@ -3,6 +3,7 @@
 mod rule;
 
 use super::new::{Hook, Lang};
+use super::sink::SinkCommand;
 use super::user::UserCommand;
 use clap::{Args, Parser, Subcommand};
 pub(crate) use rule::{ApplyArgs, RuleCommand};
@@ -37,6 +38,9 @@ pub(crate) enum Command {
     /// Deploy, list, try and remove chains
     #[command(subcommand)]
     Rule(RuleCommand),
+    /// Connect chains to other services: webhooks, databases, files, brokers
+    #[command(subcommand)]
+    Sink(SinkCommand),
     /// Manage users of the bundled authenticator
     #[command(subcommand)]
     User(UserCommand),

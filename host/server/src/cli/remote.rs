@@ -116,6 +116,18 @@ impl Remote {
         self.finish(request.send_json(body))
     }
 
+    /// POST of a text.
+    ///
+    /// # Errors
+    /// As [`Remote::read`].
+    pub(crate) fn post_text(&self, path: &str, body: &str) -> Result<Value, CliError> {
+        let request = self
+            .agent
+            .post(self.url(path))
+            .header("Authorization", self.bearer());
+        self.finish(request.content_type("text/plain").send(body))
+    }
+
     /// DELETE.
     ///
     /// # Errors
