@@ -34,7 +34,7 @@ pub struct Certificate {
     pub subject: String,
     /// sha256 of the certificate, hex.
     pub fingerprint: String,
-    /// Subject alternative names.
+    /// Subject alternative names, each with its kind before it: `DNS:a.example.com`.
     pub names: Vec<String>,
 }
 

@@ -2,6 +2,7 @@
 
 mod plugins;
 mod rules;
+mod sinks;
 mod tables;
 
 use crate::problem::Problem;
@@ -34,6 +35,7 @@ pub(crate) fn routes(token: Token, ports: Ports) -> Router {
         .merge(plugins::routes())
         .merge(rules::routes())
         .merge(tables::routes())
+        .merge(sinks::routes())
         .route("/api/v1/users", get(users))
         .route(
             "/api/v1/users/{name}",

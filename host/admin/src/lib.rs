@@ -18,8 +18,7 @@ pub use token::Token;
 pub use upgrade::Upgrade;
 
 use std::sync::Arc;
-use witmq_broker::ports::TableControl;
-use witmq_broker::ports::{ControlError, PluginControl, RuleControl};
+use witmq_broker::ports::{ControlError, PluginControl, RuleControl, SinkControl, TableControl};
 
 /// What the HTTP origin may ask of the rest of the broker.
 #[derive(Clone)]
@@ -30,6 +29,8 @@ pub struct Ports {
     pub rules: Arc<dyn RuleControl>,
     /// Tables of chains.
     pub tables: Arc<dyn TableControl>,
+    /// Connectors.
+    pub sinks: Arc<dyn SinkControl>,
     /// Users of the bundled authenticator.
     pub users: Arc<dyn UserControl>,
     /// Delayed messages.

@@ -44,8 +44,9 @@ pub struct Acl {
 }
 
 impl Acl {
-    /// Compiles a grant for one client. `{client}` and `{user}` stand for its names; a rule whose name would
-    /// bring a wildcard, a `/` or nothing in is left out: a client must not choose its own rights.
+    /// Compiles a grant for one client. `{client}` and `{user}` stand for its names. Where a name would bring a wildcard, a
+    /// `/` or nothing in, a rule that allows is left out, and one that denies holds for whatever name could stand there: a
+    /// client must not choose its own rights.
     ///
     /// # Errors
     /// Too many rules, or a filter that is none.
@@ -56,20 +57,24 @@ impl Acl {
         let mut rules = Vec::with_capacity(grant.acl.len());
         for (place, rule) in (1..).zip(&grant.acl) {
             let user = grant.username.as_deref().unwrap_or_default();
-            let Some(text) = substitute(&rule.filter, client_id, user) else {
-                continue;
+            let texts = match (substitute(&rule.filter, client_id, user), rule.allow) {
+                (Some(text), _) => vec![text],
+                (None, true) => continue,
+                (None, false) => shapes(&rule.filter, client_id, user),
             };
-            let filter = TopicFilter::new(text).map_err(|cause| AclError::Filter {
-                place,
-                filter: rule.filter.clone(),
-                cause,
-            })?;
-            rules.push(Rule {
-                allow: rule.allow,
-                publish: rule.publish,
-                subscribe: rule.subscribe,
-                filter,
-            });
+            for text in texts {
+                let filter = TopicFilter::new(text).map_err(|cause| AclError::Filter {
+                    place,
+                    filter: rule.filter.clone(),
+                    cause,
+                })?;
+                rules.push(Rule {
+                    allow: rule.allow,
+                    publish: rule.publish,
+                    subscribe: rule.subscribe,
+                    filter,
+                });
+            }
         }
         Ok(Self {
             superuser: grant.superuser,
@@ -118,22 +123,58 @@ impl Acl {
     }
 }
 
+/// Whether a name leaves a filter's shape as it is.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['+', '#', '/'])
+}
+
+fn fill(text: &str, client_id: &str, user: &str) -> String {
+    // A client id may read `{user}`, so the user comes first.
+    let parts: Vec<String> = text
+        .split("{client}")
+        .map(|part| part.replace("{user}", user))
+        .collect();
+    parts.join(client_id)
+}
+
 /// Puts the names of a client into a filter; `None` if that would change the shape of the filter, or make it one
 /// of the broker's own topics.
 pub(crate) fn substitute(filter: &str, client_id: &str, user: &str) -> Option<String> {
-    let is_safe = |name: &str| !name.is_empty() && !name.contains(['+', '#', '/']);
     let wants_client = filter.contains("{client}");
     let wants_user = filter.contains("{user}");
-    if wants_client && !is_safe(client_id) || wants_user && !is_safe(user) {
+    if wants_client && !is_plain(client_id) || wants_user && !is_plain(user) {
         return None;
     }
-    let filled = filter
-        .split("{client}")
-        .map(|part| part.replace("{user}", user))
-        .collect::<Vec<_>>()
-        .join(client_id);
+    let filled = fill(filter, client_id, user);
     let is_own = filled.starts_with('$') && !filter.starts_with('$');
     (!is_own).then_some(filled)
+}
+
+/// What a denying rule is about if [`substitute`] cannot say it: any name at the place of one that is not plain, and as many
+/// levels as that name would have. Names that are plain stand there as they are, `$` at the beginning included: a rule that
+/// denies gives nobody a right.
+fn shapes(filter: &str, client_id: &str, user: &str) -> Vec<String> {
+    let shape = |all_levels: bool| {
+        let level = |level: &str| {
+            let names = [("{client}", client_id), ("{user}", user)];
+            let odd = names
+                .iter()
+                .filter(|(mark, name)| level.contains(mark) && !is_plain(name));
+            let slashes: Vec<usize> = odd
+                .map(|(mark, name)| level.matches(mark).count() * name.matches('/').count())
+                .collect();
+            match (slashes.is_empty(), all_levels) {
+                (true, _) => fill(level, client_id, user),
+                (false, false) => "+".to_owned(),
+                (false, true) => vec!["+"; 1 + slashes.iter().sum::<usize>()].join("/"),
+            }
+        };
+        let levels: Vec<String> = filter.split('/').map(level).collect();
+        levels.join("/")
+    };
+    let mut all = vec![shape(false), shape(true)];
+    all.dedup();
+    all
 }
 
 /// Whether every topic that matches `narrow` matches `wide`.
@@ -253,6 +294,69 @@ mod tests {
             );
         }
         assert_eq!(substitute("{client}/#", "$SYS", ""), None);
+    }
+
+    #[test]
+    fn a_name_that_does_not_fit_into_a_denial_does_not_lift_it() {
+        let acl_of = |client: &str, user: Option<&str>, denied: &str| {
+            let grant = Grant {
+                username: user.map(Into::into),
+                acl: vec![rule(false, denied), rule(true, "#"), rule(true, "$SYS/#")],
+                acl_complete: true,
+                ..Grant::default()
+            };
+            Acl::compile(&grant, client).unwrap()
+        };
+        let denied = "dev/{client}/config";
+        for (client, topics) in [
+            ("c1", &["dev/c1/config"][..]),
+            ("+", &["dev/+/config", "dev/c2/config"]),
+            ("#", &["dev/c2/config"]),
+            ("a/b", &["dev/a/b/config", "dev/a/config", "dev/c/d/config"]),
+            ("/", &["dev///config", "dev/x/config"]),
+            ("", &["dev//config", "dev/x/config"]),
+        ] {
+            let acl = acl_of(client, None, denied);
+            for topic in topics {
+                assert_eq!(acl.check_publish(topic), Some(false), "{client} {topic}");
+                let wanted = topic.replace('+', "x");
+                let wanted = filter(&wanted);
+                assert_eq!(
+                    acl.check_subscribe(&wanted),
+                    Some(false),
+                    "{client} {topic}"
+                );
+            }
+            // What the rule is not about stays allowed.
+            for topic in ["dev/c1/state", "dev/config", "other/c1/config"] {
+                assert_eq!(acl.check_publish(topic), Some(true), "{client} {topic}");
+            }
+        }
+        let both = acl_of("a/b", Some("ada"), "{user}/{client}-x/{user}/#");
+        assert_eq!(both.check_publish("ada/a/b-x/ada"), Some(false));
+        assert_eq!(both.check_publish("ada/q/ada/z"), Some(false));
+        assert_eq!(both.check_publish("bob/a/b-x/ada"), Some(true), "not ada's");
+        // A client id that reads like a mark is none.
+        let mark = acl_of("{user}", Some("a/b"), "x/{client}/y");
+        assert_eq!(mark.check_publish("x/{user}/y"), Some(false));
+        assert_eq!(mark.check_publish("x/z/y"), Some(true));
+        // A plain name that begins a topic with `$` is denied as it stands.
+        let own = acl_of("$SYS", None, "{client}/#");
+        assert_eq!(own.check_publish("$SYS/broker"), Some(false));
+        assert_eq!(own.check_publish("x"), Some(true));
+    }
+
+    #[test]
+    fn a_denial_that_cannot_be_said_denies_the_client() {
+        let grant = Grant {
+            acl: vec![rule(false, "{client}")],
+            ..Grant::default()
+        };
+        let long = "/".repeat(40_000);
+        assert!(matches!(
+            Acl::compile(&grant, &long),
+            Err(AclError::Filter { place: 1, .. })
+        ));
     }
 
     #[test]

@@ -331,6 +331,7 @@ impl Rig {
             peer,
             listener: "tcp".into(),
             transport: Transport::Tcp,
+            certificate: None,
         };
         let id = self.shards[shard].connect(self.now, link, connect);
         self.peers.push(Peer {

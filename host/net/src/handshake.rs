@@ -1,6 +1,7 @@
 //! From an accepted socket to a CONNECT in the right hands: TLS, WebSocket, first packet, hand-over.
 
 use crate::admission::{Admission, NetCounters};
+use crate::certificate;
 use crate::config::ListenerConfig;
 use crate::connection::{Arrival, serve};
 use crate::driver::Core;
@@ -18,7 +19,9 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::Sender;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use witmq_broker::ports::Transport;
+use witmq_broker::ports::hooks::Certificate;
 use witmq_broker::shard::{Link, shard_of};
 use witmq_proto::codec;
 use witmq_proto::packet::Connect;
@@ -40,15 +43,19 @@ pub(crate) async fn accept(
     listener: Arc<ListenerConfig>,
     admission: Admission,
 ) {
-    let link = Link {
+    let mut link = Link {
         peer,
         listener: listener.name.clone(),
         transport: listener.transport,
+        certificate: None,
     };
     let core = &doors.core;
     let within = timeout(core.config.connect_timeout, async {
         match establish(core, socket, &listener).await {
-            Ok(stream) => read_connect(core, stream, &link).await,
+            Ok((stream, certificate)) => {
+                link.certificate = certificate.map(Arc::new);
+                read_connect(core, stream, &link).await
+            }
             Err(error) => {
                 NetCounters::count(&core.counters.handshake_failed);
                 tracing::debug!(%peer, listener = &*listener.name, %error, "handshake failed");
@@ -75,6 +82,7 @@ pub(crate) async fn take_handed_in(doors: Rc<Doors>, handed: HandedIn) {
         peer,
         listener,
         transport: Transport::Ws,
+        certificate: None,
     };
     let mut socket = Socket::Detached(socket);
     if socket.attach().is_err() {
@@ -124,7 +132,7 @@ async fn establish(
     core: &Core,
     socket: TcpStream,
     listener: &ListenerConfig,
-) -> io::Result<Stream> {
+) -> io::Result<(Stream, Option<Certificate>)> {
     socket.set_nodelay(true)?;
     let mut socket = Socket::Attached(socket);
     let maximum = core.config.maximum_packet_size;
@@ -136,18 +144,34 @@ async fn establish(
         Ok::<_, io::Error>(TlsAcceptor::from(slot.config()))
     };
     Ok(match listener.transport {
-        Transport::Tcp => Stream::Tcp(socket),
-        Transport::Tls => Stream::Tls(Box::new(tls()?.accept(socket).await?)),
+        Transport::Tcp => (Stream::Tcp(socket), None),
+        Transport::Tls => {
+            let secure = tls()?.accept(socket).await?;
+            let certificate = shown(&secure)?;
+            (Stream::Tls(Box::new(secure)), certificate)
+        }
         Transport::Ws => {
             let leftover = ws::handshake(&mut socket, &listener.path).await?;
-            Stream::Ws(Box::new(WsStream::new(socket, leftover, maximum).await))
+            let stream = WsStream::new(socket, leftover, maximum).await;
+            (Stream::Ws(Box::new(stream)), None)
         }
         Transport::Wss => {
             let mut secure = tls()?.accept(socket).await?;
+            let certificate = shown(&secure)?;
             let leftover = ws::handshake(&mut secure, &listener.path).await?;
-            Stream::Wss(Box::new(WsStream::new(secure, leftover, maximum).await))
+            let stream = WsStream::new(secure, leftover, maximum).await;
+            (Stream::Wss(Box::new(stream)), certificate)
         }
     })
+}
+
+/// The certificate that the client showed. It was verified; one that cannot be read all the same is refused, for a plugin
+/// would take its bearer for one without.
+fn shown(stream: &TlsStream<Socket>) -> io::Result<Option<Certificate>> {
+    let (_, connection) = stream.get_ref();
+    let first = connection.peer_certificates().and_then(<[_]>::first);
+    let read = first.map(|der| certificate::read(der)).transpose();
+    read.map_err(|error| io::Error::other(format!("the client's certificate: {error}")))
 }
 
 /// Reads the first packet; refuses what is none in the form its sender understands.

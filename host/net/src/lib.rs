@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod certificate;
 mod config;
 mod connection;
 mod driver;
@@ -28,4 +29,4 @@ pub use admission::NetCounters;
 pub use config::{ListenerConfig, NodeConfig};
 pub use listen::StartError;
 pub use node::{HandedIn, MakeShard, Node};
-pub use tls::{TlsError, TlsSlot};
+pub use tls::{ClientCertificates, TlsError, TlsFiles, TlsSlot};

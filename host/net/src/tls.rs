@@ -1,6 +1,8 @@
 //! Certificates: read, checked, and exchanged while connections go on.
 
-use rustls::ServerConfig;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::{Path, PathBuf};
@@ -19,6 +21,14 @@ pub enum TlsError {
         /// Why.
         cause: String,
     },
+    /// Client certificates cannot be checked with this.
+    #[error("{ca} cannot be used to check certificates of clients: {cause}")]
+    ClientCa {
+        /// The file.
+        ca: PathBuf,
+        /// Why.
+        cause: String,
+    },
     /// The two do not fit together.
     #[error("{cert} and {key} do not make a TLS server: {cause}")]
     Unusable {
@@ -31,31 +41,59 @@ pub enum TlsError {
     },
 }
 
+/// Where a listener's certificates are, all PEM.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// Certificate chain of the server.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// There if clients are asked for certificates.
+    pub clients: Option<ClientCertificates>,
+}
+
+/// What clients have to show.
+#[derive(Clone, Debug)]
+pub struct ClientCertificates {
+    /// Authorities whose certificates are taken.
+    pub ca: PathBuf,
+    /// Whether a client without one is refused. One that shows another is refused in any case.
+    pub is_required: bool,
+}
+
 /// The certificate a listener uses for the next handshake.
 #[derive(Clone, Debug)]
 pub struct TlsSlot {
+    files: Arc<TlsFiles>,
     config: Arc<RwLock<Arc<ServerConfig>>>,
 }
 
 impl TlsSlot {
-    /// Reads a certificate chain and its key, both PEM.
+    /// Reads all files.
     ///
     /// # Errors
     /// A file is missing or holds something else, or key and certificate do not fit.
-    pub fn load(cert: &Path, key: &Path) -> Result<Self, TlsError> {
+    pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
         Ok(Self {
-            config: Arc::new(RwLock::new(read(cert, key)?)),
+            config: Arc::new(RwLock::new(read(&files)?)),
+            files: Arc::new(files),
         })
     }
 
-    /// Reads the files again; the present certificate stays if they cannot be used.
+    /// Reads the files again; what was read before stays if they cannot be used.
     ///
     /// # Errors
     /// As [`Self::load`].
-    pub fn reload(&self, cert: &Path, key: &Path) -> Result<(), TlsError> {
-        let config = read(cert, key)?;
+    pub fn reload(&self) -> Result<(), TlsError> {
+        let config = read(&self.files)?;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
         Ok(())
+    }
+
+    /// Where it is read from.
+    #[must_use]
+    pub fn files(&self) -> &TlsFiles {
+        &self.files
     }
 
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
@@ -66,31 +104,64 @@ impl TlsSlot {
     }
 }
 
-fn read(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
-    let pem = |file: &Path, what, cause: String| TlsError::Pem {
+fn pem(file: &Path, what: &'static str, cause: String) -> TlsError {
+    TlsError::Pem {
         file: file.to_owned(),
         what,
         cause,
-    };
-    let chain: Vec<_> = CertificateDer::pem_file_iter(cert)
-        .and_then(Iterator::collect)
-        .map_err(|error| pem(cert, "certificate", error.to_string()))?;
-    if chain.is_empty() {
-        return Err(pem(cert, "certificate", "the file has none".to_owned()));
     }
+}
+
+/// All certificates of a file; at least one.
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let all: Vec<_> = CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect)
+        .map_err(|error| pem(file, "certificate", error.to_string()))?;
+    match all.is_empty() {
+        true => Err(pem(file, "certificate", "the file has none".to_owned())),
+        false => Ok(all),
+    }
+}
+
+fn read(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
+    let TlsFiles { cert, key, clients } = files;
+    let chain = certificates(cert)?;
     let private = PrivateKeyDer::from_pem_file(key)
         .map_err(|error| pem(key, "private key", error.to_string()))?;
     let unusable = |cause| TlsError::Unusable {
-        cert: cert.to_owned(),
-        key: key.to_owned(),
+        cert: cert.clone(),
+        key: key.clone(),
         cause,
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
+    let builder = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(unusable)?
-        .with_no_client_auth()
-        .with_single_cert(chain, private)
         .map_err(unusable)?;
+    let builder = match clients {
+        Some(clients) => builder.with_client_cert_verifier(verifier(clients)?),
+        None => builder.with_no_client_auth(),
+    };
+    let config = builder.with_single_cert(chain, private).map_err(unusable)?;
     Ok(Arc::new(config))
+}
+
+fn verifier(clients: &ClientCertificates) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let ca = &clients.ca;
+    let bad = |cause: String| TlsError::ClientCa {
+        ca: ca.clone(),
+        cause,
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(ca)? {
+        roots
+            .add(certificate)
+            .map_err(|error| bad(error.to_string()))?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let builder = match clients.is_required {
+        true => builder,
+        false => builder.allow_unauthenticated(),
+    };
+    builder.build().map_err(|error| bad(error.to_string()))
 }

@@ -21,7 +21,7 @@ use witmq_broker::ports::{AuthRequest, AuthStep, Authenticate, Transport};
 use witmq_broker::shard::{ClockBase, Shard, shard_of};
 use witmq_broker::testing::{EventLog, allow_all, connect, ports};
 use witmq_broker::{Limits, ShardId, Shared};
-use witmq_net::{ListenerConfig, Node, NodeConfig, TlsSlot};
+use witmq_net::{ListenerConfig, Node, NodeConfig, TlsFiles, TlsSlot};
 use witmq_proto::packet::{Packet, Publish, QoS, Version};
 use witmq_proto::{BytesMut, codec};
 
@@ -337,7 +337,12 @@ fn certificate() -> (TlsSlot, Arc<rustls::ClientConfig>) {
     let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
     std::fs::write(&cert, made.cert.pem()).expect("write");
     std::fs::write(&key, made.signing_key.serialize_pem()).expect("write");
-    let slot = TlsSlot::load(&cert, &key).expect("loads");
+    let slot = TlsSlot::load(TlsFiles {
+        cert,
+        key,
+        clients: None,
+    })
+    .expect("loads");
     let mut roots = rustls::RootCertStore::empty();
     roots.add(made.cert.der().clone()).expect("root");
     let provider = Arc::new(rustls::crypto::ring::default_provider());

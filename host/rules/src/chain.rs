@@ -9,12 +9,14 @@ use crate::place::{RuleError, Source};
 use crate::state::{Alarm, Bounds};
 use crate::step::Step;
 use crate::tables::Tables;
+use crate::tally::{Came, Tally};
+use crate::tap::{Misses, Tap};
 use crate::template::{Template, Templates};
 pub(crate) use lay::find;
 use serde_spanned::Spanned;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use witmq_broker::ports::control::RuleInfo;
+use witmq_broker::ports::control::{RuleInfo, StepInfo};
 use witmq_broker::spread::Spread;
 
 /// A deployed or tested chain.
@@ -42,12 +44,16 @@ pub(crate) struct Chain {
     pub(crate) alarm: Arc<Alarm>,
     pub(crate) revision: u64,
     pub(crate) stats: Arc<Stats>,
+    /// One for each step, since this revision runs.
+    tallies: Vec<Tally>,
 }
 
 /// Numbers of a chain, kept over revisions.
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
     counts: Spread<[AtomicU64; 5]>,
+    pub(crate) tap: Tap,
+    pub(crate) misses: Misses,
     last_error: Mutex<Option<String>>,
 }
 
@@ -104,6 +110,7 @@ impl Chain {
             order: file.order,
             is_enabled: file.enabled,
             buries: (laid.steps.iter()).any(|step| step.on_error == OnError::DeadLetter),
+            tallies: laid.steps.iter().map(|_| Tally::default()).collect(),
             steps: laid.steps,
             named: laid.named,
             start: laid.start,
@@ -143,8 +150,49 @@ impl Chain {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone(),
+            steps: self.step_infos(),
             ..RuleInfo::default()
         }
+    }
+
+    /// Numbers of a step.
+    pub(crate) fn tally(&self, place: usize) -> Option<&Tally> {
+        self.tallies.get(place)
+    }
+
+    /// What was counted so far is nobody's.
+    pub(crate) fn recount(&mut self) {
+        self.stats = Arc::default();
+        self.tallies = self.steps.iter().map(|_| Tally::default()).collect();
+    }
+
+    /// All steps with their numbers and where each leads.
+    pub(crate) fn step_infos(&self) -> Vec<StepInfo> {
+        let place = |at: usize| self.steps.get(at).map(|_| at + 1);
+        let named = |at: usize| {
+            let begun = self.named.iter().filter(|(_, begins)| *begins <= at);
+            let last = begun.max_by_key(|(_, begins)| *begins);
+            last.map(|(name, _)| name.clone())
+        };
+        let infos = self.steps.iter().zip(&self.tallies).enumerate();
+        let infos = infos.map(|(at, (step, tally))| {
+            let (errors, last_error) = tally.errors();
+            StepInfo {
+                index: at + 1,
+                chain: named(at),
+                kind: step.word,
+                plugin: step.kind.plugin().map(str::to_owned),
+                next: place(step.next),
+                then: step.kind.then().and_then(place),
+                passed: tally.total(Came::On),
+                ended: tally.total(Came::Ended),
+                failed: tally.total(Came::Failed),
+                quantiles_us: [tally.micros(500), tally.micros(990)],
+                errors,
+                last_error,
+            }
+        });
+        infos.collect()
     }
 
     /// What an evaluation of its expressions may cost.

@@ -8,6 +8,7 @@ use crate::payload::Format;
 use crate::place::{RuleError, Source};
 use crate::run::{End, Sinks, run};
 use crate::tables::Tables;
+use crate::trace::{Trace, Tracing};
 use bytes::Bytes;
 use bytestring::ByteString;
 use serde_json::Value as Json;
@@ -140,55 +141,72 @@ fn now_ms() -> u64 {
     })
 }
 
-/// Runs one message (`{"topic": …, "payload": …}`) through a file without a broker: one line per step. Plugins
-/// are passed by. It is received now, or at its `received_ms`.
+/// [`run_message`], in lines: one per step.
+///
+/// # Errors
+/// As [`run_message`].
+pub fn trace(file: &str, text: &str, msg: &str) -> Result<Vec<String>, RuleError> {
+    let trace = run_message(file, text, msg)?;
+    Ok(trace.to_string().lines().map(str::to_owned).collect())
+}
+
+/// Runs one message (`{"topic": …, "payload": …}`) through a file without a broker. Plugins are passed by. It is received
+/// now, or at its `received_ms`.
 ///
 /// # Errors
 /// The file is wrong; a message that is none is an error at the file's first line.
-pub fn trace(file: &str, text: &str, msg: &str) -> Result<Vec<String>, RuleError> {
+pub fn run_message(file: &str, text: &str, msg: &str) -> Result<Trace, RuleError> {
     let mut chain = compile(file, text)?;
     chain.attach(&Tables::default());
     let source = Source { file, text };
-    let bad = |cause: String| {
+    let given = given(&chain, msg).map_err(|cause| {
         source
             .error(0, "bad-message", format!("the message is none: {cause}"))
             .hint(r#"give it as --msg '{"topic":"sensors/a/temp","payload":{"c":20}}'"#)
-    };
-    let given: Json = serde_json::from_str(msg).map_err(|error| bad(error.to_string()))?;
-    let topic = given
-        .get("topic")
-        .and_then(Json::as_str)
-        .ok_or_else(|| bad("it has no `topic`".to_owned()))?;
-    let topic = TopicName::new(topic).map_err(|error| bad(error.to_string()))?;
-    let payload = match given.get("payload") {
-        Some(payload) => given_payload(&chain, payload.clone()).map_err(bad)?,
-        None => Bytes::new(),
-    };
-    if !chain.from.matches(&topic) {
-        return Ok(vec![format!(
-            "-  {topic} does not match {}",
-            chain.from.text()
-        )]);
+    })?;
+    let mut tracing = Tracing::new((&chain.name, 0), NOBODY.client_id, &given);
+    if !chain.from.matches(&given.topic) {
+        let text = format!("{} does not match {}", given.topic, chain.from.text());
+        return Ok(tracing.end(text));
     }
-    let received_ms = given.get("received_ms").and_then(Json::as_u64);
-    let mut given = message(topic, payload, 0, false);
-    Arc::make_mut(&mut given).received_ms = received_ms.unwrap_or_else(now_ms);
-    let (mut emissions, mut lines) = (Vec::new(), Vec::new());
+    let mut emissions = Vec::new();
     let mut sinks = Sinks {
         emissions: &mut emissions,
-        trace: Some(&mut lines),
+        trace: Some(&mut tracing),
+        failed: None,
     };
     let end = run(&chain, &mut Absent, NOBODY, &given, &mut sinks);
-    if chain.mode == Mode::Transform {
-        lines.push(match end {
-            End::On(messages) => format!("=  goes on:{}", list(&messages)),
-            End::Refused { reason, text } => {
-                format!("=  refused: {reason} {}", text.unwrap_or_default())
-            }
-            End::Consumed => "=  consumed".to_owned(),
-            End::Withheld => "=  withheld".to_owned(),
-        });
+    let published = emissions.len();
+    Ok(tracing.end(match chain.mode {
+        Mode::Transform => format!("{}; {published} published (not sent)", describe(&end)),
+        Mode::Rule => format!("{published} published (not sent)"),
+    }))
+}
+
+/// What became of a message in a transform chain.
+pub(crate) fn describe(end: &End) -> String {
+    match end {
+        End::On(messages) => format!("goes on:{}", list(messages)),
+        End::Refused { reason, text } => {
+            format!("refused: {reason} {}", text.as_deref().unwrap_or_default())
+        }
+        End::Consumed => "consumed".to_owned(),
+        End::Withheld => "withheld".to_owned(),
     }
-    lines.push(format!("=  {} published (not sent)", emissions.len()));
-    Ok(lines)
+}
+
+/// A message from JSON.
+pub(crate) fn given(chain: &Chain, msg: &str) -> Result<Arc<Message>, String> {
+    let given: Json = serde_json::from_str(msg).map_err(|error| error.to_string())?;
+    let topic = given.get("topic").and_then(Json::as_str);
+    let topic = TopicName::new(topic.ok_or("it has no `topic`")?);
+    let topic = topic.map_err(|error| error.to_string())?;
+    let payload = match given.get("payload") {
+        Some(payload) => given_payload(chain, payload.clone())?,
+        None => Bytes::new(),
+    };
+    let received_ms = given.get("received_ms").and_then(Json::as_u64);
+    let mut message = message(topic, payload, 0, false);
+    Arc::make_mut(&mut message).received_ms = received_ms.unwrap_or_else(now_ms);
+    Ok(message)
 }

@@ -13,6 +13,7 @@ mod limits;
 mod node;
 mod operate;
 mod parse;
+mod parts;
 mod scope;
 mod sort;
 mod span;
@@ -25,6 +26,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub use limits::Limits;
 pub(crate) use limits::{Budget, Done, ELEMENT_BYTES, ENTRY_BYTES, Fail};
 pub(crate) use operate::{contains, index, joined};
+pub(crate) use parts::Parts;
 pub(crate) use scope::Scope;
 pub(crate) use sort::sorted;
 pub(crate) use span::position;
@@ -138,15 +140,26 @@ impl Expression {
         self
     }
 
-    /// Evaluates; errors are words for the operator. `limited` is called when a limit ended it.
+    #[cfg(test)]
     pub(crate) fn run(
         &self,
         scope: &Scope<'_>,
         limited: impl Fn(),
     ) -> Result<Value<'static>, String> {
+        self.watch(scope, limited, None)
+    }
+
+    /// Evaluates; errors are words for the operator. `limited` is called when a limit ended it. The values of its parts go to
+    /// `parts`.
+    pub(crate) fn watch(
+        &self,
+        scope: &Scope<'_>,
+        limited: impl Fn(),
+        parts: Option<&Parts>,
+    ) -> Result<Value<'static>, String> {
         let budget = Budget::new(self.limits);
         let evaluate = || {
-            let value = eval::evaluate(&self.node, scope, &budget)?;
+            let value = eval::evaluate(&self.node, scope, &budget, parts)?;
             // Shared parts are not shared any more in what leaves: small to hold, large to write down.
             let weighed = value.weigh(&budget);
             weighed.map_err(|fail| fail.within(self.node.span))?;

@@ -17,6 +17,8 @@
 //! | `rules` | what is deployed, for all shards |
 //! | `state` | what steps remember, shared by all shards |
 //! | `tables` | what `lookup` and `store` know, kept with the keys of plugins |
+//! | `tally` | numbers of each step |
+//! | `trace`, `tap` | what became of a message step by step, and who is shown that |
 //! | `check` | a file's own tests, and the trace of one message |
 
 mod chain;
@@ -31,11 +33,16 @@ mod run;
 mod state;
 mod step;
 mod tables;
+mod tally;
+mod tap;
 mod template;
+mod trace;
 
-pub use check::{Tested, check, test, trace};
+pub use check::{Tested, check, run_message, test, trace};
 pub use expression::Limits as ExpressionLimits;
 pub use functions::{describe as describe_functions, page as functions_page};
 pub use place::RuleError;
 pub use rules::{Rules, RulesConfig, ShardChains};
 pub use tables::Tables;
+pub use tap::{Miss, Tapped};
+pub use trace::{Changed, Emitted, Evaluated, Mark, Trace, TracedStep};

@@ -4,11 +4,14 @@ mod letter;
 mod work;
 
 use crate::chain::{Chain, Count};
-use crate::expression::{Expression, Value};
+use crate::expression::{Expression, Parts, Value};
 use crate::file::{Mode, OnError};
 use crate::step::{self, Step};
+use crate::tally::Came;
+use crate::trace::{self, Before, Mark, Tracing};
 pub(crate) use letter::letter;
 use std::sync::Arc;
+use std::time::Instant;
 use witmq_broker::ports::{Publisher, StepAnswer, StepFailure, StepOutcome, Transform};
 use witmq_proto::{Message, ReasonCode};
 pub(crate) use work::{Held, Work, to_payload};
@@ -23,6 +26,9 @@ pub(crate) const JUMPS: usize = 64;
 pub(crate) fn too_many() -> String {
     format!("more than {MESSAGES} messages out of one")
 }
+
+/// The steps of one message in so many are timed.
+const TIMED: u32 = 64;
 
 /// What a chain made of a message.
 pub(crate) enum End {
@@ -39,15 +45,44 @@ pub(crate) enum End {
 /// Where a chain's emissions and its trace go.
 pub(crate) struct Sinks<'a> {
     pub(crate) emissions: &'a mut Vec<Arc<Message>>,
-    /// One line per step, for `rule run`.
-    pub(crate) trace: Option<&'a mut Vec<String>>,
+    /// What happens, if somebody looks.
+    pub(crate) trace: Option<&'a mut Tracing>,
+    /// The last step that failed, and why.
+    pub(crate) failed: Option<(usize, String)>,
+}
+
+impl Before {
+    /// How things stand, if somebody looks.
+    fn of(work: &mut Work, sinks: &Sinks<'_>) -> Option<Self> {
+        let trace = sinks.trace.as_ref();
+        trace.map(|_| Self::new(work.shown(), sinks.emissions.len()))
+    }
 }
 
 impl Sinks<'_> {
-    pub(crate) fn note(&mut self, line: impl FnOnce() -> String) {
-        if let Some(trace) = &mut self.trace {
-            trace.push(line());
+    /// A step has run.
+    fn stepped(
+        &mut self,
+        (at, step): (usize, &Step),
+        outcome: &Result<Next, String>,
+        before: Option<Before>,
+        work: &mut Work,
+    ) {
+        let (Some(trace), Some(before)) = (&mut self.trace, before) else {
+            return;
+        };
+        let mark = match outcome {
+            Ok(Next::Go | Next::To(_) | Next::Split(_)) => Mark::Passed,
+            Ok(Next::Stop | Next::Drop | Next::Leave(_) | Next::Bury(_)) => Mark::Ended,
+            Ok(Next::Waits(_)) => Mark::Waits,
+            Err(_) => Mark::Failed,
+        };
+        if let Ok(Next::Split(parts)) = outcome {
+            let topics = parts.iter().map(|part| part.head().topic.to_string());
+            trace.note(format!("into {}", topics.collect::<Vec<_>>().join(", ")));
         }
+        let after = (work.shown(), &self.emissions[..]);
+        trace.step((at, step.word, step.kind.plugin()), mark, &before, after);
     }
 }
 
@@ -63,7 +98,18 @@ pub(crate) struct Around<'a, 's> {
 impl Around<'_, '_> {
     /// An expression over the message as it is now.
     pub(crate) fn evaluate(&mut self, expression: &Expression) -> Result<Value<'static>, String> {
-        work::evaluate(self.chain, expression, self.publisher, self.work)
+        let Some(trace) = &mut self.sinks.trace else {
+            return work::evaluate(self.chain, expression, self.publisher, self.work, None);
+        };
+        let parts = Parts::default();
+        let around = (self.chain, self.publisher);
+        let value = work::evaluate(around.0, expression, around.1, self.work, Some(&parts));
+        let text = match &value {
+            Ok(value) => value.shown(),
+            Err(error) => error.clone(),
+        };
+        trace.evaluated(&expression.source, text, &parts);
+        value
     }
 
     /// So much of what a step remembers was given up for its bounds.
@@ -71,9 +117,33 @@ impl Around<'_, '_> {
         self.chain.stats.add(Count::Evicted, count);
     }
 
-    /// A line of the trace.
+    /// More for the trace of this step, in words.
     pub(crate) fn note(&mut self, line: impl FnOnce() -> String) {
-        self.sinks.note(line);
+        if let Some(trace) = &mut self.sinks.trace {
+            trace.note(line());
+        }
+    }
+
+    /// A condition was false. Some of the last such messages are kept with the reason.
+    pub(crate) fn missed(&mut self, condition: &Expression) {
+        let received_ms = self.work.head().received_ms;
+        if !self.chain.stats.misses.wants(received_ms) {
+            return;
+        }
+        let message = self.work.shown().clone();
+        let parts = Parts::default();
+        let again = work::evaluate(
+            self.chain,
+            condition,
+            self.publisher,
+            self.work,
+            Some(&parts),
+        );
+        if let Ok(Value::Bool(false)) = again {
+            let why = trace::evaluated(&condition.source, "false".to_owned(), &parts);
+            let client = self.publisher.client_id;
+            (self.chain.stats.misses).put(self.chain.revision, client, &message, why);
+        }
     }
 }
 
@@ -109,6 +179,8 @@ pub(crate) struct Running {
     done: Vec<Arc<Message>>,
     /// The message as it came into the chain, if a step may bury it.
     original: Option<Arc<Message>>,
+    /// Messages so far: every so many the steps of one are timed.
+    begun: u32,
 }
 
 /// Runs a chain on one message, where no step can wait.
@@ -140,10 +212,11 @@ pub(crate) fn due(
             let mut sinks = Sinks {
                 emissions: &mut own,
                 trace: None,
+                failed: None,
             };
             let mut running = Running {
                 under_way: vec![(step.next, work)],
-                done: Vec::new(),
+                ..Running::default()
             };
             // A window that ends by time is in a rule chain: what is left of the message is nobody's.
             running.finish(chain, steps, NOBODY, &mut sinks);
@@ -192,6 +265,12 @@ impl Running {
         self.original = chain.buries.then(|| message.clone());
         let work = Work::new(message.clone(), chain);
         self.under_way.push((chain.start, work));
+        self.begun = self.begun.wrapping_add(1);
+    }
+
+    /// The present time, if the steps of this message are timed.
+    fn time(&self) -> Option<Instant> {
+        self.begun.is_multiple_of(TIMED).then(Instant::now)
     }
 
     /// What is empty, to be filled again.
@@ -222,6 +301,7 @@ impl Running {
                 },
                 None => publisher,
             };
+            let (before, began) = (Before::of(&mut work, sinks), self.time());
             let outcome = step.kind.run(&mut Around {
                 chain,
                 steps,
@@ -229,6 +309,8 @@ impl Running {
                 work: &mut work,
                 sinks,
             });
+            tally(chain, at, &outcome, began);
+            sinks.stepped((at, step), &outcome, before, &mut work);
             if let Ok(Next::Waits(answer)) = outcome {
                 self.under_way.push((at, work));
                 return Ran::Waits(answer);
@@ -249,11 +331,16 @@ impl Running {
     ) -> Option<End> {
         let (at, mut work) = self.under_way.pop()?;
         let current = chain.steps.get(at)?;
+        let before = Before::of(&mut work, sinks);
         let outcome = answer.map_err(|error| error.to_string());
         let outcome = outcome.and_then(|outcome| {
-            sinks.note(|| format!("+  plugin, waited for -> {outcome:?}"));
+            if let Some(trace) = &mut sinks.trace {
+                trace.note(format!("waited for: {}", step::word(&outcome)));
+            }
             step::outcome(chain, outcome, &mut work)
         });
+        tally(chain, at, &outcome, None);
+        sinks.stepped((at, current), &outcome, before, &mut work);
         self.settle(chain, current, work, outcome, sinks)
     }
 
@@ -297,7 +384,9 @@ impl Running {
                     false => self.original.take(),
                 };
                 let letter = original.and_then(|it| letter(&chain.name, &it, &reason));
-                sinks.note(|| format!("x  dead letter: {reason}"));
+                if let Some(trace) = &mut sinks.trace {
+                    trace.note(format!("dead letter: {reason}"));
+                }
                 sinks.emissions.extend(letter.map(Arc::new));
                 return Some(match chain.mode {
                     Mode::Transform => End::Consumed,
@@ -309,9 +398,31 @@ impl Running {
     }
 }
 
+/// Counts how a step ended; one that waits is counted when it has its answer.
+fn tally(chain: &Chain, at: usize, outcome: &Result<Next, String>, began: Option<Instant>) {
+    let Some(tally) = chain.tally(at) else { return };
+    if let Some(began) = began {
+        tally.took(began.elapsed());
+    }
+    match outcome {
+        Ok(Next::Go | Next::To(_) | Next::Split(_)) => tally.count(Came::On),
+        Ok(Next::Stop | Next::Drop | Next::Leave(_) | Next::Bury(_)) => tally.count(Came::Ended),
+        Ok(Next::Waits(_)) => {}
+        Err(error) => {
+            tally.count(Came::Failed);
+            tally.fail(error);
+        }
+    }
+}
+
 fn failed(chain: &Chain, step: &Step, error: &str, sinks: &mut Sinks<'_>) -> Next {
     chain.stats.fail(error);
-    sinks.note(|| format!("!  failed: {error} -> {:?}", step.on_error));
+    if let Some(trace) = &mut sinks.trace {
+        trace.failed(error);
+    }
+    let mut steps = chain.steps.iter();
+    let place = steps.position(|one| std::ptr::eq(one, step));
+    sinks.failed = Some((place.unwrap_or_default(), error.to_owned()));
     match step.on_error {
         OnError::Continue => Next::Go,
         OnError::Stop => Next::Stop,

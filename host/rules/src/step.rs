@@ -36,7 +36,7 @@ pub(crate) use dedup::Dedup;
 pub(crate) use each::ForEach;
 pub(crate) use filter::Filter;
 pub(crate) use lookup::Lookup;
-pub(crate) use plugin::{Plugin, outcome};
+pub(crate) use plugin::{Plugin, outcome, word};
 pub(crate) use publish::Publish;
 pub(crate) use rate::Rate;
 pub(crate) use set::Set;
@@ -48,6 +48,8 @@ pub(crate) use window::Window;
 /// One step.
 #[derive(Debug)]
 pub(crate) struct Step {
+    /// What it is called in files.
+    pub(crate) word: &'static str,
     pub(crate) kind: Kind,
     pub(crate) on_error: OnError,
     /// Place of the step behind it in its chain.
@@ -295,6 +297,14 @@ impl Kind {
     pub(crate) fn next_due(&self) -> Option<u64> {
         match self {
             Self::Window(step) => step.next_due(),
+            _ => None,
+        }
+    }
+
+    /// Where it leads besides the next step.
+    pub(crate) fn then(&self) -> Option<usize> {
+        match self {
+            Self::When(step) => Some(step.place),
             _ => None,
         }
     }

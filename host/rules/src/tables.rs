@@ -46,7 +46,8 @@ fn is_name(name: &str) -> bool {
 
 fn words(error: KvError, name: &str) -> String {
     match error {
-        KvError::Quota => format!("table `{name}` is full (table_keys, table_bytes)"),
+        KvError::Keys => format!("table `{name}` is full (table_keys)"),
+        KvError::Bytes => format!("table `{name}` is full (table_bytes)"),
         KvError::TooLarge => {
             format!("a key of a table is 1 to {KEY_BYTES} bytes, a value at most {VALUE_BYTES}")
         }

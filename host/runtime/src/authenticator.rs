@@ -3,6 +3,7 @@
 
 use crate::directory::Directory;
 use crate::lane::{Job as LaneJob, NotTaken};
+use crate::limited::Bound;
 use crate::seat::Seat;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::future::Future;
@@ -93,6 +94,9 @@ impl Authenticator {
     ) -> Result<Option<AuthStep>, AuthStep> {
         let (answer, answered) = oneshot::channel();
         let busy = || {
+            if let Some(shared) = self.directory.find(plugin) {
+                shared.limited.hit(Bound::AuthQueue);
+            }
             let text = "too many clients are connecting; try again later";
             denied(ReasonCode::ServerBusy, text)
         };

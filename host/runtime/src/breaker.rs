@@ -38,8 +38,8 @@ impl Breaker {
         self.rest = self.first;
     }
 
-    /// One more failure.
-    pub(crate) fn trip(&mut self, name: &str) {
+    /// One more failure; whether the plugin rests now because of it.
+    pub(crate) fn trip(&mut self, name: &str) -> bool {
         let now = Instant::now();
         while self
             .failures
@@ -49,12 +49,14 @@ impl Breaker {
             self.failures.pop_front();
         }
         self.failures.push_back(now);
-        if self.failures.len() >= self.maximum {
+        let is_over = self.failures.len() >= self.maximum;
+        if is_over {
             self.failures.clear();
             self.until = now.checked_add(self.rest);
             tracing::warn!(plugin = name, rest = ?self.rest, "too many failures: the plugin rests");
             self.rest = (self.rest * 2).min(self.longest);
         }
+        is_over
     }
 
     /// Whether the plugin rests now.

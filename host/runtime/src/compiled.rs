@@ -31,6 +31,8 @@ pub(crate) struct Compiled {
     disk: Option<Disk>,
     compiled: AtomicU64,
     read: AtomicU64,
+    /// Files for which there was no room.
+    given_up: AtomicU64,
 }
 
 /// The folder.
@@ -57,6 +59,7 @@ impl Compiled {
             disk: data_dir.filter(|_| maximum > 0).and_then(open),
             compiled: AtomicU64::new(0),
             read: AtomicU64::new(0),
+            given_up: AtomicU64::new(0),
         }
     }
 
@@ -101,10 +104,18 @@ impl Compiled {
         }
         let component = Component::new(engine, wasm)?;
         self.compiled.fetch_add(1, Ordering::Relaxed);
-        if let Some(disk) = &self.disk
-            && let Err(error) = disk.write(digest, &component)
+        match self
+            .disk
+            .as_ref()
+            .map(|disk| disk.write(digest, &component))
         {
-            tracing::warn!(%error, digest, "a compiled component is not kept: the next start compiles it again");
+            None => {}
+            Some(Ok(given_up)) => {
+                self.given_up.fetch_add(given_up, Ordering::Relaxed);
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%error, digest, "a compiled component is not kept: the next start compiles it again")
+            }
         }
         Ok(component)
     }
@@ -113,6 +124,11 @@ impl Compiled {
     pub(crate) fn counts(&self) -> (u64, u64) {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
         (load(&self.compiled), load(&self.read))
+    }
+
+    /// Files that there was no room for on disk.
+    pub(crate) fn given_up(&self) -> u64 {
+        self.given_up.load(Ordering::Relaxed)
     }
 }
 
@@ -185,13 +201,14 @@ impl Disk {
         }
     }
 
-    fn write(&self, digest: &str, component: &Component) -> io::Result<()> {
+    /// How many files were given up for it, or 1 if it is too large itself.
+    fn write(&self, digest: &str, component: &Component) -> io::Result<u64> {
         let code = component.serialize().map_err(io::Error::other)?;
         let bytes = u64::try_from(code.len()).unwrap_or(u64::MAX);
         if bytes > self.maximum {
-            return Ok(());
+            return Ok(1);
         }
-        self.make_room(self.maximum - bytes)?;
+        let given_up = self.make_room(self.maximum - bytes)?;
         let seal = self
             .seal(digest, &code)
             .ok_or_else(|| io::Error::other("no seal"))?;
@@ -201,11 +218,13 @@ impl Disk {
         file.write_all(&seal.finalize().into_bytes())?;
         file.write_all(&code)?;
         file.sync_all()?;
-        fs::rename(&beside, self.path(digest))
+        fs::rename(&beside, self.path(digest))?;
+        Ok(given_up)
     }
 
-    /// Gives up what was longest not used, and what is of another engine, until the rest is small enough.
-    fn make_room(&self, maximum: u64) -> io::Result<()> {
+    /// Gives up what was longest not used, and what is of another engine, until the rest is small enough; how many
+    /// files.
+    fn make_room(&self, maximum: u64) -> io::Result<u64> {
         let mut kept = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
@@ -222,14 +241,15 @@ impl Disk {
         }
         kept.sort();
         let mut sum: u64 = kept.iter().map(|(_, _, bytes, _)| bytes).sum();
+        let mut given_up = 0;
         for (_, _, bytes, path) in kept {
             if sum <= maximum {
                 break;
             }
             fs::remove_file(path)?;
-            sum -= bytes;
+            (sum, given_up) = (sum - bytes, given_up + 1);
         }
-        Ok(())
+        Ok(given_up)
     }
 }
 
@@ -336,6 +356,25 @@ mod tests {
         assert_eq!(load(folder.path(), MUCH, &wasm), (1, 0));
         fs::set_permissions(&compiled, fs::Permissions::from_mode(0o700)).unwrap();
         assert_eq!(load(folder.path(), MUCH, &wasm), (0, 1));
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = engine::engine().unwrap();
+        let given_up = |maximum: u64, number: u32| {
+            let compiled = Compiled::new(&engine, Some(folder.path()), maximum);
+            let wasm = component(number);
+            let digest = crate::package::digest(&wasm);
+            drop(compiled.component(&engine, &digest, &wasm).unwrap());
+            compiled.given_up()
+        };
+        assert_eq!(given_up(MUCH, 1), 0);
+        let one = fs::metadata(&kept(folder.path())[0]).unwrap().len();
+        // Both fit, and the seal besides.
+        assert_eq!(given_up(2 * one, 2), 0);
+        assert_eq!(given_up(2 * one, 3), 1, "the first");
+        assert_eq!(given_up(one / 2, 4), 1, "too large by itself");
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct Outside {
     pub clients: Arc<dyn Clients>,
     /// Where their keys are kept.
     pub kv: Arc<dyn PluginKv>,
+    /// Whether something else that `sink` steps name is called so.
+    pub is_sink: Arc<dyn Fn(&str) -> bool + Send + Sync>,
 }
 
 /// What the operator lets one plugin do.
@@ -54,6 +56,8 @@ pub struct HttpLimits {
     pub requests: u32,
     /// Requests of one plugin under way at once (default 64).
     pub concurrent: usize,
+    /// Bytes of the head of an answer (default 64 KiB; at least 8 KiB).
+    pub head_bytes: usize,
     /// PEM file with certificates that are trusted besides those of the machine.
     pub ca: Option<PathBuf>,
 }
@@ -66,6 +70,7 @@ impl Default for HttpLimits {
             request_bytes: 4 * 1024 * 1024,
             requests: 100,
             concurrent: 64,
+            head_bytes: 64 * 1024,
             ca: None,
         }
     }
@@ -111,6 +116,8 @@ pub struct RuntimeConfig {
     pub carried_bytes: usize,
     /// Memory and tables of one instance, bytes (default 64 MiB).
     pub memory_bytes: usize,
+    /// The same of all instances of all plugins together (default 1 GiB).
+    pub memory_total_bytes: usize,
     /// An instance that was called so often makes room for a new one; 0: never (default 0).
     pub retire_calls: u64,
     /// So does one whose memory has grown beyond this, in percent of what it may have; 100: never (default 90).
@@ -123,6 +130,12 @@ pub struct RuntimeConfig {
     pub host_calls: u32,
     /// Messages a plugin may publish in one call (default 16).
     pub publishes: u32,
+    /// Timers of one plugin (default 1000).
+    pub timers: usize,
+    /// Metrics that one plugin counts itself (default 64).
+    pub metrics: usize,
+    /// Handles that one instance has open (default 1024).
+    pub handles: usize,
     /// Bounds of requests to other services.
     pub http: HttpLimits,
     /// Messages one `split` may make (default 64).
@@ -179,12 +192,16 @@ impl Default for RuntimeConfig {
             events_queue: 8192,
             carried_bytes: 1024 * 1024,
             memory_bytes: 64 * 1024 * 1024,
+            memory_total_bytes: 1024 * 1024 * 1024,
             retire_calls: 0,
             retire_memory_percent: 90,
             retire_pause: Duration::from_secs(10),
             transfer_bytes: 4 * 1024 * 1024,
             host_calls: 1000,
             publishes: 16,
+            timers: 1000,
+            metrics: 64,
+            handles: 1024,
             http: HttpLimits::default(),
             split_messages: 64,
             log_lines: 100,

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use std::time::Duration;
 use witmq_broker::ports::chains::{Emit, Patch, StepOutcome};
-use witmq_broker::ports::hooks::{Attempt, Query};
+use witmq_broker::ports::hooks::{Attempt, Certificate, Query};
 use witmq_broker::ports::{
     AclRule, AuthStep, AuthorizeAction, Decision, Grant, Publisher, Transport, Verdict,
 };
@@ -256,6 +256,14 @@ fn transport(transport: Transport) -> &'static str {
     }
 }
 
+fn certificate(known: &Certificate) -> authenticate::Certificate {
+    authenticate::Certificate {
+        subject: known.subject.clone(),
+        fingerprint: known.fingerprint.clone(),
+        names: known.names.clone(),
+    }
+}
+
 pub(crate) fn attempt(attempt: &Attempt) -> authenticate::Attempt {
     authenticate::Attempt {
         client_id: attempt.client_id.to_string(),
@@ -267,7 +275,7 @@ pub(crate) fn attempt(attempt: &Attempt) -> authenticate::Attempt {
         listener: attempt.listener.to_string(),
         transport: transport(attempt.transport).to_owned(),
         protocol: attempt.version.level(),
-        certificate: None, // no listener asks for one yet
+        certificate: attempt.certificate.as_deref().map(certificate),
     }
 }
 

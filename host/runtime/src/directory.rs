@@ -131,3 +131,30 @@ fn hand_out(directory: &Directory, events: &Receiver<events::Event>, maximum: us
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_bounded_on_both_sides() {
+        const QUEUE: u64 = 4;
+        let directory: Arc<Directory> = Arc::default();
+        directory.has_observer.store(true, Ordering::Relaxed);
+        let queue = usize::try_from(QUEUE).unwrap();
+        let observers = Observers::start(directory.clone(), queue, 1).unwrap();
+        // The thread that hands them out takes one, and gets no further.
+        let held = directory.plugins.write().unwrap();
+        let emit = || {
+            observers.emit(&BrokerEvent::SessionEnded {
+                client_id: "c".into(),
+            });
+        };
+        (0..QUEUE).for_each(|_| emit());
+        assert_eq!(observers.dropped(), 0, "they fit");
+        (0..3).for_each(|_| emit());
+        let dropped = observers.dropped();
+        assert!((2..=3).contains(&dropped), "one is in its hands: {dropped}");
+        drop(held);
+    }
+}

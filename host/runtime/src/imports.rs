@@ -8,6 +8,7 @@ use crate::abi::witmq::plugin::{
     host_secrets, host_timers, types,
 };
 use crate::convert;
+use crate::limited::Bound;
 use crate::log::Level;
 use std::time::{SystemTime, UNIX_EPOCH};
 use witmq_broker::ports::kv::{Expect, KvError};
@@ -58,12 +59,21 @@ fn too_many() -> String {
     "more host calls than one call of a hook may make".to_owned()
 }
 
-fn kv_error(error: KvError) -> host_kv::KvError {
-    match error {
-        KvError::TooLarge => host_kv::KvError::TooLarge,
-        KvError::Quota => host_kv::KvError::Quota,
-        KvError::Removed => host_kv::KvError::Other(error.to_string()),
-        KvError::Mismatch(version) => host_kv::KvError::Conflict(version.unwrap_or(0)),
+impl State {
+    fn kv_error(&self, error: KvError) -> host_kv::KvError {
+        match error {
+            KvError::TooLarge => host_kv::KvError::TooLarge,
+            KvError::Bytes => {
+                self.plugin.limited.hit(Bound::KvBytes);
+                host_kv::KvError::Quota
+            }
+            KvError::Keys => {
+                self.plugin.limited.hit(Bound::KvKeys);
+                host_kv::KvError::Quota
+            }
+            KvError::Removed => host_kv::KvError::Other(error.to_string()),
+            KvError::Mismatch(version) => host_kv::KvError::Conflict(version.unwrap_or(0)),
+        }
     }
 }
 
@@ -98,7 +108,7 @@ impl host_kv::Host for State {
             return Ok(Err(host_kv::KvError::Other(too_many())));
         }
         let put = (self.plugin.kv).put(&key, value.into(), expect(expected), ttl_ms, now_ms());
-        Ok(put.map_err(kv_error))
+        Ok(put.map_err(|error| self.kv_error(error)))
     }
 
     fn remove(
@@ -110,7 +120,7 @@ impl host_kv::Host for State {
             return Ok(Err(host_kv::KvError::Other(too_many())));
         }
         let removed = self.plugin.kv.remove(&key, expect(expected), now_ms());
-        Ok(removed.map_err(kv_error))
+        Ok(removed.map_err(|error| self.kv_error(error)))
     }
 
     fn increment(&mut self, key: String, by: i64) -> Answer<Result<i64, host_kv::KvError>> {
@@ -118,7 +128,7 @@ impl host_kv::Host for State {
             return Ok(Err(host_kv::KvError::Other(too_many())));
         }
         let new = self.plugin.kv.increment(&key, by, now_ms());
-        Ok(new.map_err(kv_error))
+        Ok(new.map_err(|error| self.kv_error(error)))
     }
 
     fn keys(
@@ -151,6 +161,7 @@ impl State {
             return Err(PublishError::Other(too_many()));
         }
         let Some(left) = self.publishes.checked_sub(1) else {
+            self.plugin.limited.hit(Bound::Publishes);
             let text = "more publishes than one call of a hook may make".to_owned();
             return Err(PublishError::Other(text));
         };
@@ -205,6 +216,9 @@ impl host_timers::Host for State {
             return Ok(Err(host_timers::TimerError::Other(too_many())));
         }
         let is_set = self.plugin.timers.after(token, delay_ms);
+        if !is_set {
+            self.plugin.limited.hit(Bound::Timers);
+        }
         Ok(is_set.then_some(()).ok_or(host_timers::TimerError::Quota))
     }
 

@@ -9,6 +9,7 @@ use crate::config::RuntimeConfig;
 use crate::convert;
 use crate::engine::ticks;
 use crate::lane::{Delivered, Publication};
+use crate::limited::Bound;
 use crate::package::first_line;
 use crate::state::State;
 use crate::tally::{Hook, Outcome};
@@ -19,6 +20,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
+use wasmtime::component::ResourceTableError;
 use wasmtime::{Store, Trap};
 use witmq_broker::ports::hooks::{AuthRequest, Query};
 use witmq_broker::ports::{AuthStep, Publisher, StepFailure, StepOutcome, Verdict};
@@ -30,6 +32,11 @@ pub(crate) enum InstanceError {
     /// `init` said no.
     #[error("its init refused: {0}")]
     Refused(String),
+    /// There is no memory left for it: all plugins together have as many bytes as they may.
+    #[error(
+        "all plugins together have the memory that they may, {0} bytes (limits.plugin_memory_total_bytes)"
+    )]
+    Crowded(usize),
     /// It trapped, ran too long, or took too much.
     #[error("its init failed: {0}")]
     Failed(StepFailure),
@@ -43,6 +50,7 @@ impl InstanceError {
                 plugin: plugin.to_owned(),
                 cause,
             },
+            Self::Crowded(_) => StepFailure::Memory(plugin.to_owned()),
             Self::Failed(failure) => failure,
         }
     }
@@ -111,9 +119,11 @@ impl Instance {
             store.epoch_deadline_async_yield_and_update(1);
         }
         prepare(&mut store, limits, limits.init_deadline);
-        let failed = |store: &Store<State>, error: &wasmtime::Error| {
-            InstanceError::Failed(classify(&template.plugin.name, store, error))
-        };
+        let failed =
+            |store: &Store<State>, error: &wasmtime::Error| match store.data().memory.exceeded {
+                Some(Bound::MemoryTotal) => InstanceError::Crowded(template.plugin.pool.maximum()),
+                _ => InstanceError::Failed(classify(store, error, Bound::InitDeadline)),
+            };
         let instance = match package.pre.instantiate_async(&mut store).await {
             Ok(instance) => instance,
             Err(error) => return Err(failed(&store, &error)),
@@ -162,13 +172,16 @@ impl Instance {
         })
     }
 
-    /// Whether it should make room for a new instance: after so many calls, or with so much memory, which WebAssembly
+    /// The bound by which it should make room for a new instance: after so many calls, or with so much memory, which WebAssembly
     /// never gives back.
-    pub(crate) fn is_worn(&self) -> bool {
+    pub(crate) fn worn_by(&self) -> Option<Bound> {
         let limits = &self.template.limits;
-        (limits.retire_calls > 0 && self.calls >= limits.retire_calls)
-            || (self.store.data().memory.used >= self.template.retire_bytes
-                && self.made.elapsed() >= limits.retire_pause)
+        if limits.retire_calls > 0 && self.calls >= limits.retire_calls {
+            return Some(Bound::RetireCalls);
+        }
+        let is_full = self.store.data().memory.used >= self.template.retire_bytes
+            && self.made.elapsed() >= limits.retire_pause;
+        is_full.then_some(Bound::RetireMemory)
     }
 
     /// Memory and tables, bytes.
@@ -190,6 +203,16 @@ impl Instance {
         Instant::now()
     }
 
+    /// What bounds the time of a call.
+    fn limit(&self, hook: Hook) -> Bound {
+        match hook {
+            _ if self.template.package.is_effectful => Bound::Timeout,
+            Hook::Transform | Hook::Authorize => Bound::Deadline,
+            Hook::Authenticate => Bound::AuthTimeout,
+            Hook::Sink | Hook::Events | Hook::Timer => Bound::Timeout,
+        }
+    }
+
     /// The call is over: measured, its failure named.
     fn end<R>(
         &self,
@@ -209,7 +232,7 @@ impl Instance {
                 is_fatal: false,
             },
             Err(error) => Failed {
-                failure: classify(&plugin.name, &self.store, &error),
+                failure: classify(&self.store, &error, self.limit(hook)),
                 is_fatal: true,
             },
         };
@@ -260,6 +283,10 @@ impl Instance {
         let answer = answer.map(|answer| answer.map_err(convert::hot_failure));
         let outcome = self.end(Hook::Transform, start, answer)?;
         let split_messages = self.template.limits.split_messages;
+        if matches!(&outcome, crate::abi::hot::Outcome::Split(parts) if parts.len() > split_messages)
+        {
+            (self.template.plugin.limited).hit(Bound::SplitMessages);
+        }
         let outcome = convert::outcome(outcome, split_messages);
         self.came(Hook::Transform, outcome)
     }
@@ -406,7 +433,7 @@ impl Instance {
             lifecycle::Health::Degraded(text) => lifecycle::Health::Degraded(convert::words(text)),
             lifecycle::Health::Failed(text) => lifecycle::Health::Failed(convert::words(text)),
         });
-        health.map_err(|error| classify(&self.template.plugin.name, &self.store, &error))
+        health.map_err(|error| classify(&self.store, &error, Bound::InitDeadline))
     }
 
     /// Takes a new configuration in place; false: another instance is needed.
@@ -423,7 +450,7 @@ impl Instance {
             }
             Err(error) => {
                 // Not counted: the new configuration is none the worse for it.
-                let failure = classify(&template.plugin.name, &self.store, &error);
+                let failure = classify(&self.store, &error, Bound::Deadline);
                 template
                     .plugin
                     .note_error(format!("reconfigure: {failure}"));
@@ -453,7 +480,7 @@ impl Instance {
                 true
             }
             Err(error) => {
-                let failure = classify(&plugin.name, &self.store, &error);
+                let failure = classify(&self.store, &error, Bound::Deadline);
                 plugin.count_failure(&failure, true);
                 false
             }
@@ -468,6 +495,7 @@ impl Instance {
         plugin_memory(self);
         match self.lifecycle.call_shutdown(&mut self.store).await {
             Ok(Some(blob)) if blob.len() > limits.carried_bytes => {
+                self.template.plugin.limited.hit(Bound::CarriedBytes);
                 tracing::warn!(%plugin, bytes = blob.len(), maximum = limits.carried_bytes, "it leaves more state than may be handed over: dropped");
                 None
             }
@@ -499,15 +527,22 @@ fn prepare(store: &mut Store<State>, limits: &RuntimeConfig, deadline: Duration)
     }
 }
 
-/// Names what ended a call.
-fn classify(plugin: &str, store: &Store<State>, error: &wasmtime::Error) -> StepFailure {
+/// Names what ended a call, and counts the bound that did; `time` is that of its time.
+fn classify(store: &Store<State>, error: &wasmtime::Error, time: Bound) -> StepFailure {
     trap::report(store, error);
-    let plugin = plugin.to_owned();
-    if store.data().memory.is_exceeded {
-        return StepFailure::Memory(plugin);
+    let shared = &store.data().plugin;
+    let plugin = shared.name.clone();
+    if store.data().memory.exceeded.is_some() {
+        return StepFailure::Memory(plugin); // counted when it was refused
+    }
+    if let Some(ResourceTableError::Full) = error.downcast_ref() {
+        shared.limited.hit(Bound::Handles);
     }
     match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => StepFailure::Deadline(plugin),
+        Some(Trap::Interrupt) => {
+            shared.limited.hit(time);
+            StepFailure::Deadline(plugin)
+        }
         Some(trap) => StepFailure::Trap {
             plugin,
             cause: trap.to_string(),
@@ -516,7 +551,10 @@ fn classify(plugin: &str, store: &Store<State>, error: &wasmtime::Error) -> Step
             let cause = first_line(error);
             // The budget of bytes that cross the border has no type of its own.
             match cause.contains("hostcalls") {
-                true => StepFailure::BadAnswer { plugin, cause },
+                true => {
+                    shared.limited.hit(Bound::TransferBytes);
+                    StepFailure::BadAnswer { plugin, cause }
+                }
                 false => StepFailure::Trap { plugin, cause },
             }
         }

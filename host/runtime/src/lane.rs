@@ -7,11 +7,11 @@ use crate::abi::events;
 use crate::abi::witmq::plugin::types;
 use crate::convert::Fill;
 use crate::instance::{Failed, Instance, InstanceError};
+use crate::limited::Bound;
 use crate::strikes::Strikes;
 use crate::template::{Post, Template};
 use std::hash::BuildHasher;
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -234,12 +234,16 @@ impl Lane {
             Err(NotTaken::Ended) => return Err(StepFailure::Unknown(plugin)),
         }
         let until = tokio::time::Instant::now() + self.template.timeout;
+        let shared = self.template.plugin.clone();
         Ok(Box::pin(async move {
             match tokio::time::timeout_at(until, answered).await {
                 Ok(Ok(outcome)) => outcome,
                 // Its worker ended in the middle of it.
                 Ok(Err(_)) => Err(StepFailure::Unknown(plugin)),
-                Err(_) => Err(StepFailure::Deadline(plugin)),
+                Err(_) => {
+                    shared.limited.hit(Bound::Timeout);
+                    Err(StepFailure::Deadline(plugin))
+                }
             }
         }))
     }
@@ -254,10 +258,7 @@ impl Lane {
         };
         queue.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
-                self.template
-                    .plugin
-                    .lane_full
-                    .fetch_add(1, Ordering::Relaxed);
+                self.template.plugin.limited.hit(Bound::LaneQueue);
                 NotTaken::Full
             }
             mpsc::error::TrySendError::Closed(_) => NotTaken::Ended,
@@ -366,8 +367,8 @@ impl Worker {
                 self.note(fired);
             }
         }
-        if self.instance.as_ref().is_some_and(Instance::is_worn) {
-            self.renew().await;
+        if let Some(bound) = self.instance.as_ref().and_then(Instance::worn_by) {
+            self.renew(bound).await;
         }
     }
 
@@ -386,7 +387,7 @@ impl Worker {
     }
 
     /// A fresh instance takes over what the worn one leaves.
-    async fn renew(&mut self) {
+    async fn renew(&mut self, worn_by: Bound) {
         let making = Instance::new(&self.template, Post::Beside(self.place));
         let fresh = within(self.template.limits.init_deadline, making).await;
         let (Some(Ok(fresh)), Some(mut worn)) = (fresh, self.instance.take()) else {
@@ -399,8 +400,7 @@ impl Worker {
         if let Some(left) = left {
             self.adopt(&left).await;
         }
-        let retired = &self.template.plugin.retired;
-        retired.fetch_add(1, Ordering::Relaxed);
+        self.template.plugin.count_retired(worn_by);
     }
 
     /// A failure that nobody waits for: it was counted.
@@ -422,7 +422,10 @@ impl Worker {
         plugin.count_restart();
         let making = Instance::new(&self.template, Post::Beside(self.place));
         let made = within(self.template.limits.init_deadline, making).await;
-        let late = || InstanceError::Failed(StepFailure::Deadline(plugin.name.clone()));
+        let late = || {
+            plugin.limited.hit(Bound::InitDeadline);
+            InstanceError::Failed(StepFailure::Deadline(plugin.name.clone()))
+        };
         made.unwrap_or_else(|| Err(late())).map_err(|error| {
             let failure = error.into_failure(&plugin.name);
             plugin.count_failure(&failure, true);
@@ -450,6 +453,7 @@ impl Worker {
                 // The call was given up in its middle: its store may not be used any more.
                 let plugin = &self.template.plugin;
                 let failure = StepFailure::Deadline(plugin.name.clone());
+                plugin.limited.hit(Bound::Timeout);
                 plugin.count_failure(&failure, true);
                 self.is_suspect = true;
                 Err(failure)

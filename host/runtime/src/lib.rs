@@ -18,10 +18,12 @@
 //! | `signature` | who made a component |
 //! | `instance` | one store: calls, deadline, failures |
 //! | `seat` | one thread's instances: shards and authenticator threads |
+//! | `mailbox` | from who makes instances to the seats |
 //! | `shadow` | a version that sees the traffic of the one that serves, and is compared with it |
 //! | `lane` | instances beside the shards: what waits, sinks, events, timers |
 //! | `pump` | the queue, retries and dead letters of a sink |
 //! | `directory`, `timers` | who finds a plugin by its name: events and timers |
+//! | `limited`, `pool` | how often each bound was hit; the memory of all instances together |
 //! | `breaker`, `log` | when a plugin rests or is taken back; what it logs |
 //! | `tally`, `numbers` | what calls came to and how long they took; metrics that plugins count |
 //! | `offline` | a component without a broker, for the tools of its author |
@@ -42,12 +44,15 @@ mod http;
 mod imports;
 mod instance;
 mod lane;
+mod limited;
 mod log;
+mod mailbox;
 mod manifest;
 mod numbers;
 mod offline;
 mod package;
 mod plugin;
+mod pool;
 mod pump;
 mod registry;
 mod seat;
@@ -66,6 +71,7 @@ pub use authenticator::Authenticator;
 pub use config::{Grants, HttpLimits, Outside, Publish, RuntimeConfig, Secret};
 pub use directory::Observers;
 pub use http::{HttpGrant, NoHost};
+pub use limited::BOUNDS;
 pub use manifest::{ManifestError, with_manifest};
 pub use offline::{About, Offline, Opened, TestRun, Trial};
 pub use package::digest;

@@ -29,6 +29,8 @@ struct State {
     left: u32,
     second: Instant,
     dropped: u64,
+    /// Dropped since ever.
+    lost: u64,
     number: u64,
     lines: VecDeque<PluginLine>,
 }
@@ -51,6 +53,7 @@ impl Log {
                 left: per_second,
                 second: Instant::now(),
                 dropped: 0,
+                lost: 0,
                 number: 0,
                 lines: VecDeque::new(),
             })),
@@ -101,6 +104,7 @@ impl Log {
         }
         let Some(left) = state.left.checked_sub(1) else {
             state.dropped += 1;
+            state.lost += 1;
             return None;
         };
         state.left = left;
@@ -124,6 +128,11 @@ impl Log {
         Some(std::mem::take(&mut state.dropped))
     }
 
+    /// Lines beyond those of their second, since ever.
+    pub(crate) fn lost(&self) -> u64 {
+        self.state().lost
+    }
+
     /// Lines behind `number` that are remembered.
     pub(crate) fn after(&self, number: u64) -> Vec<PluginLine> {
         let state = self.state();
@@ -144,6 +153,7 @@ mod tests {
         }
         assert_eq!(log.after(0).len(), 3);
         assert_eq!(log.after(2)[0].text, "line 2");
+        assert_eq!(log.lost(), 2);
         assert_eq!(log.state().dropped, 2);
         let log = Log::new(u32::MAX);
         log.write("p", Level::Warn, &"\u{e9}".repeat(LINE_BYTES));

@@ -9,8 +9,6 @@ use std::time::Duration;
 
 /// Two buckets for each power of two of nanoseconds.
 const BUCKETS: usize = 128;
-/// Metrics of one plugin.
-const NAMES: usize = 64;
 /// Bytes of the name of a metric.
 const NAME_BYTES: usize = 64;
 
@@ -100,9 +98,13 @@ pub(crate) enum Number {
 }
 
 /// Its metrics by name.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Numbers {
     all: Mutex<BTreeMap<String, Number>>,
+    /// Names there may be.
+    names: usize,
+    /// Calls with a name too many.
+    full: AtomicU64,
     refused: AtomicU64,
 }
 
@@ -112,6 +114,20 @@ fn is_name(name: &str) -> bool {
 }
 
 impl Numbers {
+    pub(crate) fn new(names: usize) -> Self {
+        Self {
+            all: Mutex::default(),
+            names,
+            full: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    /// Calls that did nothing because their name was one too many.
+    pub(crate) fn full(&self) -> u64 {
+        self.full.load(Ordering::Relaxed)
+    }
+
     /// Adds to a counter; a gauge of that name stays what it is.
     pub(crate) fn count(&self, name: &str, by: u64) {
         self.change(name, Number::Counter(by), |number| {
@@ -135,8 +151,10 @@ impl Numbers {
         if let Some(number) = all.get_mut(name) {
             return change(number);
         }
-        if all.len() >= NAMES || !is_name(name) {
+        let is_full = all.len() >= self.names;
+        if is_full || !is_name(name) {
             self.refused.fetch_add(1, Ordering::Relaxed);
+            self.full.fetch_add(u64::from(is_full), Ordering::Relaxed);
             return;
         }
         all.insert(name.to_owned(), first);
@@ -183,7 +201,8 @@ mod tests {
 
     #[test]
     fn names_are_bounded_on_both_sides() {
-        let numbers = Numbers::default();
+        const NAMES: usize = 6;
+        let numbers = Numbers::new(NAMES);
         numbers.count("hits", 2);
         numbers.count("hits", 3);
         numbers.gauge("level", 1.5);
@@ -204,7 +223,9 @@ mod tests {
             numbers.count(&format!("n{number}"), 1);
         }
         assert_eq!((numbers.all().len(), numbers.refused()), (NAMES, 4));
+        assert_eq!(numbers.full(), 0);
         numbers.count("one_more", 1);
+        assert_eq!(numbers.full(), 1);
         assert_eq!((numbers.all().len(), numbers.refused()), (NAMES, 5));
         numbers.count("hits", 1);
         assert_eq!(numbers.refused(), 5, "what is there goes on");

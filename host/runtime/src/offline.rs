@@ -13,6 +13,7 @@ use crate::instance::{Instance, InstanceError, at_once};
 use crate::manifest::Vector;
 use crate::package::{self, Package};
 use crate::plugin::Shared;
+use crate::pool::Pool;
 use crate::registry::StartError;
 use crate::template::{Post, Template};
 use crate::timers::Timers;
@@ -251,6 +252,7 @@ impl<'a> Opened<'a> {
         made.map(Trial).map_err(|error| {
             let code = match error {
                 InstanceError::Refused(_) => "init-refused",
+                InstanceError::Crowded(_) => "no-memory",
                 InstanceError::Failed(_) => "trap-in-init",
             };
             invalid(code, format!("`{}` cannot serve: {error}", self.name()))
@@ -277,6 +279,7 @@ impl<'a> Opened<'a> {
             secret: Arc::new(|_| None),
             clients: Arc::new(Nobody),
             kv: Arc::new(Spaces::new(KvBounds::default())),
+            is_sink: Arc::new(|_| false),
         };
         let (alarm, _) = std::sync::mpsc::sync_channel(1);
         let grants = Grants::default().with(&asked);
@@ -288,6 +291,7 @@ impl<'a> Opened<'a> {
             timers,
             grants,
             alarm,
+            Arc::new(Pool::new(limits.memory_total_bytes)),
         );
         Ok(Arc::new(Template::new(
             Arc::new(shared),

@@ -4,8 +4,10 @@ use crate::breaker::{Breaker, Probation};
 use crate::config::{Grants, Outside, RuntimeConfig};
 use crate::http::Requests;
 use crate::lane::Lane;
+use crate::limited::{Bound, Limited};
 use crate::log::{Level, Log};
 use crate::numbers::Numbers;
+use crate::pool::Pool;
 use crate::pump::Pump;
 use crate::seat::Renewal;
 use crate::tally::Tally;
@@ -40,6 +42,10 @@ pub(crate) struct Shared {
     pub(crate) numbers: Numbers,
     /// What its calls came to.
     pub(crate) tally: Tally,
+    /// The bounds that it ran into.
+    pub(crate) limited: Limited,
+    /// Where its instances take their memory from.
+    pub(crate) pool: Arc<Pool>,
     /// What it asks of other services.
     pub(crate) requests: Requests,
     /// Its instances beside the shards.
@@ -53,9 +59,7 @@ pub(crate) struct Shared {
     /// Instances made in place of one that failed.
     restarts: AtomicU64,
     /// Instances made in place of one that was worn.
-    pub(crate) retired: AtomicU64,
-    /// Events and messages that its lane had no room for.
-    pub(crate) lane_full: AtomicU64,
+    retired: AtomicU64,
     failures: [AtomicU64; KINDS.len()],
     breaker: Mutex<Breaker>,
     /// While a new version has to prove itself.
@@ -73,6 +77,7 @@ impl Shared {
         timers: Timers,
         grants: Grants,
         alarm: SyncSender<Alarm>,
+        pool: Arc<Pool>,
     ) -> Self {
         Self {
             name: name.to_owned(),
@@ -80,7 +85,9 @@ impl Shared {
             grants: ArcSwap::from_pointee(grants),
             outside,
             timers,
-            numbers: Numbers::default(),
+            numbers: Numbers::new(config.metrics),
+            limited: Limited::default(),
+            pool,
             tally: Tally::default(),
             requests: Requests::new(&config.http),
             lane: Mutex::new(None),
@@ -88,7 +95,6 @@ impl Shared {
             memory_bytes: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
             retired: AtomicU64::new(0),
-            lane_full: AtomicU64::new(0),
             log: Log::new(config.log_lines),
             alarm,
             failures: Default::default(),
@@ -142,9 +148,20 @@ impl Shared {
         self.restarts.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// An instance made room for another because of this bound.
+    pub(crate) fn count_retired(&self, bound: Bound) {
+        self.retired.fetch_add(1, Ordering::Relaxed);
+        self.limited.hit(bound);
+    }
+
     /// How many there were.
     pub(crate) fn restarts(&self) -> u64 {
         self.restarts.load(Ordering::Relaxed)
+    }
+
+    /// Instances that made room for another.
+    pub(crate) fn retired(&self) -> u64 {
+        self.retired.load(Ordering::Relaxed)
     }
 
     /// Counts a failure; a guest that fails too often rests.
@@ -159,7 +176,9 @@ impl Shared {
             | StepFailure::BreakerOpen(_)
             | StepFailure::Poison(_)
             | StepFailure::Waits(_)
-            | StepFailure::Full(_) => 4,
+            | StepFailure::Full(_)
+            | StepFailure::NoSink(_)
+            | StepFailure::NotKept { .. } => 4,
         };
         if let Some(counter) = self.failures.get(kind) {
             counter.fetch_add(1, Ordering::Relaxed);
@@ -171,15 +190,14 @@ impl Shared {
             .is_some_and(|probation| probation.fails(self.tally.calls()))
         {
             *probation = None;
+            self.limited.hit(Bound::ProbationFailures);
             // Full only while as many reverts are under way as there may be plugins.
             let _is_full = !self.alarm(Alarm::Revert(self.name.clone()));
         }
         drop(probation);
-        if is_fatal {
-            self.breaker
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .trip(&self.name);
+        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_fatal && breaker.trip(&self.name) {
+            self.limited.hit(Bound::BreakerFailures);
         }
     }
 
@@ -228,6 +246,13 @@ impl Shared {
             .zip(&self.failures)
             .map(|(kind, count)| (*kind, count.load(Ordering::Relaxed)))
             .collect()
+    }
+
+    /// The bounds that it ran into, by their settings, and how often.
+    pub(crate) fn limited(&self) -> Vec<(&'static str, u64)> {
+        let log = (Bound::LogLines, self.log.lost());
+        let metrics = (Bound::Metrics, self.numbers.full());
+        self.limited.with(&[log, metrics])
     }
 
     pub(crate) fn last_error(&self) -> Option<String> {

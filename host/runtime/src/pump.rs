@@ -8,6 +8,7 @@ use crate::config::RuntimeConfig;
 use crate::directory::Directory;
 use crate::imports::now_ms;
 use crate::lane::{Delivered, Job, Lane, NotTaken, Publication, Workers};
+use crate::limited::Bound;
 use crate::plugin::Shared;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -41,6 +42,7 @@ pub(crate) struct Counts {
 #[derive(Debug)]
 pub(crate) struct Pump {
     queue: mpsc::Sender<Publication>,
+    shared: std::sync::Weak<Shared>,
     pub(crate) counts: Arc<Counts>,
 }
 
@@ -55,6 +57,7 @@ impl Pump {
         let (queue, waiting) = mpsc::channel(config.sink_queue.max(1));
         let counts: Arc<Counts> = Arc::default();
         let (config, for_task) = (config.clone(), counts.clone());
+        let weak = Arc::downgrade(&shared);
         workers.spawn(0, move || {
             let task = Task {
                 shared: Arc::downgrade(&shared),
@@ -70,7 +73,11 @@ impl Pump {
             drop(shared);
             Box::pin(task.run())
         });
-        Self { queue, counts }
+        Self {
+            queue,
+            shared: weak,
+            counts,
+        }
     }
 
     /// Takes a message; false if the queue is full.
@@ -81,6 +88,9 @@ impl Pump {
             false => &self.counts.refused,
         };
         count.fetch_add(1, Ordering::Relaxed);
+        if !is_taken && let Some(shared) = self.shared.upgrade() {
+            shared.limited.hit(Bound::SinkQueue);
+        }
         is_taken
     }
 }
@@ -261,6 +271,9 @@ impl Task {
             .is_some_and(|first| first.since.elapsed() > limit)
         {
             if let Some(first) = self.pending.pop_front() {
+                if let Some(shared) = self.shared.upgrade() {
+                    shared.limited.hit(Bound::SinkGiveUp);
+                }
                 let text = format!("it was not delivered within {limit:?}");
                 self.bury(&first.publication, &text);
             }

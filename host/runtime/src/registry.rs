@@ -16,9 +16,12 @@ use crate::files::{Files, Record};
 use crate::imports::State;
 use crate::instance::Instance;
 use crate::lane::Workers;
+use crate::limited::Limited;
+use crate::mailbox::Mailbox;
 use crate::package::Package;
 use crate::plugin::{Alarm, Shared};
-use crate::seat::{Mailbox, Seat, ShardPlugins};
+use crate::pool::Pool;
+use crate::seat::{Seat, ShardPlugins};
 use crate::shadow::Shadow;
 use crate::template::Post;
 use crate::timers::Clock;
@@ -76,6 +79,10 @@ struct Inner {
     /// Grants of plugins that are not installed yet.
     promised: Mutex<BTreeMap<String, Vec<String>>>,
     alarm: SyncSender<Alarm>,
+    /// Bounds hit by the host as a whole.
+    limited: Limited,
+    /// Memory of all instances.
+    pool: Arc<Pool>,
     /// Compiled components by digest: a roll back compiles nothing, a restart neither.
     compiled: Compiled,
     authenticator: Authenticator,
@@ -134,6 +141,8 @@ impl Runtime {
         let compiled = Compiled::new(&engine, config.data_dir.as_deref(), config.compiled_bytes);
         let (alarm, alarms) = sync_channel::<Alarm>(ALARMS);
         let inner = Inner {
+            pool: Arc::new(Pool::new(config.memory_total_bytes)),
+            limited: Limited::default(),
             config: Arc::new(config),
             engine,
             linker,

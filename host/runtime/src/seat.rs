@@ -5,15 +5,15 @@
 
 use crate::instance::{Failed, Instance, at_once};
 use crate::lane::Publication;
+use crate::mailbox::{Handover, Mailbox};
 use crate::plugin::{Alarm, Shared};
 use crate::pump::Pump;
 use crate::shadow::{Shade, Shadow};
 use crate::strikes::Strikes;
 use crate::template::{Post, Template};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use witmq_broker::ports::hooks::{AuthRequest, Query};
 use witmq_broker::ports::{
@@ -21,41 +21,6 @@ use witmq_broker::ports::{
     Verdict,
 };
 use witmq_proto::Message;
-
-/// What a control thread hands to a seat.
-pub(crate) enum Handover {
-    /// This generation serves from now on.
-    Serve {
-        template: Arc<Template>,
-        instance: Box<Instance>,
-    },
-    /// In place of a worn instance of the same generation.
-    Renew(Box<Instance>),
-    /// Its sink takes messages here, or (`None`) it has none.
-    Sink(String, Option<Arc<Pump>>),
-    /// Its `transform` waits and is asked, or (`None`) it is not.
-    Waits(String, Option<Arc<Shared>>),
-    /// A shadow sees what the plugin sees from now on, or (`None`) none does.
-    Shadow(String, Option<(Arc<Shadow>, Box<Instance>)>),
-    /// The plugin is gone.
-    Remove(String),
-}
-
-/// Where control threads put what a seat takes.
-#[derive(Default)]
-pub(crate) struct Mailbox {
-    /// Counts hand-overs.
-    version: AtomicU64,
-    waiting: Mutex<Vec<Handover>>,
-}
-
-impl Mailbox {
-    pub(crate) fn put(&self, handover: Handover) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.push(handover);
-        self.version.fetch_add(1, Ordering::Release);
-    }
-}
 
 /// An instance that a seat asks for, in place of a worn one.
 pub(crate) struct Renewal {
@@ -127,19 +92,12 @@ impl Seat {
 
     /// Takes what was handed over since the last call.
     fn refresh(&mut self) {
-        let version = self.mailbox.version.load(Ordering::Acquire);
+        let version = self.mailbox.version();
         if version == self.seen {
             return;
         }
         self.seen = version;
-        let waiting = std::mem::take(
-            &mut *self
-                .mailbox
-                .waiting
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-        for handover in waiting {
+        for handover in self.mailbox.take() {
             match handover {
                 Handover::Serve { template, instance } => self.serve(template, instance),
                 Handover::Renew(instance) => self.renew(instance),
@@ -223,9 +181,11 @@ impl Seat {
         let Some(worn) = worn else {
             return self.reap(fresh);
         };
+        if let Some(bound) = worn.worn_by() {
+            template.plugin.count_retired(bound);
+        }
         let left = self.end(Some(worn));
         let is_well = left.is_none_or(|left| at_once(fresh.adopt(&left)));
-        template.plugin.retired.fetch_add(1, Ordering::Relaxed);
         if let Some(local) = self.plugins.get_mut(&template.plugin.name) {
             (local.is_suspect, local.instance) = (!is_well, is_well.then_some(fresh));
         }
@@ -279,7 +239,9 @@ impl Seat {
         match call(instance) {
             Ok(value) => {
                 local.is_suspect = false;
-                if instance.is_worn() && local.asked.is_none_or(|at| at.elapsed() >= ASK_AGAIN) {
+                if instance.worn_by().is_some()
+                    && local.asked.is_none_or(|at| at.elapsed() >= ASK_AGAIN)
+                {
                     local.asked = Some(Instant::now());
                     let renewal = Renewal {
                         template: local.template.clone(),
@@ -390,8 +352,7 @@ impl Transform for ShardPlugins {
 impl Authorize for ShardPlugins {
     fn is_bound(&self) -> bool {
         // What waits in the mailbox counts: a question asked too often costs little, one not asked denies.
-        self.seat.has_authorizer
-            || self.seat.mailbox.version.load(Ordering::Acquire) != self.seat.seen
+        self.seat.has_authorizer || self.seat.mailbox.version() != self.seat.seen
     }
 
     /// Plugins in the order of their names; the first that has an opinion decides, a failing one denies.

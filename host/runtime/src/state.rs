@@ -3,6 +3,7 @@
 //! Owns: [`State`], [`MemoryLimit`], [`Line`]. The capabilities that work on it are in `imports`.
 
 use crate::http::Beyond;
+use crate::limited::Bound;
 use crate::log::{LINE_BYTES, Level};
 use crate::plugin::Shared;
 use bytes::Bytes;
@@ -29,6 +30,8 @@ pub(crate) struct State {
     pub(crate) payload: Bytes,
     pub(crate) start: Instant,
     pub(crate) max_packet: usize,
+    /// Handles of WASI that it may open besides those it has.
+    pub(crate) handles: usize,
     /// What a component with `wasi:http` needs besides.
     pub(crate) beyond: Option<Box<Beyond>>,
 }
@@ -38,38 +41,54 @@ pub(crate) struct State {
 pub(crate) struct Line(Vec<u8>);
 
 /// Sums what all memories and tables of a store take: a component may have several.
-#[derive(Debug)]
+/// What it took is given back with the store.
 pub(crate) struct MemoryLimit {
     pub(crate) used: usize,
     maximum: usize,
+    /// The last growth, bytes: taken back if it comes to nothing.
+    last: usize,
     /// Something was refused: a trap that follows is the limit's.
-    pub(crate) is_exceeded: bool,
+    pub(crate) exceeded: Option<Bound>,
+    plugin: Arc<Shared>,
 }
 
 impl MemoryLimit {
-    pub(crate) fn new(maximum: usize) -> Self {
+    pub(crate) fn new(plugin: Arc<Shared>, maximum: usize) -> Self {
         Self {
             used: 0,
             maximum,
-            is_exceeded: false,
+            last: 0,
+            exceeded: None,
+            plugin,
         }
     }
 
     fn grow(&mut self, bytes: usize) -> bool {
-        match self
-            .used
-            .checked_add(bytes)
-            .filter(|used| *used <= self.maximum)
-        {
+        let used = self.used.checked_add(bytes);
+        let bound = match used.filter(|used| *used <= self.maximum) {
+            None => Bound::MemoryBytes,
+            Some(_) if !self.plugin.pool.take(bytes) => Bound::MemoryTotal,
             Some(used) => {
-                self.used = used;
-                true
+                (self.used, self.last) = (used, bytes);
+                return true;
             }
-            None => {
-                self.is_exceeded = true;
-                false
-            }
-        }
+        };
+        self.plugin.limited.hit(bound);
+        self.exceeded = Some(bound);
+        false
+    }
+
+    /// The last growth was allowed, and could not be had.
+    fn shrink(&mut self) {
+        let bytes = std::mem::take(&mut self.last);
+        self.used -= bytes;
+        self.plugin.pool.give_back(bytes);
+    }
+}
+
+impl Drop for MemoryLimit {
+    fn drop(&mut self) {
+        self.plugin.pool.give_back(self.used);
     }
 }
 
@@ -95,13 +114,24 @@ impl ResourceLimiter for MemoryLimit {
                 .saturating_mul(TABLE_ENTRY_BYTES),
         ))
     }
+
+    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.shrink();
+        Ok(())
+    }
+
+    fn table_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.shrink();
+        Ok(())
+    }
 }
 
 impl State {
     pub(crate) fn new(plugin: Arc<Shared>, memory_bytes: usize, max_packet: usize) -> Self {
         Self {
+            memory: MemoryLimit::new(plugin.clone(), memory_bytes),
             plugin,
-            memory: MemoryLimit::new(memory_bytes),
+            handles: 0,
             host_calls: 0,
             publishes: 0,
             has_timer: false,
@@ -120,7 +150,24 @@ impl State {
                 self.host_calls = left;
                 true
             }
-            None => false,
+            None => {
+                self.plugin.limited.hit(Bound::HostCalls);
+                false
+            }
+        }
+    }
+
+    /// One handle more; false if it has as many as it may.
+    pub(crate) fn open_handle(&mut self) -> bool {
+        match self.handles.checked_sub(1) {
+            Some(left) => {
+                self.handles = left;
+                true
+            }
+            None => {
+                self.plugin.limited.hit(Bound::Handles);
+                false
+            }
         }
     }
 

@@ -99,11 +99,13 @@ impl Template {
     pub(crate) fn state(&self) -> State {
         let transfer_bytes = self.limits.transfer_bytes;
         let mut state = State::new(self.plugin.clone(), self.memory_bytes, transfer_bytes);
+        state.handles = self.limits.handles;
         state.has_timer = self.package.timer.is_some();
-        state.beyond = self.package.trusted.as_ref().map(|trusted| {
-            let limits = self.limits.http.clone();
-            Box::new(Beyond::new(&self.plugin, limits, trusted.clone()))
-        });
+        state.beyond = self
+            .package
+            .trusted
+            .as_ref()
+            .map(|trusted| Box::new(Beyond::new(&self.plugin, &self.limits, trusted.clone())));
         state
     }
 }

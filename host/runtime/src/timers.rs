@@ -7,8 +7,8 @@ use std::collections::{BinaryHeap, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Timers of one plugin.
-const TIMERS: usize = 1000;
+/// Timers that were taken back and are still in the heap, beyond twice the living ones.
+const SLACK: usize = 1000;
 /// The longest delay: about 136 years.
 const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
 
@@ -55,10 +55,11 @@ impl Clock {
         Ok(Self { shared })
     }
 
-    /// The timers of one plugin.
-    pub(crate) fn timers(&self, plugin: &str) -> Timers {
+    /// The timers of one plugin, so many at most.
+    pub(crate) fn timers(&self, plugin: &str, maximum: usize) -> Timers {
         Timers {
             plugin: plugin.into(),
+            maximum,
             shared: self.shared.clone(),
         }
     }
@@ -116,7 +117,7 @@ impl Table {
 
     /// Replaced and cancelled timers stay in the heap until they are due: beyond twice the living it is built anew.
     fn tidy(&mut self) {
-        if self.heap.len() > 2 * self.alive.len() + TIMERS {
+        if self.heap.len() > 2 * self.alive.len() + SLACK {
             let alive = &self.alive;
             self.heap.retain(|Reverse((_, plugin, token, number))| {
                 alive.get(&(plugin.clone(), *token)) == Some(number)
@@ -129,6 +130,7 @@ impl Table {
 #[derive(Clone)]
 pub(crate) struct Timers {
     plugin: Arc<str>,
+    maximum: usize,
     shared: Arc<Shared>,
 }
 
@@ -137,6 +139,7 @@ impl Timers {
     pub(crate) fn none() -> Self {
         Self {
             plugin: "".into(),
+            maximum: SLACK,
             shared: Arc::default(),
         }
     }
@@ -148,7 +151,7 @@ impl Timers {
         let mut table = self.shared.table();
         table.forget(&self.plugin, token, None);
         let count = table.counts.entry(self.plugin.clone()).or_default();
-        if *count >= TIMERS {
+        if *count >= self.maximum {
             return false;
         }
         *count += 1;
@@ -195,7 +198,7 @@ mod tests {
     #[test]
     fn timers_fire_in_order_once_replaced_and_taken_back() {
         let (clock, seen) = clock();
-        let (a, b) = (clock.timers("a"), clock.timers("b"));
+        let (a, b) = (clock.timers("a", 9), clock.timers("b", 9));
         assert!(a.after(1, 40) && b.after(1, 20) && a.after(2, 10));
         assert!(a.after(3, 1) && a.cancel(3) && !a.cancel(3));
         assert!(a.after(2, 60), "replaces the one of 10 ms");
@@ -209,7 +212,8 @@ mod tests {
     #[test]
     fn a_plugin_has_so_many_and_another_one_its_own() {
         let (clock, _seen) = clock();
-        let (a, b) = (clock.timers("a"), clock.timers("b"));
+        const TIMERS: usize = 100;
+        let (a, b) = (clock.timers("a", TIMERS), clock.timers("b", TIMERS));
         for token in 0..u64::try_from(TIMERS).unwrap() {
             assert!(a.after(token, 3_600_000));
         }
@@ -218,9 +222,9 @@ mod tests {
         assert!(a.cancel(8) && a.after(5000, u64::MAX));
         a.clear();
         assert!(a.after(1, 3_600_000));
-        for _ in 0..10 * TIMERS {
+        for _ in 0..10 * SLACK {
             assert!(a.after(1, 3_600_000));
         }
-        assert!(clock.shared.table().heap.len() <= 2 * TIMERS + 10);
+        assert!(clock.shared.table().heap.len() <= SLACK + 10);
     }
 }

@@ -77,6 +77,20 @@ pub(crate) fn check_grants(
     Err(invalid("not-granted", text, hint))
 }
 
+/// A `sink` step names one thing only.
+pub(crate) fn check_sink(
+    name: &str,
+    package: &Package,
+    outside: &Outside,
+) -> Result<(), ControlError> {
+    if package.sink.is_none() || !(outside.is_sink)(name) {
+        return Ok(());
+    }
+    let text = format!("`{name}` has the hook `sink`, and a connector is called so");
+    let hint = "install it by another name (--name), or remove the connector: witmq sink rm";
+    Err(invalid("name-taken", text, hint.to_owned()))
+}
+
 /// The configuration must be JSON and fit the schema of the manifest.
 pub(crate) fn check_config(
     name: &str,
@@ -114,7 +128,10 @@ pub(crate) fn check_config(
         "the configuration of `{name}` does not fit: {}",
         errors.join("; ")
     );
-    let hint = format!("`witmq plugin get {name}` shows its schema");
+    let hint = format!(
+        "`witmq plugin check FILE` shows the schema of a component that is not installed yet, `witmq plugin get {name}` \
+         that of one that is"
+    );
     Err(invalid("bad-config", text, hint))
 }
 
@@ -217,6 +234,7 @@ fn alone(template: &Template) -> Shared {
         Timers::none(),
         grants,
         alarm,
+        template.plugin.pool.clone(),
     )
 }
 

@@ -103,9 +103,22 @@ fn traps(
     Ok(())
 }
 
-/// A resource of ours that needs no cleaning up.
+/// A handle for the guest, if it may have one more.
+fn handle(mut cx: Cx<'_>, number: u32) -> wasmtime::Result<Resource<Handle>> {
+    match cx.data_mut().open_handle() {
+        true => Ok(Resource::new_own(number)),
+        false => Err(wasmtime::Error::msg(
+            "it has as many handles open as it may (limits.plugin_handles)",
+        )),
+    }
+}
+
+/// A resource of ours: closing it makes room for another.
 fn resource(instance: &mut LinkerInstance<'_, State>, name: &str) -> wasmtime::Result<()> {
-    instance.resource(name, ResourceType::host::<Handle>(), |_, _| Ok(()))
+    instance.resource(name, ResourceType::host::<Handle>(), |mut cx, _| {
+        cx.data_mut().handles += 1;
+        Ok(())
+    })
 }
 
 /// Streams never make anyone wait, so what waits for them is ready at once; what waits for time is refused.
@@ -122,7 +135,7 @@ fn poll(linker: &mut Linker<State>, version: &str) -> wasmtime::Result<()> {
     for name in ["input", "output"] {
         streams.func_wrap(
             &format!("[method]{name}-stream.subscribe"),
-            |_: Cx<'_>, (_,): One| Ok((Resource::<Handle>::new_own(READY),)),
+            |cx: Cx<'_>, (_,): One| Ok((handle(cx, READY)?,)),
         )?;
     }
     let mut clock = linker.instance(&format!("wasi:clocks/monotonic-clock@{version}"))?;
@@ -165,8 +178,8 @@ fn output(linker: &mut Linker<State>, version: &str) -> wasmtime::Result<()> {
     }
     for (name, number) in [("stdin", STDIN), ("stdout", STDOUT), ("stderr", STDERR)] {
         let mut instance = linker.instance(&format!("wasi:cli/{name}@{version}"))?;
-        instance.func_wrap(&format!("get-{name}"), move |_: Cx<'_>, (): ()| {
-            Ok((Resource::<Handle>::new_own(number),))
+        instance.func_wrap(&format!("get-{name}"), move |cx: Cx<'_>, (): ()| {
+            Ok((handle(cx, number)?,))
         })?;
         let mut instance = linker.instance(&format!("wasi:cli/terminal-{name}@{version}"))?;
         instance.func_wrap(&format!("get-terminal-{name}"), |_: Cx<'_>, (): ()| {

@@ -69,6 +69,11 @@ impl Bench {
     }
 }
 
+/// The bounds that the plugin ran into.
+fn hit(bench: &Bench) -> Vec<(&'static str, u64)> {
+    common::limited(&bench.runtime, "h")
+}
+
 fn get(url: &str) -> String {
     format!("{{\"url\":\"{url}\"}}")
 }
@@ -172,11 +177,13 @@ fn bodies_are_cut_off_at_their_limits_and_not_before() {
     let long = bench.fetch(&get(&format!("{url}/long")));
     assert!(long.contains("TooLarge") || long.contains("1000"), "{long}");
     assert_eq!(bench.number("http_too_large"), 1.0);
+    assert_eq!(hit(&bench), [("plugin_http_response_bytes", 1)]);
     let post = |bytes: u32| format!("{{\"url\":\"{url}\",\"bytes\":{bytes}}}");
     assert_eq!(bench.fetch(&post(2000)), "200 1000 bytes");
     let long = bench.fetch(&post(2001));
     assert!(!long.starts_with("200"), "{long}");
     assert_eq!(bench.number("http_too_large"), 2.0);
+    assert!(hit(&bench).contains(&("plugin_http_request_bytes", 1)));
 }
 
 #[test]
@@ -195,6 +202,7 @@ fn requests_are_counted_per_call_and_at_once() {
     assert_eq!(bench.number("http_too_many"), 0.0);
     assert!(bench.fetch(&times(4)).contains("Failed"));
     assert_eq!(bench.number("http_too_many"), 1.0);
+    assert_eq!(hit(&bench), [("plugin_http_requests", 1)]);
     let none = HttpLimits {
         concurrent: 0,
         ..HttpLimits::default()
@@ -202,6 +210,57 @@ fn requests_are_counted_per_call_and_at_once() {
     let mut bench = Bench::start(&[&service.at.to_string()], none);
     assert!(bench.fetch(&times(1)).contains("Failed"));
     assert_eq!(bench.number("http_too_many"), 1.0);
+    assert_eq!(hit(&bench), [("plugin_http_concurrent", 1)]);
+}
+
+#[test]
+fn the_head_of_an_answer_is_bounded_on_both_sides() {
+    let service = Service::start(|head| {
+        let spare = match head.contains("/long") {
+            true => 9000,
+            false => 7000,
+        };
+        let name = format!("HTTP/1.1 200 OK\r\nx: {}\r\n", "y".repeat(spare));
+        let rest = "content-length: 4\r\nconnection: close\r\n\r\nfine";
+        [name.as_bytes(), rest.as_bytes()].concat()
+    });
+    let limits = HttpLimits {
+        head_bytes: 8192,
+        ..HttpLimits::default()
+    };
+    let mut bench = Bench::start(&[&service.at.to_string()], limits);
+    assert_eq!(
+        bench.fetch(&get(&format!("http://{}", service.at))),
+        "200 fine"
+    );
+    assert_eq!(hit(&bench), []);
+    let long = bench.fetch(&get(&format!("http://{}/long", service.at)));
+    assert!(!long.starts_with("200"), "{long}");
+    assert_eq!(hit(&bench), [("plugin_http_head_bytes", 1)]);
+}
+
+#[test]
+fn handles_of_a_plugin_that_waits_are_bounded_on_both_sides() {
+    let service = Service::start(|_| ok("fine"));
+    let url = get(&format!("http://{}", service.at));
+    let with = |handles: usize| {
+        let config = RuntimeConfig {
+            handles,
+            ..config()
+        };
+        Bench::start_with(&[&service.at.to_string()], config)
+    };
+    let mut bench = with(32);
+    for _ in 0..100 {
+        assert_eq!(bench.fetch(&url), "200 fine", "each call closes its own");
+    }
+    assert_eq!(hit(&bench), []);
+    let mut bench = with(3);
+    bench.order(&url);
+    wait_until("the end of the instance", || {
+        let all = hit(&bench);
+        all.iter().any(|(limit, _)| *limit == "plugin_handles")
+    });
 }
 
 #[test]
@@ -258,6 +317,7 @@ fn a_connection_has_to_be_there_in_time() {
     let mut bench = Bench::start(&[&at.to_string()], limits);
     assert_eq!(bench.fetch(&get(&format!("https://{at}/"))), "Timeout");
     assert_eq!(bench.number("http_connect_timeouts"), 1.0);
+    assert_eq!(hit(&bench), [("plugin_http_connect_ms", 1)]);
 }
 
 /// A service with TLS, and its certificate in a file.

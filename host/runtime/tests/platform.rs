@@ -424,6 +424,7 @@ fn attempt() -> AuthRequest {
         listener: "tcp".into(),
         transport: Transport::Tcp,
         version: Version::V5,
+        certificate: None,
     })
 }
 

@@ -312,6 +312,7 @@ fn attempt() -> AuthRequest {
         listener: "tcp".into(),
         transport: Transport::Tcp,
         version: Version::V5,
+        certificate: None,
     })
 }
 
@@ -380,4 +381,8 @@ fn the_queue_of_attempts_is_bounded() {
         .filter(|code| **code == Some(ReasonCode::ServerBusy))
         .count();
     assert!((7..=8).contains(&busy), "one runs, two wait: {codes:?}");
+    let all = common::limited(&runtime, "g");
+    let counted = all.iter().find(|(limit, _)| *limit == "auth_queue");
+    assert_eq!(counted.unwrap().1, u64::try_from(busy).unwrap());
+    assert!(all.iter().any(|(limit, _)| *limit == "auth_timeout_ms"));
 }

@@ -158,6 +158,7 @@ fn attempt(client_id: &str, username: &str) -> Attempt {
         listener: "tcp".into(),
         transport: Transport::Tls,
         version: Version::V5,
+        certificate: None,
     }
 }
 

@@ -138,6 +138,7 @@ fn a_full_queue_is_a_failure_at_once() {
     };
     assert_eq!(full, StepFailure::Full("h".to_owned()));
     assert!(asked.len() >= 2, "the bound came too early");
+    assert_eq!(bench.info().limited, [("plugin_lane_queue", 1)]);
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn an_instance_retires_before_its_memory_ends() {
         calls += 1;
         assert_eq!(call(&mut hooks, payload).unwrap(), calls.to_string());
     };
-    for turn in 1..=3 {
+    for turn in 1..=3_u32 {
         (0..4).for_each(|_| count("more")); // 1 MiB more than its first one or two
         assert_eq!(retired(&runtime), f64::from(turn - 1));
         (0..14).for_each(|_| count("more")); // and beyond 60 % of 8 MiB
@@ -65,6 +65,8 @@ fn an_instance_retires_before_its_memory_ends() {
             count("x");
             retired(&runtime) >= f64::from(turn)
         });
+        let counted = ("plugin_retire_memory_percent", u64::from(turn));
+        assert_eq!(common::limited(&runtime, "g"), [counted]);
     }
 }
 
@@ -73,6 +75,8 @@ fn an_instance_that_does_not_retire_fails_at_the_end_of_its_memory() {
     let (runtime, mut hooks) = growing(100);
     let failure = (0..32).find_map(|_| call(&mut hooks, "more").err());
     assert_eq!(failure, Some(StepFailure::Memory("g".to_owned())));
+    let all = common::limited(&runtime, "g");
+    assert_eq!(all.first().unwrap().0, "plugin_memory_bytes");
     assert_eq!(retired(&runtime), 0.0);
 }
 

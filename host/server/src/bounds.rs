@@ -1,11 +1,12 @@
 //! From the words of the configuration to the bounds and abilities of the broker.
 
-use crate::config::{Config, Mqtt, Overflow, Shared, Strategy};
+use crate::config::{Config, Limits, Mqtt, Overflow, Shared, Strategy};
 use std::time::Duration;
 use witmq_broker::router::groups;
 use witmq_proto::endpoint::Abilities;
 use witmq_proto::packet::QoS;
 use witmq_rules::ExpressionLimits;
+use witmq_runtime::{HttpLimits, RuntimeConfig};
 
 /// What the configuration allows one node.
 pub(crate) fn broker_limits(config: &Config, shards: u16) -> witmq_broker::Limits {
@@ -52,6 +53,66 @@ pub(crate) fn expression_limits(config: &Config) -> ExpressionLimits {
         output_bytes: config.limits.expression_output_bytes,
         iterations: config.limits.expression_iterations,
         work: config.limits.expression_work,
+    }
+}
+
+/// What bounds plugins, and nothing else of their host.
+pub(crate) fn plugin_limits(limits: &Limits) -> RuntimeConfig {
+    let (ms, s) = (Duration::from_millis, Duration::from_secs);
+    RuntimeConfig {
+        authenticator_threads: limits.auth_threads,
+        authenticator_queue: limits.auth_queue,
+        authenticate_deadline: ms(limits.auth_timeout_ms),
+        deadline: ms(limits.plugin_deadline_ms),
+        init_deadline: ms(limits.plugin_init_deadline_ms),
+        timeout: ms(limits.plugin_timeout_ms),
+        worker_threads: limits.plugin_worker_threads,
+        lane_instances: limits.plugin_lane_instances,
+        lane_queue: limits.plugin_lane_queue,
+        batch: limits.plugin_batch,
+        sink_queue: limits.plugin_sink_queue,
+        sink_give_up: s(limits.plugin_sink_give_up_s),
+        events_queue: limits.plugin_events_queue,
+        carried_bytes: limits.plugin_carried_bytes,
+        memory_bytes: limits.plugin_memory_bytes,
+        memory_total_bytes: limits.plugin_memory_total_bytes,
+        retire_calls: limits.plugin_retire_calls,
+        retire_memory_percent: limits.plugin_retire_memory_percent,
+        retire_pause: s(limits.plugin_retire_pause_s),
+        transfer_bytes: limits.transfer_bytes(),
+        host_calls: limits.plugin_host_calls,
+        publishes: limits.plugin_publishes,
+        timers: limits.plugin_timers,
+        metrics: limits.plugin_metrics,
+        handles: limits.plugin_handles,
+        http: http_limits(limits),
+        split_messages: limits.plugin_split_messages,
+        log_lines: limits.plugin_log_lines,
+        component_bytes: limits.plugin_component_bytes,
+        compiled_bytes: limits.plugin_compiled_bytes,
+        plugins: limits.max_plugins,
+        versions: limits.plugin_versions,
+        breaker_failures: limits.plugin_breaker_failures,
+        breaker_window: ms(limits.plugin_breaker_window_ms),
+        breaker_rest: ms(limits.plugin_breaker_rest_ms),
+        breaker_longest: ms(limits.plugin_breaker_longest_ms),
+        probation: s(limits.plugin_probation_s),
+        probation_failures: limits.plugin_probation_failures,
+        probation_per_mille: limits.plugin_probation_per_mille,
+        ..RuntimeConfig::default()
+    }
+}
+
+/// What bounds the requests of plugins.
+pub(crate) fn http_limits(limits: &Limits) -> HttpLimits {
+    HttpLimits {
+        connect: Duration::from_millis(limits.plugin_http_connect_ms),
+        head_bytes: limits.plugin_http_head_bytes,
+        response_bytes: limits.plugin_http_response_bytes,
+        request_bytes: limits.plugin_http_request_bytes,
+        requests: limits.plugin_http_requests,
+        concurrent: limits.plugin_http_concurrent,
+        ca: None,
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Owns: [`start`], which gives the plugin host. Must not: know shards beyond questions to them.
 
+use crate::bounds;
 use crate::config::{AUTH_FILE, Config};
 use crate::wire::Access;
 use anyhow::{Context as _, Result};
@@ -10,19 +11,21 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 use tokio::sync::oneshot;
 use witmq_broker::ports::PluginControl;
 use witmq_broker::ports::clients::{Answered, Busy, ClientInfo, Clients};
 use witmq_broker::ports::control::InstallOptions;
 use witmq_broker::ports::kv::PluginKv;
 use witmq_broker::shard::{Shard, shard_of};
+use witmq_connect::{Sinks, SinksConfig};
 use witmq_net::Node;
 use witmq_proto::{Message, ReasonCode, TopicFilter};
 use witmq_runtime::{Grants, HttpGrant, HttpLimits, Outside, Runtime, RuntimeConfig, SigningKey};
 
 /// The bundled authenticator, built by `build.rs`.
 const AUTH_FILE_WASM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/auth-file.wasm"));
+/// Connectors, each of which has a thread.
+const SINKS: usize = 64;
 /// Bytes of a secret.
 const SECRET_BYTES: u64 = 64 * 1024;
 
@@ -89,6 +92,7 @@ pub(crate) fn start(
     access: Access,
     node: &LateNode,
     kv: Arc<dyn PluginKv>,
+    sinks: &LateSinks,
 ) -> Result<Runtime> {
     let late = node.clone();
     let outside = Outside {
@@ -96,10 +100,49 @@ pub(crate) fn start(
         secret: secrets(config.secrets.clone()),
         clients: Arc::new(node.clone()),
         kv,
+        is_sink: sinks.names(),
     };
     let runtime = Runtime::start(runtime_config(config, shards)?, outside)?;
     bind_authenticator(&runtime, config, access)?;
     Ok(runtime)
+}
+
+/// The connectors, for plugins that start before them.
+#[derive(Clone, Default)]
+pub(crate) struct LateSinks(Arc<OnceLock<Sinks>>);
+
+impl LateSinks {
+    /// Whether there is one of a name.
+    fn names(&self) -> Arc<dyn Fn(&str) -> bool + Send + Sync> {
+        let late = self.0.clone();
+        Arc::new(move |name| late.get().is_some_and(|sinks| sinks.has(name)))
+    }
+
+    /// Restores the connectors: what they need, plugins have already.
+    pub(crate) fn start(&self, config: &Config, runtime: &Runtime, node: &LateNode) -> Sinks {
+        let (plugins, late) = (runtime.clone(), node.clone());
+        let has_sink = |plugin: &witmq_broker::ports::control::PluginInfo| {
+            plugin.hooks.iter().any(|hook| hook == "sink")
+        };
+        let (sinks, problems) = Sinks::new(SinksConfig {
+            data_dir: config.data_dir.clone(),
+            sinks: SINKS,
+            publish: Arc::new(move |message| late.publish(message)),
+            secrets: secrets(config.secrets.clone()),
+            is_plugin: Arc::new(move |name| {
+                let installed = plugins.list();
+                installed
+                    .iter()
+                    .any(|plugin| plugin.name == name && has_sink(plugin))
+            }),
+        });
+        problems
+            .iter()
+            .for_each(|problem| tracing::error!("{problem}"));
+        let is_first = self.0.set(sinks.clone()).is_ok();
+        debug_assert!(is_first, "the connectors are started once");
+        sinks
+    }
 }
 
 /// Reads a secret's file each time it is asked for.
@@ -157,33 +200,17 @@ fn signing_keys(paths: &[PathBuf]) -> Result<Vec<SigningKey>> {
 }
 
 fn runtime_config(config: &Config, shards: u16) -> Result<RuntimeConfig> {
-    let limits = &config.limits;
     Ok(RuntimeConfig {
         data_dir: Some(config.data_dir.clone()),
         shards,
         authenticators: config.auth.plugins.clone(),
-        authenticate_deadline: Duration::from_millis(limits.auth_timeout_ms),
-        deadline: Duration::from_millis(limits.plugin_deadline_ms),
-        timeout: Duration::from_millis(limits.plugin_timeout_ms),
-        probation: Duration::from_secs(limits.plugin_probation_s),
-        memory_bytes: limits.plugin_memory_bytes,
         signing_keys: signing_keys(&config.signing_keys)?,
-        compiled_bytes: limits.plugin_compiled_bytes,
-        retire_calls: limits.plugin_retire_calls,
-        retire_memory_percent: limits.plugin_retire_memory_percent,
-        transfer_bytes: usize::try_from(limits.max_packet_bytes)?
-            .saturating_mul(2)
-            .saturating_add(64 * 1024),
         http: HttpLimits {
-            connect: Duration::from_millis(limits.plugin_http_connect_ms),
-            response_bytes: limits.plugin_http_response_bytes,
-            request_bytes: limits.plugin_http_request_bytes,
-            requests: limits.plugin_http_requests,
-            concurrent: limits.plugin_http_concurrent,
             ca: config.plugin_ca.clone(),
+            ..bounds::http_limits(&config.limits)
         },
         grants: grants(config)?,
-        ..RuntimeConfig::default()
+        ..bounds::plugin_limits(&config.limits)
     })
 }
 

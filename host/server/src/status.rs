@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 use witmq_admin::NodeStatus;
 use witmq_broker::kv::Spaces;
-use witmq_broker::ports::control::PluginInfo;
-use witmq_broker::ports::{PluginControl, RuleControl};
+use witmq_broker::ports::SinkInfo;
+use witmq_broker::ports::control::{PluginInfo, RuleInfo};
+use witmq_broker::ports::{PluginControl, RuleControl, SinkControl};
 use witmq_broker::shard::Counters;
 use witmq_broker::{ShardId, Shared};
 use witmq_net::Node;
@@ -19,6 +20,7 @@ pub(crate) struct Status {
     pub(crate) shared: Arc<Shared>,
     pub(crate) plugins: Arc<dyn PluginControl>,
     pub(crate) rules: Arc<dyn RuleControl>,
+    pub(crate) sinks: Arc<dyn SinkControl>,
     /// `None` without a storage.
     pub(crate) storage: Option<Arc<witmq_storage::Metrics>>,
     pub(crate) kv: Arc<Spaces>,
@@ -91,26 +93,17 @@ impl NodeStatus for Status {
         for (name, value) in self.plugins.counters() {
             page.put(name, "counter", "", float(value));
         }
+        let memory = float(self.plugins.memory_bytes());
+        page.put("plugin_memory_total_bytes", "gauge", "", memory);
+        page.put_limited("", &self.plugins.limited());
         for plugin in self.plugins.list() {
             page.put_plugin(&plugin);
         }
         for rule in self.rules.list() {
-            let labels = format!("{{chain=\"{}\"}}", rule.name);
-            for (name, count) in [
-                ("chain_matched_total", rule.matched),
-                ("chain_filtered_total", rule.filtered),
-                ("chain_failed_total", rule.failed),
-                ("chain_limited_total", rule.limited),
-                ("chain_evicted_total", rule.evicted),
-            ] {
-                page.put(name, "counter", &labels, float(count));
-            }
-            for (name, value) in [
-                ("chain_state_entries", rule.state_entries as f64),
-                ("chain_state_bytes", rule.state_bytes as f64),
-            ] {
-                page.put(name, "gauge", &labels, value);
-            }
+            page.put_rule(&rule);
+        }
+        for sink in self.sinks.list() {
+            page.put_sink(&sink);
         }
         page.text()
     }
@@ -135,6 +128,60 @@ impl Page {
         }
     }
 
+    fn put_rule(&mut self, rule: &RuleInfo) {
+        let labels = format!("{{chain=\"{}\"}}", rule.name);
+        for (name, count) in [
+            ("chain_matched_total", rule.matched),
+            ("chain_filtered_total", rule.filtered),
+            ("chain_failed_total", rule.failed),
+            ("chain_limited_total", rule.limited),
+            ("chain_evicted_total", rule.evicted),
+        ] {
+            self.put(name, "counter", &labels, float(count));
+        }
+        for (name, value) in [
+            ("chain_state_entries", rule.state_entries as f64),
+            ("chain_state_bytes", rule.state_bytes as f64),
+        ] {
+            self.put(name, "gauge", &labels, value);
+        }
+        for step in &rule.steps {
+            let place = format!(
+                "chain=\"{}\",step=\"{}\",kind=\"{}\"",
+                rule.name, step.index, step.kind
+            );
+            for (outcome, count) in [
+                ("passed", step.passed),
+                ("ended", step.ended),
+                ("failed", step.failed),
+            ] {
+                let labels = format!("{{{place},outcome=\"{outcome}\"}}");
+                self.put("chain_step_total", "counter", &labels, float(count));
+            }
+            let labels = format!("{{{place}}}");
+            let [p50, p99] = step.quantiles_us;
+            self.put("chain_step_p50_us", "gauge", &labels, p50);
+            self.put("chain_step_p99_us", "gauge", &labels, p99);
+        }
+    }
+
+    fn put_sink(&mut self, sink: &SinkInfo) {
+        let labels = format!("{{sink=\"{}\",kind=\"{}\"}}", sink.name, sink.kind);
+        for (name, kind, value) in [
+            ("sink_healthy", "gauge", u64::from(sink.state == "healthy")),
+            ("sink_queued_messages", "gauge", sink.queued_messages),
+            ("sink_queued_bytes", "gauge", sink.queued_bytes),
+            ("sink_delivered_total", "counter", sink.delivered),
+            ("sink_retried_total", "counter", sink.retried),
+            ("sink_failed_total", "counter", sink.failed),
+            ("sink_dropped_total", "counter", sink.dropped),
+            ("sink_dead_total", "counter", sink.dead),
+            ("sink_expired_total", "counter", sink.expired),
+        ] {
+            self.put(name, kind, &labels, float(value));
+        }
+    }
+
     fn put_plugin(&mut self, plugin: &PluginInfo) {
         let labels = format!("{{plugin=\"{}\"}}", plugin.name);
         let [p50, p99] = plugin.quantiles_us;
@@ -152,6 +199,7 @@ impl Page {
             let labels = format!("{{plugin=\"{}\",kind=\"{kind}\"}}", plugin.name);
             self.put("plugin_failures_total", "counter", &labels, float(*count));
         }
+        self.put_limited(&plugin.name, &plugin.limited);
         for hook in &plugin.by_hook {
             let labels = format!("plugin=\"{}\",hook=\"{}\"", plugin.name, hook.hook);
             let within = format!("{{{labels}}}");
@@ -187,6 +235,14 @@ impl Page {
         }
         for (name, value) in &plugin.numbers {
             self.put(&format!("plugin_{name}"), "gauge", &labels, *value);
+        }
+    }
+
+    /// Bounds that were hit; those of the host as a whole name no plugin.
+    fn put_limited(&mut self, plugin: &str, limited: &[(&'static str, u64)]) {
+        for (limit, count) in limited {
+            let labels = format!("{{plugin=\"{plugin}\",limit=\"{limit}\"}}");
+            self.put("plugin_limited_total", "counter", &labels, float(*count));
         }
     }
 

@@ -1,10 +1,10 @@
 //! The only place that knows all parts: builds them from the configuration and joins them by their ports.
 
-use crate::config::{Config, ListenerKind};
+use crate::config::{ClientCert, Config, ListenerKind};
 use crate::delayed::Delayed;
 use crate::drain::Drain;
 use crate::logging::LogEvents;
-use crate::plugins::{self, LateNode};
+use crate::plugins::{self, LateNode, LateSinks};
 use crate::status::Status;
 use crate::store::{Opened, Part, Parts};
 use crate::sys::{self, PluginTopics};
@@ -15,7 +15,7 @@ use crate::windows::Windows;
 use crate::{bounds, pages, secret, windows};
 use anyhow::{Context as _, Result};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use witmq_admin::{Admin, AdminConfig, Token};
@@ -23,7 +23,10 @@ use witmq_broker::ports::{PluginControl, RuleControl, Transport};
 use witmq_broker::rewrite::Rewrites;
 use witmq_broker::shard::{ClockBase, Shard, ShardPorts};
 use witmq_broker::{ShardId, Shared};
-use witmq_net::{HandedIn, ListenerConfig, MakeShard, Node, NodeConfig, TlsSlot};
+use witmq_connect::Sinks;
+use witmq_net::{
+    ClientCertificates, HandedIn, ListenerConfig, MakeShard, Node, NodeConfig, TlsFiles, TlsSlot,
+};
 use witmq_rules::{Rules, RulesConfig, Tables};
 use witmq_runtime::Runtime;
 
@@ -57,6 +60,19 @@ pub(crate) struct Addresses {
 }
 
 impl Addresses {
+    /// Writes that of the HTTP origin down for the command line.
+    fn of(node: &Node, admin: Option<&Admin>, data_dir: &Path) -> Self {
+        let http = admin.map(Admin::local_addr);
+        if let Err(error) = secret::write_address(data_dir, http) {
+            // The broker serves all the same.
+            tracing::warn!("the command line will need --admin: {error:#}");
+        }
+        Self {
+            listeners: node.addresses().to_vec(),
+            http,
+        }
+    }
+
     pub(crate) fn address(&self, name: &str) -> Option<SocketAddr> {
         self.listeners
             .iter()
@@ -83,13 +99,6 @@ impl Addresses {
     }
 }
 
-/// A certificate and the files it came from.
-struct Certificate {
-    slot: TlsSlot,
-    cert: PathBuf,
-    key: PathBuf,
-}
-
 /// A running broker.
 pub(crate) struct Broker {
     node: Arc<Node>,
@@ -97,8 +106,9 @@ pub(crate) struct Broker {
     admin: Option<Admin>,
     plugins: Arc<dyn PluginControl>,
     rules: Arc<dyn RuleControl>,
+    sinks: Sinks,
     addresses: Addresses,
-    certificates: Vec<Certificate>,
+    certificates: Vec<TlsSlot>,
     _topics: Option<PluginTopics>,
     _windows: Windows,
 }
@@ -112,7 +122,10 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
     let limits = Arc::new(bounds::broker_limits(config, shards));
     let shared = Arc::new(shared(config, shards, &limits, started)?);
     let opened = Opened::open(config, shards, clock, &shared)?;
-    let runtime = plugins::start(config, shards, access, &late, opened.kv.clone())?;
+    let late_sinks = LateSinks::default();
+    let kv = opened.kv.clone();
+    let runtime = plugins::start(config, shards, access, &late, kv, &late_sinks)?;
+    let sinks = late_sinks.start(config, &runtime, &late);
     let tables = Tables::new(opened.kv.clone());
     let rules = rules(config, &tables);
     let (listeners, certificates) = listeners(config)?;
@@ -121,7 +134,7 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
     let make_shard = make_shard(
         (shards, clock),
         (limits, shared.clone()),
-        (runtime.clone(), rules.clone()),
+        (runtime.clone(), rules.clone(), sinks.clone()),
         opened.parts.clone(),
     );
     let node = Arc::new(Node::start(
@@ -140,6 +153,7 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
         shared,
         plugins: plugins.clone(),
         rules: rules.clone(),
+        sinks: Arc::new(sinks.clone()),
         storage,
         kv: opened.kv.clone(),
         started,
@@ -151,10 +165,7 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
             return Err(error);
         }
     };
-    let addresses = Addresses {
-        listeners: node.addresses().to_vec(),
-        http: admin.as_ref().map(Admin::local_addr),
-    };
+    let addresses = Addresses::of(&node, admin.as_ref(), &config.data_dir);
     let interval = Duration::from_secs(config.limits.sys_interval_s);
     let topics = sys::start(&plugins, &node, interval).context("cannot start a thread")?;
     Ok(Broker {
@@ -163,6 +174,7 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
         admin,
         plugins,
         rules,
+        sinks,
         addresses,
         certificates,
         _topics: topics,
@@ -226,13 +238,13 @@ fn node_config(config: &Config, listeners: Vec<ListenerConfig>, shards: u16) -> 
 fn make_shard(
     (shards, clock): (u16, ClockBase),
     (limits, shared): (Arc<witmq_broker::Limits>, Arc<Shared>),
-    (runtime, rules): (Runtime, Rules),
+    (runtime, rules, sinks): (Runtime, Rules, Sinks),
     parts: Arc<Parts>,
 ) -> MakeShard {
     Arc::new(move |id: ShardId| {
         let Part { store, past, news } = parts.take(id);
         let ports = ShardPorts {
-            hooks: Box::new(runtime.shard_hooks(id.0)),
+            hooks: Box::new(sinks.shard_hooks(runtime.shard_hooks(id.0))),
             chains: Box::new(rules.shard_chains()),
             store,
             events: Box::new(LogEvents::new(runtime.observers())),
@@ -283,6 +295,7 @@ fn start_admin(
     let ports = witmq_admin::Ports {
         plugins: plugins.clone(),
         rules: rules.clone(),
+        sinks: status.sinks.clone(),
         users: Arc::new(Users::new(plugins.clone())),
         drain: Arc::new(Drain {
             node: node.clone(),
@@ -319,19 +332,24 @@ fn start_admin(
     Ok(Some(Admin::start(settings, ports)?))
 }
 
-fn listeners(config: &Config) -> Result<(Vec<ListenerConfig>, Vec<Certificate>)> {
+fn listeners(config: &Config) -> Result<(Vec<ListenerConfig>, Vec<TlsSlot>)> {
     let mut certificates = Vec::new();
     let mut listeners = Vec::new();
     for listener in &config.listeners {
         let tls = match (&listener.cert, &listener.key) {
             (Some(cert), Some(key)) if listener.kind.is_tls() => {
-                let slot = TlsSlot::load(cert, key)
-                    .with_context(|| format!("listener `{}`", listener.name))?;
-                certificates.push(Certificate {
-                    slot: slot.clone(),
+                let clients = listener.client_ca.clone().map(|ca| ClientCertificates {
+                    ca,
+                    is_required: listener.client_cert != Some(ClientCert::Optional),
+                });
+                let files = TlsFiles {
                     cert: cert.clone(),
                     key: key.clone(),
-                });
+                    clients,
+                };
+                let slot = TlsSlot::load(files)
+                    .with_context(|| format!("listener `{}`", listener.name))?;
+                certificates.push(slot.clone());
                 Some(slot)
             }
             _ => None,
@@ -387,8 +405,9 @@ impl Broker {
     }
 
     fn reload_certificates(&self) {
-        for Certificate { slot, cert, key } in &self.certificates {
-            match slot.reload(cert, key) {
+        for slot in &self.certificates {
+            let cert = &slot.files().cert;
+            match slot.reload() {
                 Ok(()) => tracing::info!(cert = %cert.display(), "certificate read again"),
                 Err(error) => tracing::error!(%error, "the present certificate stays"),
             }
@@ -402,6 +421,7 @@ impl Broker {
             admin.stop();
         }
         self.node.shutdown(GRACE);
+        self.sinks.stop();
         self.opened.close();
     }
 }

@@ -157,12 +157,12 @@ fn a_smaller_quota_keeps_what_is_there_and_takes_no_more() {
     let space = life.kv().space("p");
     space.increment("a", 1, now()).unwrap();
     space.increment("b", 1, now()).unwrap();
-    assert_eq!(space.increment("c", 1, now()), Err(KvError::Quota));
+    assert_eq!(space.increment("c", 1, now()), Err(KvError::Keys));
     life.close();
     let life = open(dir.path(), bounds(1));
     let space = life.kv().space("p");
     assert_eq!(space.increment("a", 1, now()), Ok(2));
     assert_eq!(space.increment("b", 1, now()), Ok(2));
-    assert_eq!(space.increment("c", 1, now()), Err(KvError::Quota));
+    assert_eq!(space.increment("c", 1, now()), Err(KvError::Keys));
     life.close();
 }

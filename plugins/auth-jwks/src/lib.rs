@@ -2,12 +2,19 @@
 //! configuration. It sends requests, so it has to be granted the provider's host; `auth-jwt` does without.
 //!
 //! ```json
+//! { "issuer": { "url": "https://id.example.com" }, "tokens": { "audiences": ["mqtt"] } }
+//! ```
+//!
+//! or, without the question where they are,
+//!
+//! ```json
 //! { "jwks": { "url": "https://id.example.com/.well-known/jwks.json" },
 //!   "tokens": { "issuers": ["https://id.example.com"], "audiences": ["mqtt"] } }
 //! ```
 //!
 //! Owns: where keys come from. What a token is and grants is in `witmq-jwt`. Made with the SDK like anyone else's plugin.
 
+use discovery::Discovery;
 use serde::Deserialize;
 use source::{Source, Times};
 use witmq_jwt::{Judge, Key, KeyConfig, Rejection, Token, Tokens, verify};
@@ -15,6 +22,7 @@ use witmq_sdk::host::clock;
 use witmq_sdk::host::http::Endpoint;
 use witmq_sdk::{Attempt, Authenticate, Failure, Health, Place, Plugin, Step};
 
+mod discovery;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -23,8 +31,14 @@ mod tests;
 #[derive(Debug, Deserialize, witmq_sdk::Config)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where the keys are published.
-    jwks: Endpoint,
+    /// Where the keys are published; or `issuer`.
+    jwks: Option<Endpoint>,
+    /// The provider, which is asked where it publishes them (OpenID Connect Discovery). Its tokens have this address as `iss`.
+    issuer: Option<Endpoint>,
+    /// Seconds after which the provider is asked again.
+    #[serde(default = "discovery_s")]
+    #[config(minimum = 1, maximum = 2_592_000)]
+    discovery_s: u32,
     /// Seconds after which they are fetched anew.
     #[serde(default = "refresh_s")]
     #[config(minimum = 1, maximum = 86_400)]
@@ -44,6 +58,10 @@ pub struct Config {
     /// Which tokens are taken, and what they grant.
     #[serde(default)]
     tokens: Tokens,
+}
+
+fn discovery_s() -> u32 {
+    86_400
 }
 
 fn refresh_s() -> u32 {
@@ -71,17 +89,27 @@ impl Plugin for AuthJwks {
     type Config = Config;
 
     fn new(config: Config, _place: &Place) -> Result<Self, String> {
-        config
-            .jwks
-            .check()
-            .map_err(|text| format!("jwks: {text}"))?;
+        let ms = |seconds: u32| u64::from(seconds) * 1000;
+        let mut tokens = config.tokens;
+        let (name, endpoint, discovery) = match (config.jwks, config.issuer) {
+            (Some(jwks), None) => ("jwks", jwks, None),
+            (None, Some(issuer)) => {
+                if tokens.issuers.is_empty() {
+                    tokens.issuers.push(issuer.url.clone());
+                }
+                let discovery = Discovery::new(ms(config.discovery_s));
+                ("issuer", issuer, Some(discovery))
+            }
+            (None, None) => return Err("neither `jwks` nor `issuer` is there".to_owned()),
+            (Some(_), Some(_)) => return Err("take `jwks` or `issuer`, not both".to_owned()),
+        };
+        endpoint.check().map_err(|text| format!("{name}: {text}"))?;
         if config.stale_s < config.refresh_s {
             return Err(format!(
                 "stale_s is {}, less than the {} of refresh_s",
                 config.stale_s, config.refresh_s
             ));
         }
-        let ms = |seconds: u32| u64::from(seconds) * 1000;
         let times = Times {
             refresh_ms: ms(config.refresh_s),
             pause_ms: ms(config.pause_s),
@@ -89,8 +117,8 @@ impl Plugin for AuthJwks {
         };
         Ok(Self {
             own: witmq_jwt::keys(&config.keys)?,
-            source: Source::new(config.jwks, times),
-            judge: Judge::new(config.tokens),
+            source: Source::new(endpoint, discovery, times),
+            judge: Judge::new(tokens),
         })
     }
 

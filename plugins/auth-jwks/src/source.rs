@@ -1,7 +1,9 @@
 //! The published keys: fetched when they are old or do not do, kept while they cannot be.
 //!
-//! Owns: when the service is asked, and until when its last answer holds. Must not: judge tokens.
+//! Owns: when the service is asked, and until when its last answer holds. Must not: judge tokens, or know how an address is
+//! found (`discovery` does).
 
+use crate::discovery::{Discovery, Found};
 use serde::{Deserialize, Serialize};
 use witmq_jwt::{Key, from_jwks};
 use witmq_sdk::Failure;
@@ -30,12 +32,18 @@ struct Stored {
     url: String,
     fetched_ms: u64,
     set: String,
+    /// Where it was found, if it was looked for.
+    #[serde(default)]
+    found: Option<Found>,
 }
 
 /// The keys of one address.
 #[derive(Debug)]
 pub(crate) struct Source {
+    /// That of the keys, or of the provider that knows it.
     endpoint: Endpoint,
+    /// There if the endpoint is that of the provider.
+    discovery: Option<Discovery>,
     times: Times,
     keys: Vec<Key>,
     /// When the keys came.
@@ -49,9 +57,10 @@ fn age(then_ms: u64, now_ms: u64) -> u64 {
 }
 
 impl Source {
-    pub(crate) fn new(endpoint: Endpoint, times: Times) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, discovery: Option<Discovery>, times: Times) -> Self {
         Self {
             endpoint,
+            discovery,
             times,
             keys: Vec::new(),
             fetched_ms: None,
@@ -107,15 +116,31 @@ impl Source {
         let Some(stored) = ours else {
             return false;
         };
+        if let Some((discovery, found)) = self.discovery.as_mut().zip(stored.found) {
+            discovery.recall(found);
+        }
         let is_taken = self.take(stored.set.as_bytes(), stored.fetched_ms).is_ok();
         is_taken && age(stored.fetched_ms, clock::now_ms()) < self.times.refresh_ms
     }
 
     fn fetch(&mut self) -> Result<(), Failure> {
-        let request = self.endpoint.request("GET")?;
-        let response = request.body_bytes(SET_BYTES).send()?.success()?;
-        let fetched_ms = clock::now_ms();
-        let others = self.take(&response.body, fetched_ms)?;
+        let request = match &mut self.discovery {
+            Some(discovery) => discovery.request(&self.endpoint)?,
+            None => self.endpoint.request("GET")?,
+        };
+        let sent = request.body_bytes(SET_BYTES).send();
+        let answered = sent
+            .map_err(Failure::from)
+            .and_then(|sent| Ok(sent.success()?));
+        let taken = answered.and_then(|response| {
+            let fetched_ms = clock::now_ms();
+            let others = self.take(&response.body, fetched_ms)?;
+            Ok((response, fetched_ms, others))
+        });
+        let (response, fetched_ms, others) = taken.inspect_err(|_| {
+            // The keys may have moved.
+            self.discovery.iter_mut().for_each(Discovery::forget);
+        })?;
         if !others.is_empty() {
             witmq_sdk::debug!("not used of {}: {}", self.endpoint.url, others.join("; "));
         }
@@ -123,6 +148,7 @@ impl Source {
             url: self.endpoint.url.clone(),
             fetched_ms,
             set: String::from_utf8(response.body)?,
+            found: self.discovery.as_ref().and_then(Discovery::found),
         };
         if let Err(failure) = kv::put_json(STORED, &stored) {
             // It is too large for the store; the memory has it.

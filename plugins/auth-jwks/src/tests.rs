@@ -12,6 +12,8 @@ use witmq_sdk::testing::TestBroker;
 type Broker = TestBroker<AuthJwks>;
 
 const URL: &str = "https://id.example.com/keys";
+const PROVIDER: &str = "https://id.example.com/realm";
+const DOCUMENT: &str = "https://id.example.com/realm/.well-known/openid-configuration";
 
 /// A key pair, made by another implementation.
 struct Issuer {
@@ -35,7 +37,7 @@ impl Issuer {
 
     fn attempt(&self) -> Attempt {
         let part = |value: Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
-        let claims = part(json!({ "sub": "ada", "exp": 4_000_000_000_u64 }));
+        let claims = part(json!({ "sub": "ada", "exp": 4_000_000_000_u64, "iss": PROVIDER }));
         let signed = format!(
             "{}.{claims}",
             part(json!({ "alg": "ES256", "kid": self.kid }))
@@ -177,6 +179,156 @@ fn another_instance_and_the_next_start_find_the_keys() {
     assert!(!is_in(&mut broker, &one));
 }
 
+/// A provider that says that its keys are there.
+fn describe(broker: &mut Broker, issuer: &str, jwks_uri: &str) {
+    let document =
+        json!({ "issuer": issuer, "jwks_uri": jwks_uri, "scopes_supported": ["openid"] });
+    broker.set_answer("GET", DOCUMENT, Response::new(200, document.to_string()));
+}
+
+/// With the provider's address instead of that of its keys.
+fn start_with_issuer(more: Value) -> Broker {
+    let mut config = json!({ "issuer": {
+        "url": PROVIDER, "headers": { "x-key": "1" }, "authorization": { "secret": "token" } } });
+    let config_map = config.as_object_mut().unwrap();
+    config_map.extend(more.as_object().unwrap().clone());
+    let setup = Broker::setup()
+        .grant("http:id.example.com")
+        .grant("http:cdn.example.com");
+    let setup = setup.grant("secret:token").secret("token", "t");
+    setup.start(config).unwrap()
+}
+
+fn urls(broker: &mut Broker) -> Vec<String> {
+    let all = broker.requests();
+    all.into_iter().map(|request| request.url).collect()
+}
+
+#[test]
+fn a_provider_is_asked_where_its_keys_are_and_now_and_then_again() {
+    let one = Issuer::new("one");
+    let mut broker = start_with_issuer(json!({ "refresh_s": 60, "discovery_s": 600 }));
+    broker.advance_ms(10_000).unwrap();
+    describe(&mut broker, PROVIDER, URL);
+    publish(&mut broker, &[&one]);
+    drop(broker.requests());
+    assert!(is_in(&mut broker, &one));
+    let asked = broker.requests();
+    let secret = ("authorization".to_owned(), "Bearer t".to_owned());
+    for (request, url) in asked.iter().zip([DOCUMENT, URL]) {
+        assert_eq!(request.url, url);
+        assert!(request.headers.contains(&secret), "{url} is the provider's");
+    }
+    assert_eq!(asked.len(), 2);
+    // The address is known for longer than the keys.
+    broker.advance_ms(60_000).unwrap();
+    assert!(is_in(&mut broker, &one));
+    assert_eq!(urls(&mut broker), [URL]);
+    broker.advance_ms(540_000).unwrap();
+    assert!(is_in(&mut broker, &one));
+    assert_eq!(urls(&mut broker), [DOCUMENT, URL]);
+    assert_eq!(
+        broker.counter("jwks_discoveries"),
+        2 + 1,
+        "one at the start, in vain"
+    );
+    // Another instance knows it too.
+    broker
+        .swap(json!({ "issuer": { "url": PROVIDER }, "refresh_s": 60 }))
+        .unwrap();
+    broker.advance_ms(60_000).unwrap();
+    assert!(is_in(&mut broker, &one));
+    assert_eq!(urls(&mut broker), [URL]);
+}
+
+#[test]
+fn keys_that_moved_are_found_and_strangers_get_no_secret() {
+    const MOVED: &str = "https://cdn.example.com/keys";
+    let one = Issuer::new("one");
+    let mut broker = start_with_issuer(json!({ "refresh_s": 60 }));
+    broker.advance_ms(10_000).unwrap();
+    describe(&mut broker, PROVIDER, URL);
+    publish(&mut broker, &[&one]);
+    assert!(is_in(&mut broker, &one));
+    describe(&mut broker, PROVIDER, MOVED);
+    broker.set_answer("GET", URL, Response::new(404, ""));
+    let set = json!({ "keys": [one.jwk()] }).to_string();
+    broker.set_answer("GET", MOVED, Response::new(200, set));
+    drop(broker.requests());
+    broker.advance_ms(60_000).unwrap();
+    assert!(is_in(&mut broker, &one), "those at hand still hold");
+    assert_eq!(urls(&mut broker), [URL]);
+    broker.advance_ms(10_000).unwrap();
+    assert!(is_in(&mut broker, &one));
+    let asked = broker.requests();
+    let asked: Vec<_> = asked
+        .iter()
+        .map(|one| (&*one.url, one.headers.len()))
+        .collect();
+    assert_eq!(asked, [(DOCUMENT, 2), (MOVED, 0)]);
+}
+
+#[test]
+fn what_a_provider_says_is_not_believed_blindly() {
+    let one = Issuer::new("one");
+    for (issuer, jwks_uri, expected) in [
+        (
+            "https://id.example.com/realm/",
+            URL,
+            "calls itself `https://id.example.com/realm/`",
+        ),
+        ("https://evil.example.com", URL, "calls itself"),
+        (PROVIDER, "http://id.example.com/keys", "not encrypted"),
+        (PROVIDER, "https://user@id.example.com/keys", "jwks_uri"),
+        (PROVIDER, "keys", "jwks_uri"),
+        (PROVIDER, "https://other.example.com/keys", ""), // not granted
+    ] {
+        let mut broker = start_with_issuer(json!({}));
+        broker.advance_ms(10_000).unwrap();
+        describe(&mut broker, issuer, jwks_uri);
+        publish(&mut broker, &[&one]);
+        assert!(
+            broker.authenticate(&one.attempt()).is_err(),
+            "{issuer} {jwks_uri}"
+        );
+        let mut lines = broker.logged().into_iter();
+        let logged = lines.any(|line| line.text.contains(expected));
+        assert!(logged, "{expected}");
+    }
+    for bad in ["", "{}", "[]"] {
+        let mut broker = start_with_issuer(json!({}));
+        broker.advance_ms(10_000).unwrap();
+        broker.set_answer("GET", DOCUMENT, Response::new(200, bad));
+        assert!(broker.authenticate(&one.attempt()).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn tokens_of_a_provider_have_its_address() {
+    let one = Issuer::new("one");
+    let started = |tokens: Value| {
+        let mut broker = start_with_issuer(json!({ "tokens": tokens }));
+        broker.advance_ms(10_000).unwrap();
+        describe(&mut broker, PROVIDER, URL);
+        publish(&mut broker, &[&one]);
+        is_in(&mut broker, &one)
+    };
+    assert!(started(json!({})));
+    assert!(started(json!({ "issuers": [PROVIDER] })));
+    assert!(!started(
+        json!({ "issuers": ["https://another.example.com"] })
+    ));
+    let config = json!({ "issuer": { "url": "https://id.example.com" } });
+    let setup = Broker::setup().grant("http:id.example.com");
+    let mut other = setup.start(config).unwrap();
+    other.advance_ms(10_000).unwrap();
+    let document = json!({ "issuer": "https://id.example.com", "jwks_uri": URL }).to_string();
+    let at = "https://id.example.com/.well-known/openid-configuration";
+    other.set_answer("GET", at, Response::new(200, document));
+    publish(&mut other, &[&one]);
+    assert!(!is_in(&mut other, &one), "`iss` is another");
+}
+
 #[test]
 fn own_keys_need_nobody() {
     let (one, own) = (Issuer::new("one"), Issuer::new("own"));
@@ -189,7 +341,19 @@ fn own_keys_need_nobody() {
 #[test]
 fn bad_configurations_are_refused_with_the_place() {
     for (config, expected) in [
-        (json!({}), "jwks"),
+        (json!({}), "neither `jwks` nor `issuer`"),
+        (
+            json!({ "jwks": { "url": URL }, "issuer": { "url": PROVIDER } }),
+            "not both",
+        ),
+        (
+            json!({ "issuer": { "url": "http://id.example.com" } }),
+            "issuer: url: `http://id.example.com` is not encrypted",
+        ),
+        (
+            json!({ "issuer": { "url": PROVIDER }, "discovery_s": 0 }),
+            "discovery_s",
+        ),
         (
             json!({ "jwks": { "url": "http://id.example.com" } }),
             "not encrypted",

@@ -8,6 +8,7 @@ use p256::ecdsa::signature::Verifier;
 use rsa::RsaPublicKey;
 use serde::Deserialize;
 use sha2::{Sha256, Sha384, Sha512};
+use std::fmt;
 
 /// How a token is signed. There is no `none`.
 #[derive(Clone, Copy, Debug, Deserialize, witmq_sdk::Config, PartialEq, Eq)]
@@ -35,9 +36,16 @@ pub enum Algorithm {
     Es256,
     /// ECDSA on P-384 with SHA-384.
     Es384,
+    /// ECDSA on P-521 with SHA-512.
+    Es512,
+    /// Ed25519 (RFC 8037); tokens may name it `Ed25519` too (RFC 9864).
+    #[serde(rename = "EdDSA")]
+    EdDsa,
 }
 
-use Algorithm::{Es256, Es384, Hs256, Hs384, Hs512, Ps256, Ps384, Ps512, Rs256, Rs384, Rs512};
+use Algorithm::{
+    EdDsa, Es256, Es384, Es512, Hs256, Hs384, Hs512, Ps256, Ps384, Ps512, Rs256, Rs384, Rs512,
+};
 
 impl Algorithm {
     /// The algorithm of a header or a key; `None` for all others, `none` among them.
@@ -54,17 +62,28 @@ impl Algorithm {
             "PS512" => Ps512,
             "ES256" => Es256,
             "ES384" => Es384,
+            "ES512" => Es512,
+            "EdDSA" | "Ed25519" => EdDsa,
             _ => return None,
         })
     }
 }
 
 /// A public key.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) enum Public {
     Rsa(RsaPublicKey),
     P256(p256::ecdsa::VerifyingKey),
     P384(p384::ecdsa::VerifyingKey),
+    P521(p521::ecdsa::VerifyingKey),
+    Ed25519(ed25519_dalek::VerifyingKey),
+}
+
+/// That of P-521 has no `Debug`.
+impl fmt::Debug for Public {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Public({:?})", self.algorithms())
+    }
 }
 
 impl Public {
@@ -74,6 +93,8 @@ impl Public {
             Self::Rsa(_) => &[Rs256, Rs384, Rs512, Ps256, Ps384, Ps512],
             Self::P256(_) => &[Es256],
             Self::P384(_) => &[Es384],
+            Self::P521(_) => &[Es512],
+            Self::Ed25519(_) => &[EdDsa],
         }
     }
 
@@ -90,6 +111,11 @@ impl Public {
                 .is_ok_and(|signature| key.verify(signed, &signature).is_ok()),
             (Self::P384(key), Es384) => p384::ecdsa::Signature::from_slice(signature)
                 .is_ok_and(|signature| key.verify(signed, &signature).is_ok()),
+            (Self::P521(key), Es512) => p521::ecdsa::Signature::from_slice(signature)
+                .is_ok_and(|signature| key.verify(signed, &signature).is_ok()),
+            // Strictly: no keys and no signatures of small order, with which one signature fits many messages.
+            (Self::Ed25519(key), EdDsa) => ed25519_dalek::Signature::from_slice(signature)
+                .is_ok_and(|signature| key.verify_strict(signed, &signature).is_ok()),
             _ => false,
         }
     }

@@ -36,7 +36,7 @@ pub enum KeyConfig {
         /// Tokens that name another key are not for it.
         kid: Option<String>,
     },
-    /// A public key: RSA, P-256 or P-384.
+    /// A public key: RSA, P-256, P-384, P-521 or Ed25519.
     Pem {
         /// `-----BEGIN PUBLIC KEY-----` …
         pem: String,
@@ -176,9 +176,17 @@ fn from_pem(pem: &str) -> Result<Public, String> {
     if let Ok(key) = p256::ecdsa::VerifyingKey::from_public_key_pem(pem) {
         return Ok(Public::P256(key));
     }
-    let key = p384::ecdsa::VerifyingKey::from_public_key_pem(pem);
-    key.map(Public::P384).map_err(|_| {
-        "pem: this is no public key of RSA (2048 to 4096 bits), P-256 or P-384".to_owned()
+    if let Ok(key) = p384::ecdsa::VerifyingKey::from_public_key_pem(pem) {
+        return Ok(Public::P384(key));
+    }
+    if let Ok(key) = ed25519_dalek::VerifyingKey::from_public_key_pem(pem) {
+        return Ok(Public::Ed25519(key));
+    }
+    let key = p521::PublicKey::from_public_key_pem(pem).ok();
+    let key = key.and_then(|key| p521::ecdsa::VerifyingKey::from_affine(*key.as_affine()).ok());
+    key.map(Public::P521).ok_or_else(|| {
+        "pem: this is no public key of RSA (2048 to 4096 bits), P-256, P-384, P-521 or Ed25519"
+            .to_owned()
     })
 }
 
@@ -265,6 +273,18 @@ impl Key {
             ("EC", Some("P-384")) => {
                 let key = p384::ecdsa::VerifyingKey::from_sec1_bytes(&point()?);
                 Public::P384(key.map_err(|_| "it is no point of P-384")?)
+            }
+            ("EC", Some("P-521")) => {
+                let key = p521::ecdsa::VerifyingKey::from_sec1_bytes(&point()?);
+                Public::P521(key.map_err(|_| "it is no point of P-521")?)
+            }
+            ("OKP", Some("Ed25519")) => {
+                let bytes = number(&jwk.x, "x")?;
+                let bytes = bytes.as_slice().try_into();
+                let bytes = bytes.map_err(|_| "`x` is not 32 bytes")?;
+                let key = ed25519_dalek::VerifyingKey::from_bytes(bytes);
+                let key = key.ok().filter(|key| !key.is_weak());
+                Public::Ed25519(key.ok_or("it is no key of Ed25519")?)
             }
             ("oct", _) => {
                 return Err("a secret does not belong into a set; use `secret`".to_owned());

@@ -4,15 +4,22 @@ use crate::*;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use ring::rand::SystemRandom;
-use ring::signature::{self as sign, EcdsaKeyPair, KeyPair as _, RsaKeyPair};
+use ring::signature::{self as sign, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair};
 use serde_json::{Value, json};
 use witmq_sdk::{Attempt, Grant, Rule, Step};
+
+mod examples;
 
 const RSA: &str = include_str!("../testdata/rsa.pem");
 const RSA_PUBLIC: &str = include_str!("../testdata/rsa.pub.pem");
 const RSA_PKCS1: &str = include_str!("../testdata/rsa.pkcs1.pem");
 const RSA_1024: &str = include_str!("../testdata/rsa1024.pub.pem");
+/// Of the key that made [`ES512`] (`openssl ecparam -name secp521r1 -genkey`).
 const P521: &str = include_str!("../testdata/p521.pub.pem");
+/// On a curve that is not known here.
+const ED448: &str = include_str!("../testdata/ed448.pub.pem");
+/// Made by OpenSSL, for ring does not know the curve.
+const ES512: &str = "eyJhbGciOiJFUzUxMiJ9.eyJzdWIiOiJhZGEifQ.AbrAzNLqAzhOFiTm1ocG9PfB9_ynldQ2ygBs761dA4KMvf3XjgfurjBuul6qXEskib-dw4yMAk2nFRa9J79R3x3hAdP-G9ZwIQAWM83Ji1Y_UVXaGWPkTVvc47TKL8T7UNtbgDkfANxPecxGnqz7ItqyAiuCPX_e1JIyXepUd1xe3Aw7";
 /// Milliseconds; the same time in seconds is 2,000,000.
 const NOW: u64 = 2_000_000_000;
 
@@ -50,6 +57,23 @@ fn curve(name: &str) -> (EcdsaKeyPair, Value) {
     let (x, y) = point[1..].split_at(size);
     let jwk = json!({ "kty": "EC", "crv": name, "x": encode(x), "y": encode(y) });
     (pair, jwk)
+}
+
+/// A key pair of ring for Ed25519, and its public half as a JWK.
+fn edwards() -> (Ed25519KeyPair, Value) {
+    let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+    let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap();
+    let x = encode(pair.public_key().as_ref());
+    (pair, json!({ "kty": "OKP", "crv": "Ed25519", "x": x }))
+}
+
+/// The public half as PEM: RFC 8410 puts these bytes before it.
+fn edwards_pem(pair: &Ed25519KeyPair) -> String {
+    let head = [
+        0x30, 0x2A, 0x30, 0x05, 0x06, 0x03, 0x2B, 0x65, 0x70, 0x03, 0x21, 0x00,
+    ];
+    let body = BASE64_STANDARD.encode([&head[..], pair.public_key().as_ref()].concat());
+    format!("-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n")
 }
 
 fn token(header: &Value, claims: &Value, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> String {
@@ -117,6 +141,16 @@ fn tokens_of_another_implementation_are_verified_and_changed_ones_are_not() {
         let made = ec_token(&pair, &json!({ "alg": name }), &claims);
         all.push((made, set(&json!([jwk]))));
     }
+    for name in ["EdDSA", "Ed25519"] {
+        let (pair, jwk) = edwards();
+        let header = json!({ "alg": name });
+        let made = token(&header, &claims, |signed| {
+            pair.sign(signed).as_ref().to_vec()
+        });
+        all.push((made.clone(), set(&json!([jwk]))));
+        all.push((made, pem(&edwards_pem(&pair), None).unwrap()));
+    }
+    all.push((ES512.to_owned(), pem(P521, None).unwrap()));
     for (made, keys) in &all {
         assert_eq!(verified(keys, made), Ok(()), "{made}");
         for place in [made.len() / 3, made.len() - 20] {
@@ -142,11 +176,17 @@ fn a_key_is_used_with_its_own_algorithms_only() {
     let keys = pem(RSA_PUBLIC, None).unwrap();
     let none = token(&json!({ "alg": "none" }), &claims, |_| Vec::new());
     assert_eq!(verified(&keys, &none), Err(Rejection::Algorithm));
-    for name in ["None", "NONE", "", "hs256", "ES512", "EdDSA", "RS256 "] {
+    for name in ["None", "NONE", "", "hs256", "ES256K", "EDDSA", "RS256 "] {
         let made = token(&json!({ "alg": name }), &claims, |signed| {
             rsa_sign("RS256", signed)
         });
         assert_eq!(verified(&keys, &made), Err(Rejection::Algorithm), "{name}");
+    }
+    for name in ["ES512", "EdDSA", "Ed25519"] {
+        let made = token(&json!({ "alg": name }), &claims, |signed| {
+            rsa_sign("RS256", signed)
+        });
+        assert_eq!(verified(&keys, &made), Err(Rejection::NoKey), "{name}");
     }
     // The public key as if it were a secret.
     let hmac_key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, RSA_PUBLIC.as_bytes());
@@ -201,7 +241,7 @@ fn keys_that_do_not_do_are_refused_with_words() {
     for (text, expected) in [
         (RSA, "private key"),
         (RSA_1024, "1024 bits"),
-        (P521, "no public key"),
+        (ED448, "no public key"),
         ("-----BEGIN CERTIFICATE-----", "certificate"),
         ("", "no public key"),
     ] {
@@ -214,6 +254,8 @@ fn keys_that_do_not_do_are_refused_with_words() {
         jwk[name] = value;
         json!({ "keys": [jwk] }).to_string()
     };
+    let okp =
+        |x: Value| json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "x": x }] }).to_string();
     for (text, expected) in [
         ("{}".to_owned(), "keys"),
         (r#"{"keys":[]}"#.to_owned(), "no key"),
@@ -223,7 +265,12 @@ fn keys_that_do_not_do_are_refused_with_words() {
         (with("alg", json!("none")), "not for tokens"),
         (with("kty", json!("oct")), "use `secret`"),
         (with("kty", json!("OKP")), "not known"),
-        (with("crv", json!("P-521")), "not known"),
+        (with("crv", json!("secp256k1")), "not known"),
+        (with("crv", json!("P-521")), "no point of P-521"),
+        (okp(json!("AAAA")), "not 32 bytes"),
+        (okp(Value::Null), "no `x`"),
+        // A point of small order: everything is signed by it.
+        (okp(json!(encode([0; 32]))), "no key of Ed25519"),
         (with("x", json!("AAAA")), "no point"),
         (with("x", json!("!")), "base64url"),
         (with("x", Value::Null), "no `x`"),

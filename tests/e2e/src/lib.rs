@@ -15,6 +15,7 @@ pub mod load;
 pub mod one_by_one;
 pub mod raw;
 pub mod scram;
+pub mod sinks;
 pub mod site;
 pub mod wire;
 

@@ -123,6 +123,51 @@ async fn chains_are_rolled_back_and_paused_also_over_a_crash() {
     drop(broker.fails(&["rule", "get", "none"], 3));
 }
 
+#[tokio::test]
+async fn what_a_chain_does_is_shown_live_and_why_it_did_not() {
+    let broker = Broker::serve_open("");
+    let text = "from = \"room/{n}\"\n[[step]]\nfilter = \"payload.c > 40\"\n[[step]]\npublish = \"hot/{n}\"\n";
+    broker.chain("hot", text);
+    let mut api = Api::of(&broker);
+    // From the first question on there are traces.
+    assert_eq!(api.ask("GET", "rules/hot/tap", "", "").status, 200);
+    let mut client = connect(options(broker.address("tcp"), "sensor"))
+        .await
+        .unwrap();
+    client.subscribe("room/+", QoS::AtLeastOnce).await;
+    for celsius in [50, 20] {
+        let payload = format!("{{\"c\":{celsius}}}");
+        let publish = client
+            .sender
+            .publish("room/7", QoS::AtLeastOnce, false, payload);
+        publish.await.unwrap();
+        drop(client.message().await);
+    }
+    let tapped = api.ask("GET", "rules/hot/tap?after=0", "", "").json();
+    let traces = tapped["traces"].as_array().unwrap();
+    assert_eq!(traces.len(), 2, "{tapped}");
+    assert_eq!(traces[0]["client"], json!("sensor"));
+    assert_eq!(traces[0]["steps"][1]["emitted"][0]["topic"], json!("hot/7"));
+    assert_eq!(traces[1]["steps"][0]["mark"], json!("ended"));
+    let said = broker.ok(&["rule", "why", "hot"], "");
+    assert!(said.contains("sensor room/7 {\"c\":20}"), "{said}");
+    assert!(
+        said.contains("payload.c > 40 -> false  (payload.c = 20)"),
+        "{said}"
+    );
+    let said = broker.ok(&["rule", "tap", "hot", "--for", "1s"], "");
+    assert!(said.contains("0 shown, 0 skipped"), "{said}");
+    drop(broker.fails(&["rule", "tap", "hot", "--for", "soon"], 2));
+    let file = broker.folder().join("hot.toml");
+    let message = r#"{"topic":"room/7","payload":{"c":50}}"#;
+    let words = ["rule", "run", file.to_str().unwrap(), "--msg", message];
+    let said = broker.ok(&words, "");
+    assert!(said.contains("+  filter payload.c > 40 -> true"), "{said}");
+    let said = broker.ok(&[&words[..], &["--json"]].concat(), "");
+    let trace: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(trace["steps"][1]["emitted"][0]["topic"], json!("hot/7"));
+}
+
 #[test]
 fn a_chain_is_not_overwritten_by_who_has_not_seen_it() {
     let broker = Broker::serve("");

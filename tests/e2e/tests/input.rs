@@ -10,7 +10,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
-use witmq_e2e::{Broker, binary, run, text};
+use witmq_e2e::{Broker, binary, component, run, text};
 
 /// Bytes that look like nothing, the same on every run.
 fn noise(seed: u64, count: usize) -> Vec<u8> {
@@ -178,4 +178,44 @@ fn bad_chains_and_components_are_refused_and_the_old_ones_serve_on() {
 fn sigterm_ends_it_well() {
     let mut broker = Broker::dev(&["--no-demo"]);
     assert_eq!(broker.stop(), Some(0));
+}
+
+#[test]
+fn the_command_line_finds_the_broker_of_a_data_folder_and_says_when_it_is_gone() {
+    let mut broker = Broker::serve("");
+    let data = broker.folder().join(".witmq");
+    let status = || {
+        let mut command = Command::new(binary());
+        command.arg("status").arg("--data-dir").arg(&data);
+        command.env_remove("WITMQ_URL");
+        run(command, "").unwrap()
+    };
+    let output = status();
+    assert!(output.status.success(), "{}", text(&output));
+    broker.kill_9();
+    let output = status();
+    assert_eq!(output.status.code(), Some(5), "{}", text(&output));
+    let file = data.join("http.address");
+    let said = text(&output);
+    assert!(
+        said.contains(&format!("where {} says it is", file.display())),
+        "{said}"
+    );
+    assert!(said.contains("name another with --admin URL"), "{said}");
+}
+
+#[test]
+fn a_configuration_that_is_refused_names_a_way_to_its_schema_before_there_is_a_plugin() {
+    let broker = Broker::serve("");
+    let wasm = component("scram");
+    let wasm = wasm.to_str().unwrap();
+    let said = broker.fails(&["plugin", "install", wasm, "--config", "{\"user\":[]}"], 4);
+    assert!(said.contains("does not fit"), "{said}");
+    assert!(
+        said.contains("`witmq plugin check FILE` shows the schema"),
+        "{said}"
+    );
+    let shown = broker.ok(&["plugin", "check", wasm], "");
+    assert!(shown.contains("decoy_secret"), "{shown}");
+    drop(broker.fails(&["plugin", "get", "scram"], 3)); // it was not installed
 }

@@ -1,9 +1,12 @@
 //! A plugin that misbehaves as its configuration says: for the tests of the plugin host, and of the whole broker.
 #![allow(clippy::panic, reason = "that is what it is for")]
 
+mod counted;
 mod misdeeds;
 
-use misdeeds::{drip, eat, endless, flood, leak, publish_often, recurse};
+pub use counted::Much;
+
+use misdeeds::{Handles, drip, eat, endless, flood, leak, publish_often, recurse};
 use serde::Deserialize;
 use witmq_sdk::host::{self, kv, payload, secrets, timers};
 use witmq_sdk::{
@@ -97,6 +100,14 @@ pub enum Mode {
     Ignore,
     /// Answers for fewer messages than it was given.
     ShortAnswer,
+    /// Never comes back when it starts.
+    LoopInit,
+    /// Leaves `nth` bytes of state, and answers with the number of those that it found.
+    LeaveBytes,
+    /// Does as much of `much` as the payload says, and answers how that went; `close` closes handles.
+    SoMany,
+    /// Counts batches by their length in the key-value store.
+    Batches,
 }
 
 /// The configuration.
@@ -108,6 +119,8 @@ pub struct Config {
     stamp: String,
     #[serde(default)]
     nth: u64,
+    #[serde(default)]
+    much: Option<Much>,
 }
 
 /// Misbehaves as it is told.
@@ -125,6 +138,7 @@ pub struct Guest {
     config: Config,
     calls: u64,
     hoard: Vec<Vec<u8>>,
+    handles: Handles,
 }
 
 impl Guest {
@@ -133,6 +147,7 @@ impl Guest {
             config,
             calls: 0,
             hoard: Vec::new(),
+            handles: Handles::default(),
         }
     }
 }
@@ -144,6 +159,7 @@ impl Plugin for Guest {
         match config.mode {
             Mode::RefuseInit => Err("it does not want to".to_owned()),
             Mode::TrapInit => panic!("trapped in init"),
+            Mode::LoopInit => Err(endless().to_string()),
             Mode::TimerInit => {
                 eprintln!("it starts");
                 timers::after(9, 300).map_err(|error| error.to_string())?;
@@ -162,6 +178,10 @@ impl Plugin for Guest {
         match self.config.mode {
             Mode::RefuseAdopt => return Err("it wants no state".to_owned()),
             Mode::TrapAdopt => panic!("trapped in adopt"),
+            Mode::LeaveBytes => {
+                self.calls = u64::try_from(state.len()).unwrap_or(0);
+                return Ok(());
+            }
             _ => {}
         }
         self.calls = u64::from_le_bytes(state.try_into().map_err(|_| "not 8 bytes")?);
@@ -195,6 +215,7 @@ impl Plugin for Guest {
                 Some(self.calls.to_le_bytes().to_vec())
             }
             Mode::TrapShutdown => panic!("trapped in shutdown"),
+            Mode::LeaveBytes => Some(vec![1; usize::try_from(self.config.nth).unwrap_or(0)]),
             Mode::HugeState => Some(vec![1; 1024 * 1024 + 1]),
             _ => None,
         }
@@ -223,6 +244,19 @@ impl Guest {
             _ => {}
         }
         Ok(())
+    }
+}
+
+impl Guest {
+    fn so_many(&mut self, count: &str) -> Result<String, Failure> {
+        let Some(much) = self.config.much else {
+            return Err(Failure::failed("`much` is missing"));
+        };
+        if count == "close" {
+            self.handles.close();
+            return Ok(count.to_owned());
+        }
+        counted::so_many(much, count.parse()?, &mut self.handles)
     }
 }
 
@@ -261,6 +295,8 @@ impl Transform for Guest {
                 }
                 self.calls.to_string()
             }
+            Mode::LeaveBytes => (self.calls - 1).to_string(),
+            Mode::SoMany => self.so_many(message.text()?)?,
             Mode::Peek => format!(
                 "{} {}",
                 payload::len(),
@@ -336,6 +372,9 @@ impl Sink for Guest {
     fn deliver(&mut self, batch: &[Message]) -> Result<Vec<Delivered>, Failure> {
         if self.config.mode == Mode::ShortAnswer {
             return Ok(Vec::new());
+        }
+        if self.config.mode == Mode::Batches {
+            kv::increment(&format!("batch/{}", batch.len()), 1)?;
         }
         batch
             .iter()

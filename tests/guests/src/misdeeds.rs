@@ -57,6 +57,40 @@ pub(crate) fn leak() -> Result<(), Failure> {
     Err(Failure::failed("only a component has handles"))
 }
 
+/// A handle of the host.
+#[cfg(target_family = "wasm")]
+type Handle = wasip2::cli::stdout::OutputStream;
+/// Only a component has handles.
+#[cfg(not(target_family = "wasm"))]
+type Handle = u8;
+
+#[cfg(target_family = "wasm")]
+fn handle() -> Handle {
+    wasip2::cli::stdout::get_stdout()
+}
+
+#[cfg(not(target_family = "wasm"))]
+fn handle() -> Handle {
+    0
+}
+
+/// Handles that are kept.
+#[derive(Default)]
+pub(crate) struct Handles(Vec<Handle>);
+
+impl Handles {
+    /// Opens so many more; how many there are.
+    pub(crate) fn open(&mut self, count: usize) -> usize {
+        self.0.extend((0..count).map(|_| handle()));
+        self.0.len()
+    }
+
+    /// Closes all of them.
+    pub(crate) fn close(&mut self) {
+        self.0.clear();
+    }
+}
+
 /// Fills the store with values of the largest size, and says how far it came.
 pub(crate) fn flood() -> String {
     let value = vec![7; 64 * 1024];

@@ -14,6 +14,13 @@ const FROZEN: [&str; 2] = ["wit/since-", "tests/guests/released/"];
 /// Not frozen: it tells where the components come from.
 const README: &str = "tests/guests/released/README.md";
 
+/// What was released, by minor version: SHA-256 of its lines in the list, each with its line end. So a frozen file cannot
+/// go together with its line.
+pub const RELEASES: [(&str, &str); 1] = [(
+    "1.0",
+    "81f0c69b91780a8946f30c1df100c0989c094462e290ab4d9e2ef3567b96ebb6",
+)];
+
 const RULE: &str = "a released version never changes: host/docs/adr/0013-released-interfaces.md";
 
 /// Whether a file belongs to a released version.
@@ -67,4 +74,43 @@ pub fn check<'path>(
         Finding::of(path, text)
     }));
     found
+}
+
+/// The minor version that a frozen file belongs to.
+fn release(path: &str) -> Option<String> {
+    let rest = FROZEN.iter().find_map(|start| path.strip_prefix(start))?;
+    let mut parts = rest.split(['.', '/']);
+    Some(format!("{}.{}", parts.next()?, parts.next()?))
+}
+
+/// Compares the lines of each release with what they were when it was made: [`RELEASES`], or those of a test.
+#[must_use]
+pub fn releases(list: &str, known: &[(&str, &str)]) -> Vec<Finding> {
+    let mut sections: BTreeMap<String, String> = BTreeMap::new();
+    for (version, _) in known {
+        sections.insert((*version).to_owned(), String::new());
+    }
+    for line in list.lines() {
+        let path = line.split_once("  ").map(|(_, path)| path);
+        if let Some(version) = path.and_then(release) {
+            let section = sections.entry(version).or_default();
+            section.push_str(line);
+            section.push('\n');
+        }
+    }
+    let wrong = |(version, section): (String, String)| {
+        let is = digest(section.as_bytes());
+        let expected = known.iter().find(|(known, _)| *known == version);
+        let text = match expected {
+            Some((_, was)) if *was == is => return None,
+            Some(_) => format!(
+                "the lines of {version} are not those of its release, and {RULE}. Put them back (`git checkout main -- {LIST}`)"
+            ),
+            None => format!(
+                "{version} is new: write (\"{version}\", \"{is}\") into RELEASES of tests/tidy/src/frozen.rs"
+            ),
+        };
+        Some(Finding::of(LIST, text))
+    };
+    sections.into_iter().filter_map(wrong).collect()
 }

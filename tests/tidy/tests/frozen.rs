@@ -139,3 +139,45 @@ fn frozen_files_are_found_by_their_digests() {
     assert!(check("abc\n", &[])[0].starts_with("wit/frozen.sha256:1: `abc` is no digest"));
     std::fs::remove_dir_all(root).unwrap();
 }
+
+#[test]
+fn a_line_cannot_go_with_its_file() {
+    let line = |path: &str| format!("{}  {path}\n", frozen::digest(path.as_bytes()));
+    let first = [
+        line("wit/since-1.0/a.wit"),
+        line("tests/guests/released/1.0.0/a.wasm"),
+    ]
+    .concat();
+    let second = [
+        line("wit/since-1.1/a.wit"),
+        line("tests/guests/released/1.1.0/a.wasm"),
+    ]
+    .concat();
+    let (one, two) = (
+        frozen::digest(first.as_bytes()),
+        frozen::digest(second.as_bytes()),
+    );
+    let check = |list: &str, known: &[(&str, &str)]| -> Vec<String> {
+        let found = frozen::releases(list, known);
+        found.iter().map(ToString::to_string).collect()
+    };
+    let known = [("1.0", &*one), ("1.1", &*two)];
+    let both = format!("{first}{second}");
+    assert!(check(&both, &known).is_empty());
+    assert!(check(&first, &known[..1]).is_empty());
+    for line in both.lines() {
+        let rest = both.replace(&format!("{line}\n"), "");
+        let found = check(&rest, &known);
+        assert_eq!(found.len(), 1, "{line}: {found:?}");
+        assert!(
+            found[0].contains("are not those of its release"),
+            "{found:?}"
+        );
+    }
+    assert_eq!(check("", &known).len(), 2, "the whole list");
+    let found = check(&both, &known[..1]);
+    assert!(
+        found[0].contains(&format!("(\"1.1\", \"{two}\")")),
+        "{found:?}"
+    );
+}

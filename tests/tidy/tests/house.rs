@@ -144,6 +144,7 @@ fn what_is_released_does_not_change() {
         &list,
         paths.iter().map(String::as_str),
     ));
+    nothing(&frozen::releases(&list, &frozen::RELEASES));
 }
 
 #[test]

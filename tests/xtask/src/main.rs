@@ -54,9 +54,9 @@ enum Verb {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
-    /// Run the benchmarks with the words that follow
+    /// Measure WitMQ beside other brokers; with --instructions, count what a message takes
     Bench {
-        /// Passed to the benchmark as they are
+        /// Passed on as they are: --quick, --cases A,B, --peer NAME=COMMAND, --instructions, --help …
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
@@ -82,6 +82,11 @@ enum Verb {
     Conformance {
         /// Passed to the runner as they are: --target HOST:PORT, --format text|json|junit, --out FILE …
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+    /// Licences, bans, sources and advisories of all dependencies; installs cargo-deny if it is missing
+    Deny {
+        /// Which of them: advisories (asks the network), bans, licenses, sources; all if absent
         words: Vec<String>,
     },
     /// Release the plugin interface as it is in wit/: a copy, its digests, and components made for it
@@ -114,6 +119,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Crash { kills, seed } => plan::crash(&mut run, kills, seed),
         Verb::Simulate { seeds, from } => plan::simulate(&mut run, seeds, from),
         Verb::Conformance { words } => plan::conformance(&mut run, &words),
+        Verb::Deny { words } => plan::deny(&mut run, &words),
         Verb::Freeze => freeze::freeze(&mut run),
         Verb::Doc => plan::doc(&mut run),
     }

@@ -13,6 +13,7 @@ use crate::step::{Call, Run};
 use crate::tools;
 use crate::tree::{END_TO_END, HEAVY};
 use anyhow::{Context as _, Result, bail};
+use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 
 /// Builds, then becomes `witmq dev`.
@@ -81,9 +82,21 @@ pub(crate) fn test(run: &mut Run<'_>, fast: bool) -> Result<()> {
     if !fast {
         let call = Call::cargo("test --release --no-fail-fast").words(packages(END_TO_END));
         run.step("end to end", &environment(run, call))?;
+        matrix(
+            run,
+            "instructions of a message",
+            ["--instructions", "--short"],
+        )?;
     }
     run.summary();
     Ok(())
+}
+
+/// What deny.toml asks of the dependencies. Apart from the gate: advisories come from the network, and a new one is no
+/// reason to refuse a change that has nothing to do with it.
+pub(crate) fn deny(run: &mut Run<'_>, words: &[String]) -> Result<()> {
+    tools::cargo_deny(run)?;
+    run.step("dependencies", &Call::cargo("deny check").words(words))
 }
 
 /// Every statement of the standards against a broker: the one built here, or another.
@@ -148,14 +161,29 @@ pub(crate) fn fuzz(run: &mut Run<'_>, target: &str, seconds: u32) -> Result<()> 
     run.step(&format!("fuzz {target}"), &call)
 }
 
-/// The load generator against the release broker.
+/// WitMQ, other brokers and the floors side by side; or, with `--instructions`, what a message takes by itself.
 pub(crate) fn bench(run: &mut Run<'_>, words: &[String]) -> Result<()> {
-    if !run.tree().root().join("tests/bench/Cargo.toml").is_file() {
-        bail!("tests/bench has no manifest");
+    let asks = |name: &str| words.iter().any(|word| word == name);
+    let measures = !["--instructions", "--list", "--help"].into_iter().any(asks);
+    if measures {
+        tools::mosquitto(run);
+        build(run)?;
+    } else if asks("--instructions") {
+        tools::valgrind(run)?;
     }
-    build(run)?;
-    let call = Call::cargo("run --release --manifest-path tests/bench/Cargo.toml --").words(words);
-    run.step("benchmark", &environment(run, call))
+    matrix(run, "measurement", words)
+}
+
+/// Builds the measuring programs and runs the one that drives the others.
+fn matrix<W: Into<OsString>>(
+    run: &mut Run<'_>,
+    title: &str,
+    words: impl IntoIterator<Item = W>,
+) -> Result<()> {
+    let call = Call::cargo("build --release --package witmq-bench --bins");
+    run.step("measuring programs", &call)?;
+    let program = run.tree().broker().with_file_name("matrix");
+    run.step(title, &Call::new(program).words(words))
 }
 
 /// API documentation of all crates.

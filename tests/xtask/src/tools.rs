@@ -4,15 +4,15 @@
 //! Must not: run tests, or ask for anything that a machine already has (so a second run needs no network).
 
 use crate::step::{Call, Run};
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The target that components are built for.
 const WASM: &str = "wasm32-wasip2";
 
-/// Programs of the end-to-end tests, each with its Debian package.
-const PROGRAMS: [(&str, &str); 12] = [
+/// Programs of the gate's longer steps, each with its Debian package.
+const PROGRAMS: [(&str, &str); 13] = [
     ("mosquitto", "mosquitto"),
     ("mosquitto_pub", "mosquitto-clients"),
     ("mosquitto_sub", "mosquitto-clients"),
@@ -25,6 +25,7 @@ const PROGRAMS: [(&str, &str); 12] = [
     ("node", "nodejs"),
     ("npm", "npm"),
     ("python3", "python3-venv"),
+    ("valgrind", "valgrind"),
 ];
 
 /// Python packages of the end-to-end tests.
@@ -51,6 +52,21 @@ pub(crate) fn wasm(run: &mut Run<'_>) -> Result<()> {
     )
 }
 
+/// cargo-deny, unless it is there.
+///
+/// # Errors
+/// It cannot be fetched or built.
+pub(crate) fn cargo_deny(run: &mut Run<'_>) -> Result<()> {
+    let version = Command::new("cargo").args(["deny", "--version"]).output();
+    if version.is_ok_and(|output| output.status.success()) {
+        return Ok(());
+    }
+    run.step(
+        "cargo-deny",
+        &Call::cargo("install --locked cargo-deny --version ^0.20"),
+    )
+}
+
 /// Everything the end-to-end tests call.
 ///
 /// # Errors
@@ -63,22 +79,42 @@ pub(crate) fn end_to_end(run: &mut Run<'_>) -> Result<()> {
     python(run)
 }
 
+/// The broker that WitMQ is measured beside, where it can be had.
+pub(crate) fn mosquitto(run: &mut Run<'_>) {
+    if let Err(error) = install(run, "the comparison", &[("mosquitto", "mosquitto")]) {
+        println!("note: {error:#}");
+    }
+}
+
+/// What counts instructions.
+///
+/// # Errors
+/// When it is missing and cannot be installed here.
+pub(crate) fn valgrind(run: &mut Run<'_>) -> Result<()> {
+    install(run, "counting instructions", &[("valgrind", "valgrind")])
+}
+
 fn programs(run: &mut Run<'_>) -> Result<()> {
-    let mut packages: Vec<&str> = missing().into_iter().map(|(_, package)| package).collect();
-    packages.sort_unstable();
-    packages.dedup();
-    if packages.is_empty() {
+    install(run, "the end-to-end tests", &PROGRAMS).context("or run `cargo xtask test --fast`")
+}
+
+/// Installs the Debian packages of those programs that are missing.
+fn install(run: &mut Run<'_>, purpose: &str, programs: &[(&str, &str)]) -> Result<()> {
+    let wanted = missing(programs);
+    if wanted.is_empty() {
         return Ok(());
     }
+    let names = |missing: &[(&str, &str)]| {
+        let names = missing.iter().map(|(program, _)| *program);
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let mut packages: Vec<&str> = wanted.iter().map(|(_, package)| *package).collect();
+    packages.sort_unstable();
+    packages.dedup();
     let Some(root) = become_root() else {
         bail!(
-            "the end-to-end tests need programs that are missing: {}\n\
-             install them (Debian packages: {}), or run `cargo xtask test --fast`",
-            missing()
-                .iter()
-                .map(|(program, _)| *program)
-                .collect::<Vec<_>>()
-                .join(", "),
+            "{purpose} needs programs that are missing: {}; install them (Debian packages: {})",
+            names(&wanted),
             packages.join(" ")
         );
     };
@@ -93,23 +129,20 @@ fn programs(run: &mut Run<'_>) -> Result<()> {
     run.step("list of packages", &apt(&["update", "-q"]))?;
     let install = ["install", "-q", "-y", "--no-install-recommends"];
     run.step("packages", &apt(&[&install[..], &packages].concat()))?;
-    let left = missing();
+    let left = missing(programs);
     if left.is_empty() {
         return Ok(());
     }
     bail!(
         "installed {}, yet these programs are still not found: {}",
         packages.join(" "),
-        left.iter()
-            .map(|(program, _)| *program)
-            .collect::<Vec<_>>()
-            .join(", ")
+        names(&left)
     )
 }
 
-fn missing() -> Vec<(&'static str, &'static str)> {
-    PROGRAMS
-        .into_iter()
+fn missing<'name>(programs: &[(&'name str, &'name str)]) -> Vec<(&'name str, &'name str)> {
+    let programs = programs.iter().copied();
+    programs
         .filter(|(program, _)| which(program).is_none())
         .collect()
 }
@@ -217,7 +250,13 @@ fn python(run: &mut Run<'_>) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::which;
+    use super::{missing, which};
+
+    #[test]
+    fn only_what_is_missing_is_installed() {
+        let programs = [("sh", "dash"), ("witmq-no-such-program", "witmq-none")];
+        assert_eq!(missing(&programs), programs[1..]);
+    }
 
     #[test]
     fn a_program_is_found_or_not() {

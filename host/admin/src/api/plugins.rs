@@ -223,6 +223,7 @@ fn plugin_json(info: &PluginInfo) -> Value {
         "proving": info.is_proving,
         "calls": info.calls,
         "failures": failures.map(|(kind, n)| ((*kind).to_owned(), json!(n))).collect::<Map<_, _>>(),
+        "limited": info.limited.iter().map(|(limit, n)| ((*limit).to_owned(), json!(n))).collect::<Map<_, _>>(),
         "last_error": info.last_error,
         "mean_us": info.mean_us,
         "p50_us": p50,

@@ -9,10 +9,10 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use witmq_broker::ports::ControlError;
 use witmq_broker::ports::control::{
-    ChainFile, DeployOptions, Deployment, Expected, RuleChange, RuleInfo,
+    ChainFile, DeployOptions, Deployment, Expected, RuleChange, RuleInfo, StepInfo,
 };
 
 /// Largest folder of chains taken at once.
@@ -29,6 +29,8 @@ pub(super) fn routes() -> Router<Ports> {
         )
         .route("/api/v1/rules/{name}/source", get(source))
         .route("/api/v1/rules/{name}/history", get(history))
+        .route("/api/v1/rules/{name}/tap", get(tap))
+        .route("/api/v1/rules/{name}/misses", get(misses))
         .route("/api/v1/rules/{name}/rollback", post(rollback))
         .route("/api/v1/rules/{name}/pause", post(pause))
         .route("/api/v1/rules/{name}/resume", post(resume))
@@ -227,6 +229,29 @@ async fn history(State(ports): State<Ports>, Path(name): Path<String>) -> Answer
     super::json(changes.iter().map(change_json).collect())
 }
 
+#[derive(Deserialize)]
+struct TapQuery {
+    /// Number of the last trace seen; only what comes from now on, if absent.
+    after: Option<u64>,
+}
+
+/// JSON that is there as text already.
+fn ready(text: String) -> Answer {
+    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
+}
+
+async fn tap(
+    State(ports): State<Ports>,
+    Path(name): Path<String>,
+    Query(query): Query<TapQuery>,
+) -> Answer {
+    ready(blocking(move || ports.rules.tap(&name, query.after)).await?)
+}
+
+async fn misses(State(ports): State<Ports>, Path(name): Path<String>) -> Answer {
+    ready(blocking(move || ports.rules.misses(&name)).await?)
+}
+
 async fn rollback(
     State(ports): State<Ports>,
     Path(name): Path<String>,
@@ -257,6 +282,17 @@ fn rule_json(info: &RuleInfo) -> Value {
         "state": info.state,
         "matched": info.matched, "filtered": info.filtered, "failed": info.failed, "limited": info.limited,
         "evicted": info.evicted, "state_entries": info.state_entries, "state_bytes": info.state_bytes, "last_error": info.last_error,
+        "steps": info.steps.iter().map(step_json).collect::<Vec<_>>(),
+    })
+}
+
+fn step_json(step: &StepInfo) -> Value {
+    let [p50, p99] = step.quantiles_us;
+    let errors = step.errors.iter();
+    json!({
+        "index": step.index, "chain": step.chain, "kind": step.kind, "plugin": step.plugin, "next": step.next, "then": step.then,
+        "passed": step.passed, "ended": step.ended, "failed": step.failed, "p50_us": p50, "p99_us": p99,
+        "errors": errors.map(|(kind, n)| (kind.clone(), json!(n))).collect::<Map<_, _>>(), "last_error": step.last_error,
     })
 }
 

@@ -81,7 +81,7 @@ impl Space {
         let take_key = |keys| (keys < most_keys).then_some(keys + 1);
         let order = (Ordering::Relaxed, Ordering::Relaxed);
         if is_new && self.keys.fetch_update(order.0, order.1, take_key).is_err() {
-            return Err(KvError::Quota);
+            return Err(KvError::Keys);
         }
         let old = part.entries.get(key).map_or(0, |old| cost(key, old));
         let new = cost(key, &entry);
@@ -93,7 +93,7 @@ impl Space {
         let taken = self.bytes.fetch_update(order.0, order.1, take_bytes);
         if taken.is_err() {
             self.keys.fetch_sub(usize::from(is_new), Ordering::Relaxed);
-            return Err(KvError::Quota);
+            return Err(KvError::Bytes);
         }
         let known = part.entries.get_key_value(key).map(|(key, _)| key.clone());
         let key = known.unwrap_or_else(|| key.into());
@@ -184,11 +184,14 @@ impl Space {
             make(&mut part)
         };
         let mut done = attempt();
-        if matches!(done, Err(KvError::Quota)) {
+        if matches!(done, Err(KvError::Bytes | KvError::Keys)) {
             self.sweep(now);
             done = attempt();
         }
-        if matches!(done, Err(KvError::Quota | KvError::TooLarge)) {
+        if matches!(
+            done,
+            Err(KvError::Bytes | KvError::Keys | KvError::TooLarge)
+        ) {
             let refused = match self.is_table() {
                 true => &self.ledger.refused_by_tables,
                 false => &self.ledger.refused,

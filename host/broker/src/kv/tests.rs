@@ -32,7 +32,7 @@ fn bytes_are_bounded_on_both_sides() {
     assert_eq!(kv.put("a", value(2), Expect::Any, 0, 0), Ok(1));
     assert_eq!(
         kv.put("b", value(3), Expect::Any, 0, 0),
-        Err(KvError::Quota)
+        Err(KvError::Bytes)
     );
     assert_eq!(refused(&spaces), 1);
     assert_eq!(kv.put("b", value(2), Expect::Any, 0, 0), Ok(1));
@@ -43,7 +43,7 @@ fn bytes_are_bounded_on_both_sides() {
     );
     assert_eq!(
         kv.put("a", value(3), Expect::Any, 0, 0),
-        Err(KvError::Quota)
+        Err(KvError::Bytes)
     );
     assert_eq!(
         spaces.space("q").put("a", value(9), Expect::Any, 0, 0),
@@ -58,11 +58,11 @@ fn keys_are_bounded_with_their_removals() {
     let kv = spaces.space("p");
     assert_eq!(kv.put("a", value(1), Expect::Any, 0, 0), Ok(1));
     assert_eq!(kv.increment("b", 1, 0), Ok(1));
-    assert_eq!(kv.increment("c", 1, 0), Err(KvError::Quota));
+    assert_eq!(kv.increment("c", 1, 0), Err(KvError::Keys));
     assert_eq!(kv.remove("a", Expect::Any, 0), Ok(true));
     assert_eq!(
         kv.increment("c", 1, 0),
-        Err(KvError::Quota),
+        Err(KvError::Keys),
         "its removal is not written yet"
     );
     assert_eq!(
@@ -132,7 +132,7 @@ fn what_is_past_its_time_is_absent_and_makes_room() {
     assert_eq!(kv.put("k", value(1), Expect::Any, 10, 100), Ok(1));
     assert!(kv.get("k", 109).is_some() && kv.get("k", 110).is_none());
     assert_eq!(kv.put("k", value(1), Expect::Absent, 10, 110), Ok(1));
-    assert_eq!(kv.increment("n", 1, 119), Err(KvError::Quota));
+    assert_eq!(kv.increment("n", 1, 119), Err(KvError::Keys));
     spaces.sweep(119);
     assert_eq!(spaces.take_changes().len(), 1);
     spaces.sweep(120);

@@ -113,6 +113,9 @@ pub trait Chains {
     ) -> ChainProgress;
 }
 
+/// Puts a message of the broker's own into it from any thread; false while it is busy.
+pub type Inject = Arc<dyn Fn(Message) -> bool + Send + Sync>;
+
 /// The plugin steps chains can call. Implemented by the plugin runtime; one per shard.
 pub trait Transform {
     /// Runs `plugin` on `message`. The plugin's own failure policy is applied by the chain.
@@ -141,10 +144,10 @@ pub trait Transform {
         Err(StepFailure::Unknown(plugin.to_owned()))
     }
 
-    /// Hands a message to the sink of `plugin`, which takes it from a bounded queue.
+    /// Hands a message to the sink of this name, which takes it from a bounded queue: a connector, or a plugin.
     ///
     /// # Errors
-    /// Unknown plugin, or its queue is full.
+    /// There is none, its queue is full, or the disk does not take it.
     fn deliver(
         &mut self,
         plugin: &str,
@@ -256,8 +259,19 @@ pub enum StepFailure {
     #[error("plugin `{0}` ended at this message before: it is in the dead-letter topic")]
     Poison(String),
     /// Its queue is full.
-    #[error("the queue of plugin `{0}` is full")]
+    #[error("the queue of `{0}` is full")]
     Full(String),
+    /// Neither a connector nor a plugin.
+    #[error("there is no sink `{0}`: no connector of that name, and no plugin with a sink")]
+    NoSink(String),
+    /// The disk does not take it.
+    #[error("the queue of sink `{sink}` cannot be written: {cause}")]
+    NotKept {
+        /// Which.
+        sink: String,
+        /// What the system says.
+        cause: String,
+    },
     /// It waits: it cannot be called at once, only asked ([`Transform::ask`]).
     #[error("plugin `{0}` waits for something, which cannot be done here")]
     Waits(String),

@@ -4,7 +4,7 @@
 
 mod rules;
 pub use rules::{
-    ChainFile, DeployOptions, Deployment, Expected, RuleChange, RuleControl, RuleInfo,
+    ChainFile, DeployOptions, Deployment, Expected, RuleChange, RuleControl, RuleInfo, StepInfo,
 };
 
 /// Something asked for could not be done; nothing changed.
@@ -86,6 +86,8 @@ pub struct PluginInfo {
     pub restarts: u64,
     /// Further numbers by name: of its sink, and those that the plugin counts itself (`own_NAME`).
     pub numbers: Vec<(String, f64)>,
+    /// The bounds that it ran into, by their settings, and how often.
+    pub limited: Vec<(&'static str, u64)>,
     /// The hooks that were called.
     pub by_hook: Vec<HookInfo>,
     /// Part of the time of all shards that went into its calls there lately, 0.0 to 1.0.
@@ -194,6 +196,11 @@ pub struct PluginLine {
 pub trait PluginControl: Send + Sync {
     /// Counters of the host itself, as metrics name them.
     fn counters(&self) -> Vec<(&'static str, u64)>;
+    /// Memory of all instances of all plugins now, bytes.
+    fn memory_bytes(&self) -> u64;
+    /// The bounds that were hit by the host as a whole, by their settings, and how often. Those of plugins are in
+    /// [`PluginInfo::limited`].
+    fn limited(&self) -> Vec<(&'static str, u64)>;
 
     /// Checks, compiles, tries and switches to a new version of `name`; the old one serves until then and stays on
     /// error.

@@ -23,6 +23,17 @@ pub enum Transport {
     Wss,
 }
 
+/// What is known of a client's certificate that was verified.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Certificate {
+    /// Subject, as RFC 4514 writes it.
+    pub subject: String,
+    /// SHA-256 of the certificate, hex.
+    pub fingerprint: String,
+    /// Subject alternative names, each with its kind before it: `DNS:a.example.com`.
+    pub names: Vec<String>,
+}
+
 /// One CONNECT on its way to the `authenticate` hook.
 #[derive(Clone, Debug)]
 pub struct Attempt {
@@ -44,6 +55,8 @@ pub struct Attempt {
     pub transport: Transport,
     /// Protocol version.
     pub version: Version,
+    /// The client's certificate, where the listener asks for one and it has one.
+    pub certificate: Option<Arc<Certificate>>,
 }
 
 /// What the hook is asked: a first attempt, or the next round of an exchange.

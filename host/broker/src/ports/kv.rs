@@ -44,9 +44,12 @@ pub enum KvError {
     /// The key is empty or longer than [`KEY_BYTES`], or the value longer than [`VALUE_BYTES`].
     #[error("a key is 1 to {KEY_BYTES} bytes, a value at most {VALUE_BYTES}")]
     TooLarge,
-    /// The plugin has as many bytes or keys as it may.
-    #[error("the plugin's quota is used up")]
-    Quota,
+    /// The plugin has as many bytes as it may.
+    #[error("the plugin's bytes are used up")]
+    Bytes,
+    /// The plugin has as many keys as it may.
+    #[error("the plugin's keys are used up")]
+    Keys,
     /// Something else is there: its version, `None` if nothing is.
     #[error("not the version that was expected")]
     Mismatch(Option<u64>),

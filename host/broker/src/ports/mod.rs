@@ -9,12 +9,13 @@ pub mod control;
 pub mod events;
 pub mod hooks;
 pub mod kv;
+pub mod sinks;
 pub mod store;
 pub mod tables;
 
 pub use chains::{
-    ChainOutcome, ChainProgress, ChainRun, Chains, Publisher, Rest, StepAnswer, StepFailure,
-    StepOutcome, Transform,
+    ChainOutcome, ChainProgress, ChainRun, Chains, Inject, Publisher, Rest, StepAnswer,
+    StepFailure, StepOutcome, Transform,
 };
 pub use control::{ControlError, PluginControl, RuleControl};
 pub use events::{BrokerEvent, Events};
@@ -23,5 +24,6 @@ pub use hooks::{
     Grant, Query, Transport, Verdict,
 };
 pub use kv::{KvSpace, PluginKv};
+pub use sinks::{SinkControl, SinkInfo};
 pub use store::{Past, Position, Record, Store};
 pub use tables::{TableControl, TableInfo};

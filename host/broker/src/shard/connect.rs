@@ -580,5 +580,6 @@ fn attempt(link: &Link, connect: &Connect) -> Attempt {
         listener: link.listener.clone(),
         transport: link.transport,
         version: connect.version,
+        certificate: link.certificate.clone(),
     }
 }

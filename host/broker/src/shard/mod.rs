@@ -36,7 +36,7 @@ pub use counters::Counters;
 pub use park::Ticket;
 
 use crate::limits::Limits;
-use crate::ports::hooks::{AuthRequest, AuthStep};
+use crate::ports::hooks::{AuthRequest, AuthStep, Certificate};
 use crate::ports::store::{Health, SessionNumber};
 use crate::ports::{Authorize, Chains, Events, Position, StepAnswer, Store, Transform, Transport};
 use crate::router::ShardId;
@@ -98,6 +98,8 @@ pub struct Link {
     pub listener: Arc<str>,
     /// How the bytes come.
     pub transport: Transport,
+    /// The client's certificate, where the listener asks for one and it has one.
+    pub certificate: Option<Arc<Certificate>>,
 }
 
 /// Plugin hooks of one shard.

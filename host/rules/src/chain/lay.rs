@@ -85,6 +85,7 @@ pub(super) fn lay(file: &File, topic: &[&str], source: Source<'_>) -> Result<Lai
         start = steps.len();
         let format = file.decode;
         steps.push(Step {
+            word: "decode",
             kind: step::Kind::Decode(step::Decode { format }),
             on_error,
             next: 0,

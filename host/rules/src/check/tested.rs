@@ -211,6 +211,7 @@ fn one_message(
     let mut sinks = Sinks {
         emissions: &mut emissions,
         trace: None,
+        failed: None,
     };
     let mut stubs = Stubs {
         answers: &test.stub,

@@ -4,6 +4,7 @@
 use super::limits::{Budget, Done, Fail, FailKind};
 use super::node::{Each, Kind, Macro, Node, Variable};
 use super::operate::{binary, field, index};
+use super::parts::Parts;
 use super::scope::Scope;
 use super::sort::sorted;
 use super::value::{List, Value};
@@ -19,10 +20,13 @@ pub(crate) fn evaluate<'a>(
     node: &'a Node,
     scope: &'a Scope<'a>,
     budget: &Budget,
+    parts: Option<&Parts>,
 ) -> Done<Value<'a>> {
     let mut machine = Machine {
         scope,
         budget,
+        parts,
+        macros: 0,
         locals: Vec::new(),
     };
     machine.eval(node)
@@ -31,6 +35,10 @@ pub(crate) fn evaluate<'a>(
 struct Machine<'b, 'a> {
     scope: &'a Scope<'a>,
     budget: &'b Budget,
+    /// Where values of parts are noted, if somebody looks.
+    parts: Option<&'b Parts>,
+    /// Macros around: what is within them is evaluated for each element, and not noted.
+    macros: u32,
     /// Elements of the macros around, the outermost first.
     locals: Vec<Value<'a>>,
 }
@@ -38,6 +46,9 @@ struct Machine<'b, 'a> {
 impl<'a> Machine<'_, 'a> {
     fn eval(&mut self, node: &'a Node) -> Done<Value<'a>> {
         let done = self.budget.spend(1).and_then(|()| self.eval_kind(node));
+        if let (Some(parts), 0) = (self.parts, self.macros) {
+            parts.note(node, &done);
+        }
         done.map_err(|fail| fail.within(node.span))
     }
 
@@ -101,7 +112,12 @@ impl<'a> Machine<'_, 'a> {
                     now_ms: self.scope.received_ms(),
                 })
             }
-            Kind::Each(each) => self.each(each),
+            Kind::Each(each) => {
+                self.macros += 1;
+                let done = self.each(each);
+                self.macros -= 1;
+                done
+            }
         }
     }
 

@@ -278,7 +278,7 @@ fn an_error_is_placed_in_its_file() {
     let text = "from = 'a'\n[[step]]\nset = { x = \"\"\"\n1 +\n  payload.s * 2\"\"\" }\n";
     let timed = "from = 'a'\n[[step]]\nfilter = 'now() == 7'\n";
     let lines = crate::trace("a.toml", timed, r#"{"topic":"a","received_ms":7}"#).unwrap();
-    assert!(lines[0].ends_with("-> true"), "{lines:?}");
+    assert!(lines[0].contains("-> true"), "{lines:?}");
     let lines = crate::trace("a.toml", text, r#"{"topic":"a","payload":{"s":"b"}}"#).unwrap();
     let expected = r#"5:3: `payload.s * 2`: `*` takes two numbers, not "b" and 2"#;
     assert!(

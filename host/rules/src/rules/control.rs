@@ -1,6 +1,6 @@
 //! What the admin API and watched folders do: deploy, roll back, pause, remove, look.
 
-use super::kept::Record;
+use super::kept::{Record, now_ms};
 use super::{Deployed, Rules, State, Table};
 use crate::chain::Chain;
 use crate::check;
@@ -72,6 +72,7 @@ impl Rules {
             chain.limit(config.expression);
             check::run_tests(&mut chain, name, &file.source)?;
             self.inner.ready(&mut chain);
+            chain.recount();
             if let Some(other) = all.iter().find(|other| other.chain.name == chain.name) {
                 return Err(ControlError::Invalid {
                     code: "named-twice",
@@ -141,6 +142,14 @@ impl Rules {
         Ok(deployment)
     }
 
+    fn chain(&self, name: &str) -> Result<Arc<Chain>, ControlError> {
+        let state = self.inner.state();
+        let found = state.deployed.get(name);
+        found
+            .map(|deployed| deployed.chain.clone())
+            .ok_or_else(|| absent(name))
+    }
+
     /// The next revision of a chain, or its first.
     fn revise(
         &self,
@@ -152,12 +161,9 @@ impl Rules {
         let inner = &self.inner;
         let last = inner.kept.last(&chain.name);
         chain.revision = last.max(old.map_or(0, |old| old.chain.revision)) + 1;
-        // The numbers go on over revisions; what the file's tests counted is nobody's.
         if let Some(old) = old {
-            chain.stats = old.chain.stats.clone();
+            chain.stats = old.chain.stats.clone(); // its numbers go on over revisions, those of its steps begin anew
             chain.adopt(&old.chain);
-        } else {
-            chain.stats = Arc::default();
         }
         let mut record = old.map(|old| old.record.clone()).unwrap_or_default();
         record.revision = chain.revision;
@@ -314,6 +320,17 @@ impl RuleControl for Rules {
             inner.publish(&state.deployed);
         }
         Ok(changed.info())
+    }
+
+    fn tap(&self, name: &str, after: Option<u64>) -> Result<String, ControlError> {
+        let chain = self.chain(name)?;
+        let tapped = chain.stats.tap.ask(after, now_ms());
+        serde_json::to_string(&tapped).map_err(|error| ControlError::Internal(error.to_string()))
+    }
+
+    fn misses(&self, name: &str) -> Result<String, ControlError> {
+        let misses = self.chain(name)?.stats.misses.list();
+        serde_json::to_string(&misses).map_err(|error| ControlError::Internal(error.to_string()))
     }
 
     fn remove_expected(&self, name: &str, expected: Option<Expected>) -> Result<(), ControlError> {

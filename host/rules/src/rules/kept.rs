@@ -38,11 +38,8 @@ pub(super) struct Change {
 impl Record {
     /// The same with one more change, and the oldest forgotten if there are more than `most`.
     pub(super) fn note(&mut self, what: &str, text: impl Into<String>, most: u64) {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
         self.changes.push_back(Change {
-            at_ms: since.map_or(0, |since| {
-                u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-            }),
+            at_ms: now_ms(),
             what: what.to_owned(),
             revision: self.revision,
             text: text.into(),
@@ -51,6 +48,14 @@ impl Record {
             self.changes.pop_front();
         }
     }
+}
+
+/// Milliseconds since 1970.
+pub(super) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
 }
 
 /// Texts and records, in a folder, or in memory without one.

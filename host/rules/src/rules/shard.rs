@@ -4,9 +4,12 @@
 
 use super::{Inner, Table};
 use crate::chain::Chain;
+use crate::check::describe;
 use crate::file::Mode;
 use crate::run::{End, Ran, Running, Sinks, due};
 use crate::state::WINDOWS_AT_ONCE;
+use crate::tap::Look;
+use crate::trace::Tracing;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use witmq_broker::ports::{
@@ -64,6 +67,9 @@ pub(super) struct Way {
     /// What came out of this chain so far.
     after: Vec<Arc<Message>>,
     emissions: Vec<Arc<Message>>,
+    /// Who looks at it in this chain.
+    look: Look,
+    tracing: Option<Box<Tracing>>,
 }
 
 /// A way that was interrupted, with the chains as they were.
@@ -142,14 +148,23 @@ impl Way {
                 }
                 self.running.begin(chain, message);
                 self.is_running = true;
+                self.look = chain.stats.tap.look(message.received_ms);
+                self.tracing = (self.look == Look::Whole).then(|| {
+                    let who = (&*chain.name, chain.revision);
+                    Box::new(Tracing::new(who, publisher.client_id, message))
+                });
             }
             let mut sinks = Sinks {
                 emissions: &mut self.emissions,
-                trace: None,
+                trace: self.tracing.as_deref_mut(),
+                failed: None,
             };
-            match self.running.go(chain, steps, publisher, &mut sinks) {
+            let ran = self.running.go(chain, steps, publisher, &mut sinks);
+            let failed = sinks.failed;
+            match ran {
                 Ran::Waits(answer) => return Some(Gone::Waits(answer)),
                 Ran::Ended(end) => {
+                    self.looked(chain, publisher, failed, &end);
                     if let Some(run) = self.ended(chain, end) {
                         return Some(Gone::Done(run));
                     }
@@ -163,14 +178,48 @@ impl Way {
     fn answered(
         &mut self,
         chain: &Chain,
+        publisher: Publisher<'_>,
         answer: Result<StepOutcome, StepFailure>,
     ) -> Option<ChainRun> {
         let mut sinks = Sinks {
             emissions: &mut self.emissions,
-            trace: None,
+            trace: self.tracing.as_deref_mut(),
+            failed: None,
         };
-        let end = self.running.answered(chain, answer, &mut sinks)?;
+        let end = self.running.answered(chain, answer, &mut sinks);
+        let failed = sinks.failed;
+        let end = end?;
+        self.looked(chain, publisher, failed, &end);
         self.ended(chain, end)
+    }
+
+    /// The chain ended for a message that somebody may look at.
+    fn looked(
+        &mut self,
+        chain: &Chain,
+        publisher: Publisher<'_>,
+        failed: Option<(usize, String)>,
+        end: &End,
+    ) {
+        let tracing = match (self.look, self.tracing.take(), failed) {
+            (Look::Whole, Some(tracing), _) => *tracing,
+            (Look::Failures, _, Some((place, error))) => {
+                let Some(message) = self.messages.get(self.next) else {
+                    return;
+                };
+                let who = (&*chain.name, chain.revision);
+                let mut tracing = Tracing::new(who, publisher.client_id, message);
+                let kind = chain.steps.get(place).map_or("", |step| step.word);
+                tracing.only_failed(place, kind, &error);
+                tracing
+            }
+            _ => return,
+        };
+        let end = match chain.mode {
+            Mode::Transform => describe(end),
+            Mode::Rule => "the message goes on as it was".to_owned(),
+        };
+        chain.stats.tap.put(tracing.end(end));
     }
 
     /// The chain ended for one message; `Some`: it ends the way.
@@ -256,7 +305,7 @@ impl Chains for ShardChains {
         } = &mut *rest;
         let chain = matched.get(way.at).and_then(|place| table.chain(*place));
         if let Some(chain) = chain
-            && let Some(run) = way.answered(chain, answer)
+            && let Some(run) = way.answered(chain, publisher, answer)
         {
             return ChainProgress::Done(run);
         }

@@ -3,6 +3,7 @@
 mod deploying;
 mod flow;
 mod limits;
+mod looking;
 mod payloads;
 mod publishing;
 mod state;

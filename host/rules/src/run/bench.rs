@@ -44,6 +44,7 @@ fn time(name: &str, expression: &str, payload: String, rounds: u32) {
             &filter.condition,
             publisher,
             &mut message,
+            None,
         ))
     };
     let outcome = evaluate();

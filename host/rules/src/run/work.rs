@@ -1,7 +1,7 @@
 //! A message on its way, and expressions over it.
 
 use crate::chain::{Chain, Count};
-use crate::expression::{Expression, Scope, Value};
+use crate::expression::{Expression, Parts, Scope, Value};
 use crate::payload::{Format, Prepared};
 use bytes::Bytes;
 use serde_json::Value as Json;
@@ -111,6 +111,12 @@ impl Work {
         Ok(&self.message)
     }
 
+    /// The message as it is now, or as it was where it cannot be written, for whoever looks on.
+    pub(super) fn shown(&mut self) -> &Arc<Message> {
+        let _what_the_step_says = self.write().is_err();
+        &self.message
+    }
+
     /// The message as it is now, except that its payload may be older.
     pub(crate) fn head(&self) -> &Message {
         &self.message
@@ -194,6 +200,7 @@ pub(super) fn evaluate(
     expression: &Expression,
     publisher: Publisher<'_>,
     work: &mut Work,
+    parts: Option<&Parts>,
 ) -> Result<Value<'static>, String> {
     if work.is_changed && expression.needs_raw() {
         work.write()?;
@@ -209,7 +216,8 @@ pub(super) fn evaluate(
     let scope = Scope::new(expression, &chain.from, publisher, &work.message, json);
     let scope = scope.with(&chain.node, &work.bound);
     let scope = if is_bytes { scope.of_bytes() } else { scope };
-    expression.run(&scope, || chain.stats.count(Count::Limited))
+    let limited = || chain.stats.count(Count::Limited);
+    expression.watch(&scope, limited, parts)
 }
 
 /// Text as it is, everything else as JSON.

@@ -100,8 +100,7 @@ impl Changed {
         around.given_up(given_up);
         around.note(|| {
             let word = if is_changed { "changed" } else { "the same" };
-            let sign = remember::sign(is_changed);
-            format!("{sign}  changed {key:?} {value:?} -> {word}")
+            format!("{key:?} {value:?} -> {word}")
         });
         Ok(match is_changed {
             true => Next::Go,

@@ -123,8 +123,10 @@ pub(crate) fn compile(
         names,
         at: step.span().start,
     };
+    let (word, kind) = compile_kind(raw, &around)?;
     Ok(Step {
-        kind: compile_kind(raw, &around)?,
+        word,
+        kind,
         on_error: match &raw.on_error {
             None => names.on_error,
             Some(policy) => check_on_error(policy, around.mode, source)?,
@@ -133,7 +135,10 @@ pub(crate) fn compile(
     })
 }
 
-fn compile_kind(raw: &file::Step, around: &Compiling<'_>) -> Result<Kind, RuleError> {
+fn compile_kind(
+    raw: &file::Step,
+    around: &Compiling<'_>,
+) -> Result<(&'static str, Kind), RuleError> {
     let said: Vec<_> = WORDS.iter().filter(|word| (word.is_said)(raw)).collect();
     let [word] = said[..] else {
         let text = format!("a step is exactly one of {}", words());
@@ -156,7 +161,7 @@ fn compile_kind(raw: &file::Step, around: &Compiling<'_>) -> Result<Kind, RuleEr
             _ => error,
         });
     }
-    (word.compile)(raw, around)
+    Ok((word.word, (word.compile)(raw, around)?))
 }
 
 /// What a failure does where nothing is said.

@@ -13,7 +13,7 @@ impl Decode {
         let name = self.format.name();
         match around.work.decode() {
             Ok(()) => {
-                around.note(|| format!("+  decode {name}"));
+                around.note(|| name.to_owned());
                 Ok(Next::Go)
             }
             Err(error) => {

@@ -57,7 +57,7 @@ impl Dedup {
         around.given_up(given_up);
         around.note(|| {
             let word = if is_first { "first" } else { "again" };
-            format!("{}  dedup {key:?} -> {word}", remember::sign(is_first))
+            format!("{key:?} -> {word}")
         });
         Ok(match is_first {
             true => Next::Go,

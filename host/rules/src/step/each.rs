@@ -41,7 +41,7 @@ impl ForEach {
         let Value::List(list) = &value else {
             return Err(format!("foreach `{source}` gives {value:?}, not a list"));
         };
-        around.note(|| format!("+  foreach {source} -> {} messages", list.len()));
+        around.note(|| format!("{} messages", list.len()));
         if list.len() > MESSAGES {
             return Err(too_many());
         }

@@ -28,24 +28,16 @@ impl Filter {
     pub(super) fn run(&self, around: &mut Around<'_, '_>) -> Result<Next, String> {
         let source = &self.condition.source;
         let value = around.evaluate(&self.condition)?;
-        around.note(|| format!("{}  filter {source} -> {value:?}", mark(&value)));
         match value {
             Value::Bool(true) => Ok(Next::Go),
             Value::Bool(false) => {
                 around.chain.stats.count(Count::Filtered);
+                around.missed(&self.condition);
                 Ok(Next::Stop)
             }
             other => Err(format!(
                 "filter `{source}` gives {other:?}, not true or false"
             )),
         }
-    }
-}
-
-pub(super) fn mark(value: &Value<'_>) -> char {
-    if matches!(value, Value::Bool(true)) {
-        '+'
-    } else {
-        '-'
     }
 }

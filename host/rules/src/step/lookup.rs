@@ -67,9 +67,9 @@ impl Lookup {
             Where::File(entries) => entries.get(&key).cloned(),
             Where::Shared(table) => table.find(&key)?,
         };
-        let sign = remember::sign(found.is_some());
+        let word = if found.is_some() { "" } else { ", the default" };
         let value = found.unwrap_or_else(|| self.default.clone());
-        around.note(|| format!("{sign}  lookup {} {key:?} -> {value:?}", self.name));
+        around.note(|| format!("{} {key:?} -> {value:?}{word}", self.name));
         around.work.bind(self.slot, value);
         Ok(Next::Go)
     }

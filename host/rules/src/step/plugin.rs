@@ -37,8 +37,22 @@ impl Plugin {
             }
             said => said.map_err(|error| error.to_string())?,
         };
-        around.note(|| format!("+  plugin {name} -> {said:?}"));
+        around.note(|| word(&said).to_owned());
         outcome(around.chain, said, around.work)
+    }
+}
+
+/// An outcome in a word.
+pub(crate) fn word(outcome: &StepOutcome) -> &'static str {
+    match outcome {
+        StepOutcome::Pass => "pass",
+        StepOutcome::Modify(_) => "modify",
+        StepOutcome::Split(_) => "split",
+        StepOutcome::Refuse { .. } => "refuse",
+        StepOutcome::Consume => "consume",
+        StepOutcome::Withhold => "withhold",
+        StepOutcome::Stop => "stop",
+        StepOutcome::Jump(_) => "jump",
     }
 }
 

@@ -138,7 +138,6 @@ impl Publish {
         if !properties.fits_format(&payload) {
             properties.payload_format = None;
         }
-        around.note(|| format!("+  publish {topic} {}", String::from_utf8_lossy(&payload)));
         let original = around.work.head();
         let expires_at = match expiry {
             None => original.expires_at,

@@ -69,7 +69,7 @@ impl Rate {
         around.given_up(given_up);
         around.note(|| {
             let word = if is_within { "within" } else { "too many" };
-            format!("{}  rate {key:?} -> {word}", remember::sign(is_within))
+            format!("{key:?} -> {word}")
         });
         Ok(match is_within {
             true => Next::Go,

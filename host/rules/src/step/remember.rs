@@ -114,8 +114,3 @@ fn flatten(json: &mut Json) {
         _ => {}
     }
 }
-
-/// A sign for the trace.
-pub(super) fn sign(passes: bool) -> char {
-    if passes { '+' } else { '-' }
-}

@@ -94,7 +94,6 @@ impl Set {
         let mut values = Vec::with_capacity(self.targets.len());
         for (target, expression) in &self.targets {
             let value = around.evaluate(expression)?;
-            around.note(|| format!("+  set {target:?} = {} -> {value:?}", expression.source));
             values.push((target, value));
         }
         let mut change = Change::default();
@@ -102,7 +101,7 @@ impl Set {
             change.set(target, &value, around.chain.encode, around.work)?;
         }
         for gone in &self.gone {
-            around.note(|| format!("+  delete {gone:?}"));
+            around.note(|| format!("delete {gone:?}"));
             match gone {
                 Gone::Field(path) => path.delete(change.json(around.work)?),
                 Gone::User(name) => {

@@ -25,7 +25,6 @@ impl Sink {
         let message = around.work.message()?;
         let delivered = (around.steps).deliver(name, around.publisher, message);
         delivered.map_err(|error| error.to_string())?;
-        around.note(|| format!(">  sink {name}"));
         Ok(Next::Go)
     }
 }

@@ -49,7 +49,7 @@ impl Store {
             Value::Null => self.table.remove(&key)?,
             value => self.table.put(&key, &value.to_json()?.to_string())?,
         }
-        around.note(|| format!("+  store {} {key:?} {value:?}", self.table.name()));
+        around.note(|| format!("{} {key:?} -> {value:?}", self.table.name()));
         Ok(Next::Go)
     }
 }

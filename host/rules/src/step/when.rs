@@ -1,6 +1,6 @@
 //! `when … then`: on to a named chain of the same file, and not back.
 
-use super::{Compiling, filter};
+use super::Compiling;
 use crate::expression::{Expression, Limits, Value};
 use crate::file;
 use crate::place::RuleError;
@@ -11,7 +11,7 @@ pub(crate) struct When {
     condition: Expression,
     then: String,
     /// Where the named chain begins.
-    place: usize,
+    pub(super) place: usize,
 }
 
 impl When {
@@ -36,11 +36,17 @@ impl When {
     pub(super) fn run(&self, around: &mut Around<'_, '_>) -> Result<Next, String> {
         let source = &self.condition.source;
         let value = around.evaluate(&self.condition)?;
-        let (mark, then) = (filter::mark(&value), &self.then);
-        around.note(|| format!("{mark}  when {source} -> {value:?} (then {then})"));
+        let then = &self.then;
+        around.note(|| match value {
+            Value::Bool(true) => format!("on to {then}"),
+            _ => "not there".to_owned(),
+        });
         match value {
             Value::Bool(true) => Ok(Next::To(self.place)),
-            Value::Bool(false) => Ok(Next::Go),
+            Value::Bool(false) => {
+                around.missed(&self.condition);
+                Ok(Next::Go)
+            }
             other => Err(format!(
                 "when `{source}` gives {other:?}, not true or false"
             )),

@@ -101,7 +101,7 @@ impl Window {
             around.chain.alarm.at(end_ms);
             around.note(|| {
                 let closed = took.closed.len();
-                format!("-  window {key:?} -> until {end_ms}, {closed} ended before")
+                format!("{key:?} -> until {end_ms}, {closed} ended before")
             });
             return Ok(match took.closed.is_empty() {
                 true => Next::Stop,
@@ -109,11 +109,11 @@ impl Window {
             });
         }
         let Some(summary) = took.now else {
-            around.note(|| format!("-  window {key:?} -> not full yet"));
+            around.note(|| format!("{key:?} -> not full yet"));
             return Ok(remember::held_back(around, self.excess));
         };
         let value = self.value(&summary);
-        around.note(|| format!("+  window {key:?} -> {value:?}"));
+        around.note(|| format!("{key:?} -> {value:?}"));
         around.work.bind(self.slot, value);
         Ok(Next::Go)
     }

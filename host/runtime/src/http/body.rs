@@ -1,5 +1,6 @@
 //! Bodies that end when they become too large, or when nothing comes for too long.
 
+use crate::limited::Bound;
 use crate::plugin::Shared;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -16,6 +17,7 @@ pub(super) struct Counted<B> {
     body: B,
     maximum: u64,
     left: u64,
+    bound: Bound,
     /// What is said of one that is too large.
     too_large: fn(Option<u64>) -> Error,
     plugin: Arc<Shared>,
@@ -30,6 +32,7 @@ impl<B> Counted<B> {
             body,
             maximum,
             left: maximum,
+            bound: Bound::HttpRequestBytes,
             too_large: Error::HttpRequestBodySize,
             plugin: plugin.clone(),
             pause: None,
@@ -40,6 +43,7 @@ impl<B> Counted<B> {
     pub(super) fn response(body: B, maximum: u64, plugin: &Arc<Shared>, pause: Duration) -> Self {
         Self {
             too_large: Error::HttpResponseBodySize,
+            bound: Bound::HttpResponseBytes,
             pause: Some((pause, Box::pin(tokio::time::sleep(pause)))),
             ..Self::request(body, maximum, plugin)
         }
@@ -84,6 +88,7 @@ impl<B: Body<Data = Bytes, Error: Into<Error>> + Unpin> Body for Counted<B> {
             None => {
                 let count = &self.plugin.requests.too_large;
                 count.fetch_add(1, Ordering::Relaxed);
+                self.plugin.limited.hit(self.bound);
                 Poll::Ready(Some(Err((self.too_large)(Some(self.maximum)))))
             }
         }

@@ -7,13 +7,15 @@
 mod body;
 mod dial;
 mod grant;
+mod handler;
 mod print;
 
 pub use grant::{HttpGrant, NoHost};
 
 pub(crate) use dial::trust;
 
-use crate::config::HttpLimits;
+use crate::config::{HttpLimits, RuntimeConfig};
+use crate::limited::Bound;
 use crate::plugin::Shared;
 use crate::state::State;
 use body::Counted;
@@ -33,12 +35,8 @@ use wasmtime_wasi_http::{
     Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
-/// Handles that one instance may have open: requests, bodies, streams.
-const HANDLES: usize = 1024;
 /// Random bytes given at a time.
 const RANDOM_BYTES: u64 = 64 * 1024;
-/// Bytes of the head of an answer.
-const HEAD_BYTES: usize = 64 * 1024;
 /// Time for an answer to begin and between two parts of it, if the plugin says nothing; its call ends before that.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -75,7 +73,8 @@ impl Requests {
 /// WASI that may wait, and `wasi:http`: for components that import the latter.
 pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    handler::add_to_linker(linker)
 }
 
 /// What the store of such a component carries.
@@ -90,11 +89,11 @@ impl Beyond {
     /// No files, no sockets, nothing of the process; what it prints goes into the log of the plugin.
     pub(crate) fn new(
         plugin: &Arc<Shared>,
-        limits: HttpLimits,
+        limits: &RuntimeConfig,
         trusted: Arc<ClientConfig>,
     ) -> Self {
         let mut table = ResourceTable::new();
-        table.set_max_capacity(HANDLES);
+        table.set_max_capacity(limits.handles);
         let wasi = WasiCtx::builder()
             .stdout(print::Printed::new(plugin))
             .stderr(print::Printed::new(plugin))
@@ -109,7 +108,7 @@ impl Beyond {
             door: Door {
                 plugin: plugin.clone(),
                 left: 0,
-                limits,
+                limits: limits.http.clone(),
                 trusted,
             },
         }
@@ -235,6 +234,10 @@ impl Door {
         let permit = requests.at_once.clone().try_acquire_owned();
         let (Some(left), Ok(permit)) = (left, permit) else {
             requests.too_many.fetch_add(1, Ordering::Relaxed);
+            plugin.limited.hit(match left {
+                None => Bound::HttpRequests,
+                Some(_) => Bound::HttpConcurrent,
+            });
             return Err(Error::ConnectionLimitReached);
         };
         self.left = left;
@@ -262,10 +265,11 @@ async fn exchange(
     let stream = dialled.unwrap_or_else(|_| {
         let timeouts = &target.plugin.requests.connect_timeouts;
         timeouts.fetch_add(1, Ordering::Relaxed);
+        target.plugin.limited.hit(Bound::HttpConnect);
         Err(Error::ConnectionTimeout)
     })?;
     let mut builder = hyper::client::conn::http1::Builder::new();
-    builder.max_buf_size(HEAD_BYTES);
+    builder.max_buf_size(target.limits.head_bytes);
     let (mut sender, connection) = builder.handshake(stream).await?;
     let (mut parts, body) = request.into_parts();
     // The origin form: scheme and authority are the proxy's.
@@ -293,9 +297,11 @@ async fn exchange(
     };
     let wait = options.first_byte_timeout.unwrap_or(PATIENCE);
     let head = tokio::time::timeout(wait, head).await;
-    let response = head
-        .map_err(|_| Error::HttpResponseTimeout)?
-        .map_err(named)?;
+    let head = head.map_err(|_| Error::HttpResponseTimeout)?;
+    if head.as_ref().is_err_and(hyper::Error::is_parse_too_large) {
+        target.plugin.limited.hit(Bound::HttpHeadBytes);
+    }
+    let response = head.map_err(named)?;
     let pause = options.between_bytes_timeout.unwrap_or(PATIENCE);
     let response = response.map(|body| {
         Counted::response(body, limits.response_bytes, &target.plugin, pause).boxed_unsync()

@@ -9,8 +9,10 @@ use crate::convert;
 use crate::files::{Record, Version};
 use crate::imports::now_ms;
 use crate::instance::InstanceError;
-use crate::seat::Handover;
+use crate::limited::Bound;
+use crate::mailbox::Handover;
 use crate::signature;
+use crate::vetting;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::PoisonError;
@@ -34,6 +36,10 @@ pub(super) fn refused(name: &str, error: &InstanceError) -> ControlError {
         InstanceError::Failed(_) => (
             "trap-in-init",
             "its log has what it printed; the version that served goes on",
+        ),
+        InstanceError::Crowded(_) => (
+            "no-memory",
+            "raise limits.plugin_memory_total_bytes, or remove or disable plugins; the version that served goes on",
         ),
     };
     let message = format!("plugin `{name}` cannot serve: {error}");
@@ -94,6 +100,16 @@ impl PluginControl for Runtime {
         ]
     }
 
+    fn memory_bytes(&self) -> u64 {
+        u64::try_from(self.inner.pool.used()).unwrap_or(u64::MAX)
+    }
+
+    fn limited(&self) -> Vec<(&'static str, u64)> {
+        let events = (Bound::EventsQueue, self.inner.observers.dropped());
+        let compiled = (Bound::CompiledBytes, self.inner.compiled.given_up());
+        self.inner.limited.with(&[events, compiled])
+    }
+
     fn install(
         &self,
         name: &str,
@@ -109,12 +125,14 @@ impl PluginControl for Runtime {
             capability::parse(&options.grants).map_err(|error| bad_capability(&error))?;
         let inner = &self.inner;
         let package = inner.compile(&wasm)?; // outside the lock: it takes its time
+        vetting::check_sink(name, &package, &inner.outside)?;
         let mut installed = inner.installed();
         if options.is_shadow {
             inner.begin_shadow(&mut installed, name, package, &options)?;
             return inner.found(&installed, name);
         }
         if !installed.contains_key(name) && installed.len() >= inner.config.plugins {
+            inner.limited.hit(Bound::MaxPlugins);
             return Err(ControlError::LimitReached(format!(
                 "{} plugins are installed, which is the limit; remove one first",
                 installed.len()
@@ -142,10 +160,11 @@ impl PluginControl for Runtime {
         let about = &package.manifest;
         let text = format!("{} {}", about.name, about.version);
         record.note("installed", text.trim().to_owned());
-        let most = inner.config.versions.max(1);
-        let surplus = record.versions.len().saturating_sub(most);
-        for gone in record.versions.drain(..surplus) {
-            components.remove(&gone.version);
+        for gone in inner.surplus(&mut record) {
+            components.remove(&gone);
+            if let Some(old) = old {
+                old.shared.limited.hit(Bound::Versions);
+            }
         }
         match &inner.files {
             Some(files) => files
@@ -371,6 +390,14 @@ impl Runtime {
 }
 
 impl Inner {
+    /// Takes out the versions beyond those that are kept, the oldest ones.
+    fn surplus(&self, record: &mut Record) -> Vec<u64> {
+        let most = self.config.versions.max(1);
+        let surplus = record.versions.len().saturating_sub(most);
+        let gone = record.versions.drain(..surplus);
+        gone.map(|version| version.version).collect()
+    }
+
     fn found(
         &self,
         installed: &BTreeMap<String, Installed>,

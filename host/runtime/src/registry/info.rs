@@ -2,6 +2,7 @@
 
 use super::Installed;
 use crate::files::Version;
+use crate::limited::Bound;
 use crate::numbers::Number;
 use crate::plugin::Shared;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -65,6 +66,7 @@ pub(super) fn info(name: &str, plugin: &Installed, shards: u16) -> PluginInfo {
         quantiles_us: [500, 990].map(|per_mille| micros(times.quantile(per_mille))),
         memory_bytes: shared.memory_bytes(),
         restarts: shared.restarts(),
+        limited: shared.limited(),
         numbers: numbers(shared),
         by_hook: shared.tally.info(),
         shard_share: match package.is_some_and(|package| package.is_effectful) {
@@ -84,13 +86,10 @@ fn numbers(shared: &Shared) -> Vec<(String, f64)> {
             "metrics_refused".to_owned(),
             value(shared.numbers.refused()),
         ),
-        (
-            "retired".to_owned(),
-            value(shared.retired.load(Ordering::Relaxed)),
-        ),
+        ("retired".to_owned(), value(shared.retired())),
         (
             "lane_full".to_owned(),
-            value(shared.lane_full.load(Ordering::Relaxed)),
+            value(shared.limited.of(Bound::LaneQueue)),
         ),
     ];
     let requests = &shared.requests;

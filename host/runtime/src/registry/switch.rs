@@ -7,10 +7,11 @@ use crate::breaker::Probation;
 use crate::files::Record;
 use crate::instance::{Instance, InstanceError, at_once};
 use crate::lane::Lane;
+use crate::limited::Bound;
+use crate::mailbox::Handover;
 use crate::package::{self, Package};
 use crate::plugin::Shared;
 use crate::pump::Pump;
-use crate::seat::Handover;
 use crate::template::{Post, Template};
 use crate::vetting;
 use std::collections::{BTreeMap, HashMap};
@@ -43,6 +44,9 @@ impl Inner {
     pub(super) fn compile(&self, wasm: &[u8]) -> Result<Arc<Package>, ControlError> {
         if let Some(package) = self.compiled.package(&package::digest(wasm)) {
             return Ok(package);
+        }
+        if wasm.len() > self.config.component_bytes {
+            self.limited.hit(Bound::ComponentBytes);
         }
         let loaded = package::load(
             &self.engine,
@@ -286,7 +290,8 @@ impl Inner {
     }
 
     fn shared(&self, name: &str, record: &Record) -> Shared {
-        let (timers, grants) = (self.clock.timers(name), self.granted(name, record));
+        let timers = self.clock.timers(name, self.config.timers);
+        let grants = self.granted(name, record);
         Shared::new(
             name,
             &self.config,
@@ -294,6 +299,7 @@ impl Inner {
             timers,
             grants,
             self.alarm.clone(),
+            self.pool.clone(),
         )
     }
 

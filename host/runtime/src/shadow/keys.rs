@@ -105,8 +105,11 @@ impl Own {
         let size = |changed: &Changed| key.len() + changed.value.as_ref().map_or(0, Bytes::len);
         let before = self.changed.get(key).map_or(0, size);
         let bytes = self.bytes - before + size(&changed);
-        if bytes > BYTES || (before == 0 && self.changed.len() >= KEYS) {
-            return Err(KvError::Quota);
+        if bytes > BYTES {
+            return Err(KvError::Bytes);
+        }
+        if before == 0 && self.changed.len() >= KEYS {
+            return Err(KvError::Keys);
         }
         self.bytes = bytes;
         self.changed.insert(key.into(), changed);
@@ -281,7 +284,7 @@ mod tests {
         for number in 0..room {
             put(number).unwrap();
         }
-        assert_eq!(put(room), Err(KvError::Quota));
+        assert_eq!(put(room), Err(KvError::Bytes));
         assert_eq!(put(0), Ok(2));
         let long = "k".repeat(witmq_broker::ports::kv::KEY_BYTES + 1);
         assert_eq!(apart.increment(&long, 1, 0), Err(KvError::TooLarge));

@@ -52,6 +52,7 @@ pub(crate) fn alone(serving: &Arc<Shared>, template: &Template, grants: Grants) 
         Timers::none(),
         grants,
         alarm,
+        serving.pool.clone(),
     );
     shared.log = serving.log.of_shadow();
     shared

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
-use witmq_broker::kv::Spaces;
+use witmq_broker::kv::{KvBounds, Spaces};
 use witmq_broker::ports::clients::{Answered, ClientInfo, Clients};
 use witmq_broker::ports::control::{InstallOptions, PluginInfo};
 use witmq_broker::ports::kv::PluginKv as _;
@@ -108,6 +108,14 @@ pub(crate) struct Around {
 }
 
 impl Around {
+    /// Plugins have so many keys and bytes of them.
+    pub(crate) fn with(bounds: KvBounds) -> Self {
+        Self {
+            kv: Arc::new(Spaces::new(bounds)),
+            ..Self::default()
+        }
+    }
+
     /// A counter of plugin `g`.
     pub(crate) fn count(&self, key: &str) -> i64 {
         let kept = self.kv.space("g").get(key, 0);
@@ -152,6 +160,10 @@ pub(crate) fn start(config: RuntimeConfig) -> Runtime {
 
 pub(crate) fn start_with(config: RuntimeConfig) -> (Runtime, Around) {
     let around = Around::default();
+    (start_around(config, &around), around)
+}
+
+pub(crate) fn start_around(config: RuntimeConfig, around: &Around) -> Runtime {
     let into = around.published.clone();
     let outside = Outside {
         publish: Arc::new(move |message| {
@@ -161,8 +173,9 @@ pub(crate) fn start_with(config: RuntimeConfig) -> (Runtime, Around) {
         secret: Arc::new(|name| (name == "token").then(|| b"s3cret".to_vec())),
         clients: Arc::new(Here),
         kv: around.kv.clone(),
+        is_sink: Arc::new(|name| name == "connector"),
     };
-    (Runtime::start(config, outside).unwrap(), around)
+    Runtime::start(config, outside).unwrap()
 }
 
 pub(crate) fn install(
@@ -183,6 +196,12 @@ pub(crate) fn installed(config: RuntimeConfig, wanted: &str) -> (Runtime, ShardP
     install(&runtime, "g", guest(), mode(wanted)).unwrap();
     let hooks = runtime.shard_hooks(0);
     (runtime, hooks)
+}
+
+/// The bounds that a plugin ran into, by their settings.
+pub(crate) fn limited(runtime: &Runtime, name: &str) -> Vec<(&'static str, u64)> {
+    let mut all = runtime.list().into_iter();
+    all.find(|plugin| plugin.name == name).unwrap().limited
 }
 
 /// Asks again until it is so.

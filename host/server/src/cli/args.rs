@@ -3,6 +3,7 @@
 mod rule;
 
 use super::new::{Hook, Lang};
+use super::sink::SinkCommand;
 use super::user::UserCommand;
 use clap::{Args, Parser, Subcommand};
 pub(crate) use rule::{ApplyArgs, RuleCommand};
@@ -37,6 +38,9 @@ pub(crate) enum Command {
     /// Deploy, list, try and remove chains
     #[command(subcommand)]
     Rule(RuleCommand),
+    /// Connect chains to other services: webhooks, databases, files, brokers
+    #[command(subcommand)]
+    Sink(SinkCommand),
     /// Manage users of the bundled authenticator
     #[command(subcommand)]
     User(UserCommand),
@@ -203,13 +207,13 @@ pub(crate) struct SubArgs {
 /// How to reach the admin API.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct AdminArgs {
-    /// Address of the broker's HTTP origin
-    #[arg(long, env = "WITMQ_URL", default_value = "http://127.0.0.1:8080")]
-    pub(crate) admin: String,
+    /// Address of the broker's HTTP origin; read from `http.address` of the data folder if absent
+    #[arg(long, env = "WITMQ_URL")]
+    pub(crate) admin: Option<String>,
     /// Admin token; read from `admin.token` of the data folder if absent
     #[arg(long, env = "WITMQ_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
-    /// Data folder of the broker, for its token
+    /// Data folder of the broker, for its address and its token
     #[arg(long, env = "WITMQ_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,
 }

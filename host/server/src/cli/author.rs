@@ -4,6 +4,7 @@
 use super::args::{BenchArgs, CheckArgs, TestArgs};
 use super::plugin::{read, text_or_file};
 use super::{CliError, Exit, print, project, table};
+use crate::bounds::plugin_limits;
 use crate::config::Limits;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -47,13 +48,10 @@ fn cache() -> Option<PathBuf> {
 }
 
 fn offline() -> Result<Offline, CliError> {
-    let limits = Limits::default();
     let config = RuntimeConfig {
         data_dir: cache(),
         compiled_bytes: KEPT_BYTES,
-        deadline: Duration::from_millis(limits.plugin_deadline_ms),
-        memory_bytes: limits.plugin_memory_bytes,
-        ..RuntimeConfig::default()
+        ..plugin_limits(&Limits::default())
     };
     Offline::new(config).map_err(|error| CliError::failed(error.to_string()))
 }

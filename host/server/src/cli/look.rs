@@ -116,6 +116,9 @@ pub(super) fn stats(name: Option<&str>, remote: &Remote) -> Result<(), CliError>
     table(&head, &rows);
     for plugin in items(&list).filter(|_| name.is_some()) {
         by_hook(plugin);
+        for (limit, count) in plugin["limited"].as_object().into_iter().flatten() {
+            print(&format!("  limited {limit} {count}"));
+        }
         for (key, value) in plugin["numbers"].as_object().into_iter().flatten() {
             print(&format!("  {key} {value}"));
         }

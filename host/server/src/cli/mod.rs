@@ -17,6 +17,7 @@ mod plugin;
 mod project;
 mod remote;
 mod rule;
+mod sink;
 mod source;
 mod storage;
 mod tables;
@@ -40,6 +41,7 @@ pub(crate) fn run(command: Command) -> Result<(), CliError> {
         Command::Sub(args) => messages::subscribe(&args),
         Command::Plugin(command) => plugin::run(command),
         Command::Rule(command) => rule::run(command),
+        Command::Sink(command) => sink::run(command),
         Command::User(command) => user::run(command),
         Command::Table(command) => tables::run(command),
         Command::Storage(command) => storage::run(command),

@@ -2,6 +2,7 @@
 
 use super::args::AdminArgs;
 use super::{CliError, Exit};
+use crate::secret::HTTP_ADDRESS;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,9 +10,14 @@ use std::time::Duration;
 /// Compiling a large component takes its time: one in Python ten seconds, several times that on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
+/// Where a broker is that nothing else is known of.
+const USUAL_ADDRESS: &str = "http://127.0.0.1:8080";
+
 /// A running broker.
 pub(crate) struct Remote {
     base: String,
+    /// The file that says so, if one does.
+    said_by: Option<PathBuf>,
     token: String,
     agent: ureq::Agent,
 }
@@ -22,9 +28,15 @@ impl Remote {
     /// # Errors
     /// No token to be found.
     pub(crate) fn new(args: &AdminArgs) -> Result<Self, CliError> {
-        let token = match &args.token {
-            Some(token) => token.clone(),
-            None => read_token(args.data_dir.as_deref())?,
+        let found = find(args.data_dir.as_deref());
+        let (folder, token) = match (&args.token, found) {
+            (Some(token), found) => (found.map(|(folder, _)| folder).ok(), token.clone()),
+            (None, found) => found.map(|(folder, token)| (Some(folder), token))?,
+        };
+        let (base, said_by) = match (&args.admin, folder.and_then(address)) {
+            (Some(named), _) => (named.clone(), None),
+            (None, Some((address, file))) => (address, Some(file)),
+            (None, None) => (USUAL_ADDRESS.to_owned(), None),
         };
         let agent = ureq::Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
@@ -32,7 +44,8 @@ impl Remote {
             .build()
             .into();
         Ok(Self {
-            base: args.admin.trim_end_matches('/').to_owned(),
+            base: base.trim_end_matches('/').to_owned(),
+            said_by,
             token,
             agent,
         })
@@ -103,6 +116,18 @@ impl Remote {
         self.finish(request.send_json(body))
     }
 
+    /// POST of a text.
+    ///
+    /// # Errors
+    /// As [`Remote::read`].
+    pub(crate) fn post_text(&self, path: &str, body: &str) -> Result<Value, CliError> {
+        let request = self
+            .agent
+            .post(self.url(path))
+            .header("Authorization", self.bearer());
+        self.finish(request.content_type("text/plain").send(body))
+    }
+
     /// DELETE.
     ///
     /// # Errors
@@ -135,13 +160,7 @@ impl Remote {
         &self,
         answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> Result<String, CliError> {
-        let mut response = answer.map_err(|error| {
-            CliError::new(
-                Exit::Unreachable,
-                format!("no broker answers at {}: {error}", self.base),
-            )
-            .hint("start one with `witmq dev` or `witmq serve`, or name another with --admin URL")
-        })?;
+        let mut response = answer.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         let text = response
             .body_mut()
@@ -151,6 +170,27 @@ impl Remote {
             return Ok(text);
         }
         Err(refusal(status.as_u16(), &text))
+    }
+}
+
+impl Remote {
+    fn unreachable(&self, error: &ureq::Error) -> CliError {
+        let base = &self.base;
+        let (text, hint) = match &self.said_by {
+            Some(file) => (
+                format!(
+                    "no broker answers at {base}, where {} says it is: {error}",
+                    file.display()
+                ),
+                "the broker that wrote this ended, or was started elsewhere: start it again with `witmq dev` or \
+                 `witmq serve`, or name another with --admin URL",
+            ),
+            None => (
+                format!("no broker answers at {base}: {error}"),
+                "start one with `witmq dev` or `witmq serve`, or name another with --admin URL",
+            ),
+        };
+        CliError::new(Exit::Unreachable, text).hint(hint)
     }
 }
 
@@ -188,8 +228,8 @@ pub(crate) fn encode(text: &str) -> String {
         .collect()
 }
 
-/// The token file of the folder named, or of the usual folders.
-fn read_token(data_dir: Option<&Path>) -> Result<String, CliError> {
+/// The folder named or the first of the usual folders that has a token, and the token.
+fn find(data_dir: Option<&Path>) -> Result<(PathBuf, String), CliError> {
     let folders: Vec<PathBuf> = match data_dir {
         Some(dir) => vec![dir.to_owned()],
         None => vec![
@@ -200,7 +240,7 @@ fn read_token(data_dir: Option<&Path>) -> Result<String, CliError> {
     };
     for folder in &folders {
         if let Ok(text) = std::fs::read_to_string(folder.join("admin.token")) {
-            return Ok(text.trim().to_owned());
+            return Ok((folder.clone(), text.trim().to_owned()));
         }
     }
     let looked: Vec<String> = folders
@@ -214,9 +254,57 @@ fn read_token(data_dir: Option<&Path>) -> Result<String, CliError> {
     .hint("run this where `witmq dev` runs, or give --data-dir, --token or WITMQ_TOKEN"))
 }
 
+/// What the broker of this folder wrote of its address, and where.
+fn address(folder: PathBuf) -> Option<(String, PathBuf)> {
+    let file = folder.join(HTTP_ADDRESS);
+    let text = std::fs::read_to_string(&file).ok()?;
+    let text = text.trim();
+    (!text.is_empty()).then(|| (text.to_owned(), file))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn args(folder: &Path) -> AdminArgs {
+        AdminArgs {
+            admin: None,
+            token: None,
+            data_dir: Some(folder.to_owned()),
+        }
+    }
+
+    #[test]
+    fn the_address_is_that_named_or_of_the_data_folder_or_the_usual_one() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let none = Remote::new(&args(folder.path())).err().expect("no token");
+        assert!(none.message.contains("admin.token"), "{}", none.message);
+        let with_token = AdminArgs {
+            token: Some("t".to_owned()),
+            ..args(folder.path())
+        };
+        let base = |args: &AdminArgs| Remote::new(args).expect("token").base;
+        assert_eq!(base(&with_token), USUAL_ADDRESS);
+        std::fs::write(folder.path().join("admin.token"), "secret\n").expect("write");
+        assert_eq!(base(&args(folder.path())), USUAL_ADDRESS);
+        let file = folder.path().join(HTTP_ADDRESS);
+        std::fs::write(&file, "http://127.0.0.1:1\n").expect("write");
+        assert_eq!(base(&args(folder.path())), "http://127.0.0.1:1");
+        assert_eq!(base(&with_token), "http://127.0.0.1:1");
+        let named = AdminArgs {
+            admin: Some("http://[::1]:2/".to_owned()),
+            ..args(folder.path())
+        };
+        assert_eq!(base(&named), "http://[::1]:2");
+
+        let found = Remote::new(&args(folder.path())).expect("token");
+        let said = found.unreachable(&ureq::Error::ConnectionFailed);
+        let place = file.display().to_string();
+        assert!(said.message.contains(&place), "{}", said.message);
+        let named = Remote::new(&named).expect("token");
+        let said = named.unreachable(&ureq::Error::ConnectionFailed);
+        assert!(!said.message.contains(&place), "{}", said.message);
+    }
 
     #[test]
     fn a_problem_becomes_an_error_with_its_hint_and_exit_code() {

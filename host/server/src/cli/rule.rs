@@ -3,6 +3,7 @@
 mod deploy;
 mod diff;
 mod look;
+mod numbers;
 mod offline;
 
 use super::args::RuleCommand;
@@ -15,7 +16,7 @@ pub(crate) fn run(command: RuleCommand) -> Result<(), CliError> {
         RuleCommand::New { name } => offline::new(&name),
         RuleCommand::Check { files } => offline::check(&files),
         RuleCommand::Test { files } => offline::test(&files),
-        RuleCommand::Run { file, msg } => offline::trace(&file, &msg),
+        RuleCommand::Run { file, msg, json } => offline::trace(&file, &msg, json),
         RuleCommand::Functions { name } => {
             let text = witmq_rules::describe_functions(name.as_deref());
             print(&text.map_err(CliError::failed)?);
@@ -29,6 +30,19 @@ pub(crate) fn run(command: RuleCommand) -> Result<(), CliError> {
             json,
             chain,
         } => look::get(&chain.name, revision, json, &Remote::new(&chain.admin)?),
+        RuleCommand::Tap {
+            name,
+            time,
+            json,
+            admin,
+        } => look::tap(&name, time, json, &Remote::new(&admin)?),
+        RuleCommand::Why { json, chain } => {
+            look::why(&chain.name, json, &Remote::new(&chain.admin)?)
+        }
+        RuleCommand::Stats(chain) => numbers::stats(&chain.name, &Remote::new(&chain.admin)?),
+        RuleCommand::Graph { json, chain } => {
+            numbers::graph(&chain.name, json, &Remote::new(&chain.admin)?)
+        }
         RuleCommand::History(chain) => look::history(&chain.name, &Remote::new(&chain.admin)?),
         RuleCommand::Rollback {
             name,

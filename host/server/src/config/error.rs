@@ -1,5 +1,6 @@
 //! What can be wrong with a configuration, in words that say where and what to do.
 
+use super::limits::Stray;
 use std::path::PathBuf;
 
 /// A configuration that cannot be used; nothing was started.
@@ -31,6 +32,23 @@ impl ConfigError {
         Self::Rule(text)
     }
 
+    /// A value that its key may not have: where it comes from, as far as that is known.
+    pub(super) fn stray(origin: &str, text: &str, stray: Stray, overrides: &[String]) -> Self {
+        let key = stray.key;
+        let variable = format!("WITMQ_LIMITS__{}", key.to_uppercase());
+        let is_it = |name: &&String| name.strip_suffix("_FILE").unwrap_or(name) == variable;
+        let (origin, at) = match overrides.iter().find(is_it) {
+            Some(name) => (format!("environment ({name})"), String::new()),
+            None => (origin.to_owned(), place_of(text, key).unwrap_or_default()),
+        };
+        Self::Parse {
+            origin,
+            at,
+            message: stray.message,
+            hint: String::new(),
+        }
+    }
+
     /// From serde's words; `text` is the source the error's span points into.
     pub(crate) fn parse(origin: &str, text: &str, error: &toml::de::Error) -> Self {
         let at = error.span().map_or_else(String::new, |span| {
@@ -47,6 +65,15 @@ impl ConfigError {
             hint,
         }
     }
+}
+
+/// `:line:column` of a key of `[limits]`.
+fn place_of(text: &str, key: &str) -> Option<String> {
+    let table = toml::de::DeTable::parse(text).ok()?;
+    let limits = table.get_ref().get("limits")?.get_ref().as_table()?;
+    let (found, _) = limits.iter().find(|(name, _)| name.get_ref() == key)?;
+    let (line, column) = line_column(text, found.span().start);
+    Some(format!(":{line}:{column}"))
 }
 
 /// 1-based line and column of a byte offset.

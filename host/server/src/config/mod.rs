@@ -4,11 +4,13 @@
 //! error with a suggestion. Must not: start anything, write the file (it is the operator's).
 
 mod error;
+mod limits;
 mod mqtt;
 mod read;
 mod topics;
 
 pub(crate) use error::ConfigError;
+pub(crate) use limits::{Limits, Overflow};
 pub(crate) use mqtt::{Mqtt, Redirect, Shared, Strategy};
 pub(crate) use read::read;
 pub(crate) use topics::{AutoSubscription, Rewrite};
@@ -95,6 +97,14 @@ impl ListenerKind {
     }
 }
 
+/// Whether a client has to show a certificate.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ClientCert {
+    Required,
+    Optional,
+}
+
 /// One `[[listener]]`.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
@@ -110,6 +120,10 @@ pub(crate) struct Listener {
     pub(crate) cert: Option<PathBuf>,
     /// PEM file with the private key (tls, wss).
     pub(crate) key: Option<PathBuf>,
+    /// PEM file with the authorities whose certificates clients show (tls, wss).
+    pub(crate) client_ca: Option<PathBuf>,
+    /// Whether they have to; they do if `client_ca` is there and this is not.
+    pub(crate) client_cert: Option<ClientCert>,
     /// Connections beyond this are closed at once.
     #[serde(default = "listener_connections")]
     pub(crate) max_connections: u32,
@@ -136,6 +150,8 @@ impl Listener {
             path: mqtt_path(),
             cert: None,
             key: None,
+            client_ca: None,
+            client_cert: None,
             max_connections: listener_connections(),
             allow_plaintext: false,
         }
@@ -180,157 +196,6 @@ impl Default for Auth {
 
 /// Name of the bundled authenticator.
 pub(crate) const AUTH_FILE: &str = "auth-file";
-
-/// Bounds. Every one has a metric when it is hit.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Limits {
-    /// Connections of the whole node.
-    pub(crate) max_connections: u32,
-    /// Largest packet taken, bytes.
-    pub(crate) max_packet_bytes: u32,
-    /// QoS 1 and 2 publishes a client may have unacknowledged.
-    pub(crate) receive_maximum: u16,
-    /// Serve a client beyond it, and say so in the log.
-    pub(crate) lenient_receive_maximum: bool,
-    /// Topic aliases a client may use.
-    pub(crate) topic_alias_maximum: u16,
-    /// Longest keep-alive, seconds; 0 is unbounded.
-    pub(crate) max_keep_alive_s: u16,
-    /// Messages waiting for one session.
-    pub(crate) queue_messages: usize,
-    /// Bytes waiting for one session.
-    pub(crate) queue_bytes: usize,
-    /// Seconds a message may wait for one session; 0 is for ever.
-    pub(crate) queue_age_s: u64,
-    /// What a full queue does with QoS 1 and 2.
-    pub(crate) overflow: Overflow,
-    /// Longest session expiry, seconds; also the expiry of MQTT 3 sessions.
-    pub(crate) session_expiry_s: u32,
-    /// Sessions of the whole node.
-    pub(crate) max_sessions: usize,
-    /// Subscriptions of one session.
-    pub(crate) max_subscriptions: usize,
-    /// Exclusive subscriptions of the node.
-    pub(crate) max_exclusive: usize,
-    /// Retained messages of the node.
-    pub(crate) retained_messages: usize,
-    /// Bytes of retained messages.
-    pub(crate) retained_bytes: usize,
-    /// Delayed messages of the node.
-    pub(crate) delayed_messages: usize,
-    /// Bytes of delayed messages.
-    pub(crate) delayed_bytes: usize,
-    /// Longest delay, seconds.
-    pub(crate) delayed_max_s: u32,
-    /// CONNECT must arrive within this.
-    pub(crate) connect_timeout_ms: u64,
-    /// Memory of one plugin instance, bytes.
-    pub(crate) plugin_memory_bytes: usize,
-    /// Bytes of the keys and values of one plugin.
-    pub(crate) plugin_kv_bytes: usize,
-    /// Keys of one plugin.
-    pub(crate) plugin_kv_keys: usize,
-    /// Time one `transform` or `authorize` call may take.
-    pub(crate) plugin_deadline_ms: u64,
-    /// So long a new version of a plugin has to prove itself, or is taken back; 0: it has not to.
-    pub(crate) plugin_probation_s: u64,
-    /// An instance of a plugin that was called so often makes room for a new one; 0: never.
-    pub(crate) plugin_retire_calls: u64,
-    /// So does one that has this share of the memory it may have, percent; 100: never.
-    pub(crate) plugin_retire_memory_percent: u8,
-    /// Bytes of compiled plugins kept on disk; 0: none.
-    pub(crate) plugin_compiled_bytes: u64,
-    /// Time one call of a plugin beside the shards may take, waiting included.
-    pub(crate) plugin_timeout_ms: u64,
-    /// Time until a request of a plugin has a connection.
-    pub(crate) plugin_http_connect_ms: u64,
-    /// Bytes of the body of an answer that a plugin reads.
-    pub(crate) plugin_http_response_bytes: u64,
-    /// Bytes of the body of a request that a plugin sends.
-    pub(crate) plugin_http_request_bytes: u64,
-    /// Requests a plugin may send in one call.
-    pub(crate) plugin_http_requests: u32,
-    /// Requests of one plugin under way at once.
-    pub(crate) plugin_http_concurrent: usize,
-    /// Bytes of any text, list or map that an expression of a chain builds.
-    pub(crate) expression_output_bytes: usize,
-    /// Elements that the macros of one evaluation look at.
-    pub(crate) expression_iterations: usize,
-    /// Steps of one evaluation.
-    pub(crate) expression_work: usize,
-    /// Keys that one step of a chain remembers.
-    pub(crate) state_entries: usize,
-    /// Bytes of what one step of a chain remembers.
-    pub(crate) state_bytes: usize,
-    /// Keys of one table of chains.
-    pub(crate) table_keys: usize,
-    /// Bytes of keys and values of one table of chains.
-    pub(crate) table_bytes: usize,
-    /// Time one `authenticate` call may take, waiting included.
-    pub(crate) auth_timeout_ms: u64,
-    /// Seconds between `$SYS` updates.
-    pub(crate) sys_interval_s: u64,
-}
-
-/// What a full queue does.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Overflow {
-    DropNewest,
-    DropOldest,
-    Disconnect,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_connections: 100_000,
-            max_packet_bytes: 1024 * 1024,
-            receive_maximum: 1024,
-            lenient_receive_maximum: false,
-            topic_alias_maximum: 32,
-            max_keep_alive_s: 0,
-            queue_messages: 1000,
-            queue_bytes: 8 * 1024 * 1024,
-            queue_age_s: 0,
-            overflow: Overflow::DropNewest,
-            session_expiry_s: 7 * 24 * 3600,
-            max_sessions: 1_000_000,
-            max_subscriptions: 10_000,
-            max_exclusive: 100_000,
-            retained_messages: 1_000_000,
-            retained_bytes: 1024 * 1024 * 1024,
-            delayed_messages: 1_000_000,
-            delayed_bytes: 1024 * 1024 * 1024,
-            delayed_max_s: 4_294_967,
-            connect_timeout_ms: 10_000,
-            plugin_memory_bytes: 64 * 1024 * 1024,
-            plugin_kv_bytes: 16 * 1024 * 1024,
-            plugin_kv_keys: 100_000,
-            plugin_deadline_ms: 50,
-            plugin_probation_s: 30,
-            plugin_compiled_bytes: 2 << 30,
-            plugin_retire_calls: 0,
-            plugin_retire_memory_percent: 90,
-            plugin_timeout_ms: 5_000,
-            plugin_http_connect_ms: 2_000,
-            plugin_http_response_bytes: 4 * 1024 * 1024,
-            plugin_http_request_bytes: 4 * 1024 * 1024,
-            plugin_http_requests: 100,
-            plugin_http_concurrent: 64,
-            expression_output_bytes: 4 * 1024 * 1024,
-            expression_iterations: 10_000,
-            expression_work: 100_000,
-            state_entries: 100_000,
-            state_bytes: 16 * 1024 * 1024,
-            table_keys: 100_000,
-            table_bytes: 64 * 1024 * 1024,
-            auth_timeout_ms: 5_000,
-            sys_interval_s: 10,
-        }
-    }
-}
 
 /// What outlives the process.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -428,6 +293,19 @@ impl Config {
                     listener.name
                 )));
             }
+            if listener.client_ca.is_some() && !listener.kind.is_tls() {
+                return Err(ConfigError::rule(format!(
+                    "listener `{}` has `client_ca` and speaks no TLS: use kind \"tls\" or \"wss\"",
+                    listener.name
+                )));
+            }
+            if listener.client_cert.is_some() && listener.client_ca.is_none() {
+                return Err(ConfigError::rule(format!(
+                    "listener `{}` has `client_cert` and no `client_ca`: set it to a PEM file with the authorities \
+                     whose certificates clients show",
+                    listener.name
+                )));
+            }
             let open = !listener.bind.ip().is_loopback() && !listener.kind.is_tls();
             if open && !listener.allow_plaintext {
                 return Err(ConfigError::rule(format!(
@@ -444,6 +322,7 @@ impl Config {
                 self.http.bind
             )));
         }
+        self.limits.check()?;
         self.mqtt.check()?;
         self.redirect.check()?;
         if self.auth.plugins.is_empty() || self.auth.plugins.len() > 16 {

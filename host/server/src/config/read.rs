@@ -51,6 +51,9 @@ pub(crate) fn read(
             .try_into()
             .map_err(|e| ConfigError::parse(&origin, "", &e))?
     };
+    if let Some(stray) = config.limits.stray() {
+        return Err(ConfigError::stray(&origin, &text, stray, &overrides));
+    }
     config.check()?;
     Ok(config)
 }
@@ -202,6 +205,115 @@ mod tests {
         let expected = expected.split("; did you").next().unwrap_or_default();
         let keys = expected.split('`').skip(1).step_by(2);
         keys.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_range_is_kept_on_both_sides_and_named_with_its_place() {
+        // Rules between keys speak of others: these ends need company.
+        let company = [
+            (
+                "plugin_memory_bytes",
+                "plugin_memory_total_bytes = 4294967296\n",
+            ),
+            ("plugin_memory_total_bytes", "plugin_memory_bytes = 65536\n"),
+            (
+                "plugin_breaker_rest_ms",
+                "plugin_breaker_longest_ms = 86400000\n",
+            ),
+            ("plugin_breaker_longest_ms", "plugin_breaker_rest_ms = 1\n"),
+        ];
+        let ranges = super::super::Limits::ranges();
+        assert!(ranges.len() > 40, "{ranges:?}");
+        for (key, least, most) in ranges {
+            let most: u128 = most.parse().expect("a number");
+            let with = |value: u128| {
+                let company = company.iter().filter(|(with, _)| *with == key);
+                let company: String = company.map(|(_, text)| *text).collect();
+                from(&format!("[limits]\n{key} = {value}\n{company}"), &[])
+            };
+            for inside in [least, most] {
+                let read = with(inside);
+                assert!(read.is_ok(), "{key} = {inside}: {read:?}");
+            }
+            let outside = [least.checked_sub(1), Some(most + 1)].into_iter().flatten();
+            for outside in outside {
+                let error = with(outside).expect_err(key).to_string();
+                assert!(error.contains("witmq.toml:2:"), "{error}");
+                if !error.contains("invalid value") {
+                    assert!(error.contains(&format!("to {most}")), "{error}");
+                    assert!(
+                        error.contains(&format!("`limits.{key}` is {outside}")),
+                        "{error}"
+                    );
+                }
+            }
+        }
+        let env = [("WITMQ_LIMITS__AUTH_THREADS", "0")];
+        let error = from("[limits]\nauth_threads = 3\n", &env).expect_err("0");
+        assert_eq!(
+            error.to_string(),
+            "environment (WITMQ_LIMITS__AUTH_THREADS): `limits.auth_threads` is 0; it has to be 1 to 256"
+        );
+    }
+
+    #[test]
+    fn bounds_of_plugins_fit_each_other() {
+        for (text, named) in [
+            (
+                "plugin_memory_bytes = 1073741825",
+                "plugin_memory_total_bytes",
+            ),
+            (
+                "plugin_breaker_rest_ms = 30001",
+                "plugin_breaker_longest_ms",
+            ),
+            ("plugin_transfer_bytes = 1048575", "max_packet_bytes"),
+        ] {
+            let error = from(&format!("[limits]\n{text}\n"), &[]).expect_err(text);
+            assert!(error.to_string().contains(named), "{error}");
+        }
+        for text in [
+            "plugin_memory_bytes = 1073741824",
+            "plugin_breaker_rest_ms = 30000",
+            "plugin_transfer_bytes = 1048576",
+        ] {
+            from(&format!("[limits]\n{text}\n"), &[]).expect(text);
+        }
+    }
+
+    /// Keys of `[limits]` that are about plugins.
+    fn about_plugins() -> Vec<String> {
+        let is_one = |key: &String| {
+            key.starts_with("plugin_") || key.starts_with("auth_") || key == "max_plugins"
+        };
+        keys_of("[limits]").into_iter().filter(is_one).collect()
+    }
+
+    #[test]
+    fn the_page_about_plugins_lists_every_bound_of_theirs_and_how_it_is_counted() {
+        let page = include_str!("../../../docs/plugins.md");
+        let (_, rest) = page.split_once("## Bounds\n").expect("a section");
+        let (section, _) = rest.split_once("\n## ").expect("its end");
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+        let rows: Vec<(&str, &str)> = rows.filter_map(|row| row.split_once('`')).collect();
+        let keys = about_plugins();
+        let listed: Vec<&str> = rows.iter().map(|(key, _)| *key).collect();
+        let mut sorted = listed.clone();
+        sorted.sort_unstable();
+        let mut expected = keys.clone();
+        expected.sort();
+        assert_eq!(sorted, expected, "each key once");
+        for bound in witmq_runtime::BOUNDS {
+            assert!(
+                keys.iter().any(|key| key == bound),
+                "`{bound}` is no setting"
+            );
+        }
+        for (key, rest) in rows {
+            let is_counted = witmq_runtime::BOUNDS.contains(&key);
+            let says = rest.contains("| counted");
+            assert_eq!(is_counted, says, "`{key}`: {rest}");
+        }
     }
 
     #[test]

@@ -35,6 +35,37 @@ pub struct RuleInfo {
     pub state_bytes: usize,
     /// The last failure in words.
     pub last_error: Option<String>,
+    /// Its steps, those of named chains behind the others.
+    pub steps: Vec<StepInfo>,
+}
+
+/// A step of a chain; numbers since its revision runs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StepInfo {
+    /// From 1, in the order of the file.
+    pub index: usize,
+    /// The named chain it belongs to.
+    pub chain: Option<String>,
+    /// Its word, for example `filter`.
+    pub kind: &'static str,
+    /// The plugin it calls.
+    pub plugin: Option<String>,
+    /// The step behind it.
+    pub next: Option<usize>,
+    /// Where it leads besides.
+    pub then: Option<usize>,
+    /// Messages that went on.
+    pub passed: u64,
+    /// Messages whose way it ended.
+    pub ended: u64,
+    /// Messages it failed for.
+    pub failed: u64,
+    /// Microseconds that half of the times measured (one message in 64), and 99 of 100, did not exceed; to within a half.
+    pub quantiles_us: [f64; 2],
+    /// Failures by kind.
+    pub errors: Vec<(String, u64)>,
+    /// The last failure in words.
+    pub last_error: Option<String>,
 }
 
 /// The source text of a chain.
@@ -155,6 +186,17 @@ pub trait RuleControl: Send + Sync {
     /// # Errors
     /// No such chain.
     fn set_paused(&self, name: &str, is_paused: bool) -> Result<RuleInfo, ControlError>;
+    /// Traces of its messages behind number `after`, or from now on, as JSON: `{"last", "shown", "skipped", "missed",
+    /// "traces"}`. Messages are traced while this is asked at least every ten seconds; so many a second, failures always.
+    ///
+    /// # Errors
+    /// No such chain.
+    fn tap(&self, name: &str, after: Option<u64>) -> Result<String, ControlError>;
+    /// The last messages that a condition of it ended, some of each second, with the part that was false, as JSON.
+    ///
+    /// # Errors
+    /// No such chain.
+    fn misses(&self, name: &str) -> Result<String, ControlError>;
     /// Takes a chain out.
     ///
     /// # Errors

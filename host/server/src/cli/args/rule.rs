@@ -3,6 +3,23 @@
 use super::AdminArgs;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// Seconds, minutes or hours.
+fn time(text: &str) -> Result<Duration, String> {
+    let seconds = match text.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 3600,
+        _ => 0,
+    };
+    let number = text.get(..text.len().saturating_sub(1)).unwrap_or_default();
+    let number: u32 = number.parse().unwrap_or(0);
+    match u64::from(number) * seconds {
+        0 => Err(format!("`{text}` is no time; say 90s, 15m or 2h")),
+        all => Ok(Duration::from_secs(all)),
+    }
+}
 
 /// A chain of a running broker.
 #[derive(Debug, Args)]
@@ -53,6 +70,9 @@ pub(crate) enum RuleCommand {
         /// The message: {"topic": …, "payload": …, "received_ms": …}; it is received now without the last
         #[arg(long)]
         msg: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// What expressions may call: all functions, or one with its example
     Functions { name: Option<String> },
@@ -80,6 +100,37 @@ pub(crate) enum RuleCommand {
         #[arg(long, value_name = "REV", conflicts_with = "json")]
         revision: Option<u64>,
         /// What is known about it, as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        chain: ChainArgs,
+    },
+    /// Show what happens to messages in a chain, step by step, as they come: some of each second, failures always
+    Tap {
+        /// Name of the chain
+        name: String,
+        /// For how long: 90s, 15m, 2h
+        #[arg(long = "for", value_name = "TIME", default_value = "15m", value_parser = time)]
+        time: Duration,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Show messages that conditions of a chain ended lately, and the part that was false
+    Why {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        chain: ChainArgs,
+    },
+    /// Numbers of a chain and of each of its steps
+    Stats(ChainArgs),
+    /// Show how the steps of a chain lead to one another
+    Graph {
+        /// Nodes and edges, as JSON
         #[arg(long)]
         json: bool,
         #[command(flatten)]

@@ -6,6 +6,11 @@ use crate::cli::plugin::{items, text};
 use crate::cli::remote::Remote;
 use crate::cli::{CliError, print, table};
 use serde_json::Value;
+use std::time::{Duration, Instant};
+use witmq_rules::{Miss, Tapped};
+
+/// How often new traces are asked for.
+const TAP_PAUSE: Duration = Duration::from_millis(500);
 
 fn pretty(value: &Value) {
     print(&serde_json::to_string_pretty(value).unwrap_or_default());
@@ -72,5 +77,60 @@ pub(super) fn history(name: &str, remote: &Remote) -> Result<(), CliError> {
         })
         .collect();
     table(&["WHEN (UTC)", "WHAT", "REVISION", "KEPT", "WHY"], &rows);
+    Ok(())
+}
+
+/// An answer that this version did not understand.
+fn unknown(error: serde_json::Error) -> CliError {
+    CliError::failed(format!(
+        "the broker's answer is of another version: {error}"
+    ))
+}
+
+pub(super) fn tap(name: &str, time: Duration, json: bool, remote: &Remote) -> Result<(), CliError> {
+    let end = Instant::now() + time;
+    let mut after = String::new();
+    let mut skipped = None;
+    loop {
+        let tapped = remote.read(&path(name, &format!("/tap{after}")))?;
+        let tapped: Tapped = serde_json::from_value(tapped).map_err(unknown)?;
+        after = format!("?after={}", tapped.last);
+        for trace in &tapped.traces {
+            if json {
+                print(&serde_json::to_string(trace).unwrap_or_default());
+                continue;
+            }
+            let (at, client) = (moment(&trace.at_ms.into()), &trace.client);
+            print(&format!("{at} {client} {} {}", trace.topic, trace.payload));
+            print(&trace.to_string());
+        }
+        let began = *skipped.get_or_insert((tapped.shown, tapped.skipped));
+        if Instant::now() >= end {
+            let (shown, skipped) = (tapped.shown - began.0, tapped.skipped - began.1);
+            eprintln!("{shown} shown, {skipped} skipped");
+            return Ok(());
+        }
+        std::thread::sleep(TAP_PAUSE);
+    }
+}
+
+pub(super) fn why(name: &str, json: bool, remote: &Remote) -> Result<(), CliError> {
+    let misses = remote.read(&path(name, "/misses"))?;
+    if json {
+        pretty(&misses);
+        return Ok(());
+    }
+    let misses: Vec<Miss> = serde_json::from_value(misses).map_err(unknown)?;
+    if misses.is_empty() {
+        print("no condition of it was false lately");
+    }
+    for miss in &misses {
+        let (at, client) = (moment(&miss.at_ms.into()), &miss.client);
+        print(&format!("{at} {client} {} {}", miss.topic, miss.payload));
+        print(&format!("   {}", miss.why));
+        if let Some(part) = &miss.why.first_false {
+            print(&format!("   false: {part}"));
+        }
+    }
     Ok(())
 }

@@ -77,10 +77,13 @@ pub(super) fn test(paths: &[PathBuf]) -> Result<(), CliError> {
     }
 }
 
-pub(super) fn trace(file: &Path, msg: &str) -> Result<(), CliError> {
-    let lines = witmq_rules::trace(&file.display().to_string(), &text_of(file)?, msg)
+pub(super) fn trace(file: &Path, msg: &str, json: bool) -> Result<(), CliError> {
+    let trace = witmq_rules::run_message(&file.display().to_string(), &text_of(file)?, msg)
         .map_err(|error| wrong(&error))?;
-    lines.iter().for_each(|line| print(line));
+    print(&match json {
+        true => serde_json::to_string_pretty(&trace).unwrap_or_default(),
+        false => trace.to_string(),
+    });
     Ok(())
 }
 

@@ -37,8 +37,9 @@ pub(crate) fn run(load: &mut Load, report: &mut Report) -> Result<bool> {
     let connect = wire::connect(&format!("{run}s0"), false, login.as_ref());
     load.io.open(0, &connect, false)?;
     let last = load.wait(|tally| tally.delivered - start >= n)?;
+    // The acknowledgements belong to it.
+    load.settle(300)?;
     let after = load.snapshot();
-    load.settle(200)?;
     let got = load.tally.delivered - start;
     let seconds = last.saturating_sub(before.at_ns) as f64 / 1e9;
     report.set("lost", n.saturating_sub(got));

@@ -1,0 +1,66 @@
+//! What the admin API asks of the connectors.
+//!
+//! Blocking calls: run them on a thread that may block, never on a shard.
+
+use super::ControlError;
+
+/// A sink as `witmq sink ls` shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SinkInfo {
+    /// Name: the file's stem.
+    pub name: String,
+    /// For example `webhook`.
+    pub kind: &'static str,
+    /// `healthy`, `failing` or `paused`.
+    pub state: &'static str,
+    /// The last failure in words.
+    pub last_error: Option<String>,
+    /// Messages that wait.
+    pub queued_messages: u64,
+    /// Their bytes.
+    pub queued_bytes: u64,
+    /// Messages the service took.
+    pub delivered: u64,
+    /// Messages that were sent once more.
+    pub retried: u64,
+    /// Batches that were not taken.
+    pub failed: u64,
+    /// Messages that were not taken into the queue: it was full, or the disk failed.
+    pub dropped: u64,
+    /// Messages that went to the dead-letter topic.
+    pub dead: u64,
+    /// Messages that expired in the queue.
+    pub expired: u64,
+}
+
+/// The control side of connectors.
+pub trait SinkControl: Send + Sync {
+    /// Parses, checks and starts or changes the sink that is called as the stem of `file`. Its queue stays.
+    /// `dry_run` stops before anything changes.
+    ///
+    /// # Errors
+    /// `Invalid` with `file:line:column: …` in the message.
+    fn apply(&self, file: &str, source: &str, dry_run: bool) -> Result<SinkInfo, ControlError>;
+    /// Connects as the file says, without applying it: what the other side said.
+    ///
+    /// # Errors
+    /// As `apply`, or the service is not there or refuses.
+    fn check(&self, file: &str, source: &str) -> Result<String, ControlError>;
+    /// Everything applied, by name.
+    fn list(&self) -> Vec<SinkInfo>;
+    /// The file as it was applied.
+    ///
+    /// # Errors
+    /// No such sink.
+    fn source(&self, name: &str) -> Result<String, ControlError>;
+    /// Sends nothing until it is resumed; what comes waits.
+    ///
+    /// # Errors
+    /// No such sink, or this cannot be kept.
+    fn pause(&self, name: &str, is_paused: bool) -> Result<SinkInfo, ControlError>;
+    /// Takes a sink out. Messages that wait are lost, which has to be said.
+    ///
+    /// # Errors
+    /// No such sink, or messages wait and `discard` is not said.
+    fn remove(&self, name: &str, discard: bool) -> Result<(), ControlError>;
+}

@@ -1,0 +1,84 @@
+//! Who vouches for other sides: the roots of this machine, and those that a sink file names.
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// Bytes both ways.
+pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
+/// Trusts the machine's roots, and with `ca` (PEM) those in place of them.
+///
+/// # Errors
+/// There is no certificate in it, in words.
+pub(super) fn trust(ca: Option<&str>) -> Result<Arc<ClientConfig>, String> {
+    let mut roots = RootCertStore::empty();
+    match ca {
+        Some(pem) => {
+            for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+                let certificate =
+                    certificate.map_err(|error| format!("`ca` is no PEM: {error}"))?;
+                let added = roots.add(certificate);
+                added.map_err(|error| format!("a certificate of `ca` cannot be used: {error}"))?;
+            }
+            if roots.is_empty() {
+                return Err("there is no certificate in `ca`".to_owned());
+            }
+        }
+        None => {
+            let native = rustls_native_certs::load_native_certs();
+            let (known, _) = roots.add_parsable_certificates(native.certs);
+            if known == 0 {
+                return Err("this machine has no root certificates: name some with `ca`".to_owned());
+            }
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    Ok(Arc::new(
+        config.with_root_certificates(roots).with_no_client_auth(),
+    ))
+}
+
+/// A connection, secured if that is asked for.
+///
+/// # Errors
+/// Nobody answers, or nobody who is trusted, in words.
+pub(super) async fn dial(
+    host: &str,
+    port: u16,
+    trusted: Option<Arc<ClientConfig>>,
+) -> Result<Box<dyn Wire>, String> {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let stream = TcpStream::connect((host, port)).await;
+    let stream = stream.map_err(|error| format!("cannot connect to {host}:{port}: {error}"))?;
+    let _is_slower = stream.set_nodelay(true).is_err();
+    let Some(trusted) = trusted else {
+        return Ok(Box::new(stream));
+    };
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|_| format!("`{host}` is no name of a server"))?;
+    let secured = TlsConnector::from(trusted).connect(name, stream).await;
+    let secured = secured.map_err(|error| format!("no TLS with {host}:{port}: {error}"))?;
+    Ok(Box::new(secured))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_certificate_is_not_trusted() {
+        assert!(trust(Some("")).is_err());
+        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert!(trust(Some(broken)).is_err());
+    }
+}

@@ -1,0 +1,189 @@
+//! Numbers of one step: how often it went how, how long that took, and what its errors say.
+//!
+//! Owns: [`Tally`]. Counts are of every message, times of one in 64. Must not: wait for a lock but where a step failed.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use witmq_broker::spread::Spread;
+
+/// Two buckets for each power of two of nanoseconds, up to a quarter of an hour.
+const BUCKETS: usize = 80;
+/// Kinds of errors that are counted apart; further ones are counted as `other`.
+const ERRORS: usize = 8;
+/// Bytes of the name of a kind.
+const ERROR_BYTES: usize = 120;
+
+/// How a step ended for a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Came {
+    /// On to another step.
+    On,
+    /// It ended the chain.
+    Ended,
+    Failed,
+}
+
+/// Numbers of one step, since its revision runs.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    counts: Spread<[AtomicU64; 3]>,
+    times: [AtomicU64; BUCKETS],
+    errors: Mutex<Errors>,
+}
+
+#[derive(Debug, Default)]
+struct Errors {
+    kinds: BTreeMap<String, u64>,
+    last: Option<String>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            counts: Spread::default(),
+            times: [const { AtomicU64::new(0) }; BUCKETS],
+            errors: Mutex::default(),
+        }
+    }
+}
+
+/// The bucket of a duration: its highest bit and the one below.
+fn bucket(nanos: u64) -> usize {
+    let nanos = nanos.max(2);
+    let high = 63 - nanos.leading_zeros();
+    let half = (nanos >> (high - 1)) & 1;
+    let bucket = usize::try_from(u64::from(high) * 2 + half).unwrap_or(BUCKETS);
+    bucket.min(BUCKETS - 1)
+}
+
+/// The upper end of a bucket, nanoseconds.
+fn upper(bucket: usize) -> u64 {
+    let half = u64::try_from(bucket % 2).unwrap_or(0);
+    let base = 1u64 << (bucket / 2).min(62);
+    base + (base / 2) * (half + 1) - 1
+}
+
+/// What errors of the same cause have in common: numbers and quoted values are left out.
+fn kind(error: &str) -> String {
+    let mut out = String::new();
+    let mut is_quoted = false;
+    for c in error.chars() {
+        if c == '"' {
+            is_quoted = !is_quoted;
+            if is_quoted {
+                out.push('…');
+            }
+        } else if c.is_ascii_digit() && !is_quoted {
+            if !out.ends_with('#') {
+                out.push('#');
+            }
+        } else if !is_quoted {
+            out.push(c);
+        }
+        if out.len() >= ERROR_BYTES {
+            break;
+        }
+    }
+    out
+}
+
+impl Tally {
+    pub(crate) fn count(&self, came: Came) {
+        if let Some(count) = self.counts.mine().get(came as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn took(&self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        if let Some(count) = self.times.get(bucket(nanos)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn fail(&self, error: &str) {
+        let mut kind = kind(error);
+        let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        if !errors.kinds.contains_key(&kind) && errors.kinds.len() >= ERRORS {
+            "other".clone_into(&mut kind);
+        }
+        *errors.kinds.entry(kind).or_default() += 1;
+        errors.last = Some(error.to_owned());
+    }
+
+    pub(crate) fn total(&self, came: Came) -> u64 {
+        let counts = self.counts.all();
+        let counts = counts.filter_map(|counts| counts.get(came as usize));
+        counts.map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Microseconds that so many of a thousand did not exceed; to within a half.
+    pub(crate) fn micros(&self, per_mille: u64) -> f64 {
+        let counts: Vec<u64> = (self.times.iter())
+            .map(|count| count.load(Ordering::Relaxed))
+            .collect();
+        let wanted = (counts.iter().sum::<u64>() * per_mille).div_ceil(1000);
+        let mut seen = 0;
+        for (bucket, count) in counts.iter().enumerate() {
+            seen += count;
+            if wanted > 0 && seen >= wanted {
+                return upper(bucket) as f64 / 1000.0;
+            }
+        }
+        0.0
+    }
+
+    /// Kinds of errors with their counts, and the last error.
+    pub(crate) fn errors(&self) -> (Vec<(String, u64)>, Option<String>) {
+        let errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        let kinds = errors.kinds.iter();
+        (
+            kinds.map(|(kind, count)| (kind.clone(), *count)).collect(),
+            errors.last.clone(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_right_to_within_a_half() {
+        let tally = Tally::default();
+        assert!(tally.micros(500) < 0.001);
+        for _ in 0..98 {
+            tally.took(Duration::from_micros(10));
+        }
+        (0..2).for_each(|_| tally.took(Duration::from_millis(3)));
+        assert!((10.0..=15.0).contains(&tally.micros(500)));
+        assert!((3000.0..=4500.0).contains(&tally.micros(990)));
+        tally.took(Duration::from_secs(100_000));
+        assert!(
+            tally.micros(1000) > 1e6,
+            "the last bucket takes what is longer"
+        );
+    }
+
+    #[test]
+    fn errors_of_one_cause_are_one_kind_and_kinds_are_bounded() {
+        let tally = Tally::default();
+        tally.fail("3:12: `*` takes two numbers, not \"abc\" and 9");
+        tally.fail("3:12: `*` takes two numbers, not \"x 7\" and 12");
+        let (kinds, last) = tally.errors();
+        assert_eq!(
+            kinds,
+            [("#:#: `*` takes two numbers, not … and #".to_owned(), 2)]
+        );
+        assert!(last.is_some_and(|last| last.ends_with("and 12")));
+        for letter in 'a'..='l' {
+            tally.fail(&letter.to_string());
+        }
+        let (kinds, _) = tally.errors();
+        assert_eq!(kinds.len(), ERRORS + 1);
+        assert!(kinds.contains(&("other".to_owned(), 5)), "{kinds:?}");
+        assert!(kind(&"x".repeat(1000)).len() <= ERROR_BYTES);
+    }
+}

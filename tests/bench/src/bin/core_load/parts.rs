@@ -1,0 +1,118 @@
+//! Single parts of a message's way: decode, encode, match, look up who is interested.
+
+use anyhow::{Context as _, Result};
+use std::hint::black_box;
+use witmq_bench::wire::{Stamp, Template};
+use witmq_broker::router::ShardId;
+use witmq_broker::router::groups::Strategies;
+use witmq_broker::router::interest::{Interest, InterestCache};
+use witmq_broker::router::trie::{Trie, Walk};
+use witmq_proto::codec::{self, PublishHead};
+use witmq_proto::packet::{PublishProperties, QoS, Version};
+use witmq_proto::{BytesMut, Packet, TopicFilter};
+
+/// Packets in one buffer.
+const BATCH: u32 = 32;
+/// Filters of the trie and of the index.
+const FILTERS: u32 = 10_000;
+
+/// PUBLISH packets of 16 bytes, 32 in a buffer.
+pub(crate) fn decode(count: u32) -> Result<u32> {
+    let template = Template::new("bench/7/temperature", 0, 16, false);
+    let stamp = Stamp {
+        due_ns: 0,
+        publisher: 0,
+        sequence: 0,
+    };
+    let mut batch = Vec::new();
+    (0..BATCH).for_each(|_| template.emit(&mut batch, stamp));
+    let limits = codec::Limits::default();
+    let (mut input, mut done) = (BytesMut::new(), 0);
+    while done < count {
+        input.extend_from_slice(&batch);
+        while let Some(packet) = codec::decode(&mut input, Version::V311, &limits)? {
+            done += u32::from(matches!(black_box(packet), Packet::Publish(_)));
+        }
+    }
+    Ok(done)
+}
+
+/// The same packets the other way.
+pub(crate) fn encode(count: u32) -> Result<u32> {
+    let properties = PublishProperties::default();
+    let head = PublishHead {
+        dup: false,
+        qos: QoS::AtMostOnce,
+        retain: false,
+        topic: "bench/7/temperature",
+        packet_id: None,
+        topic_alias: None,
+        message_expiry: None,
+        subscription_ids: &[],
+        properties: &properties,
+        payload: &[0; 16],
+    };
+    let (mut out, mut done) = (BytesMut::new(), 0);
+    while done < count {
+        out.clear();
+        for _ in 0..BATCH {
+            codec::encode_publish(black_box(&head), Version::V311, &mut out);
+            done += 1;
+        }
+        black_box(&out);
+    }
+    Ok(done)
+}
+
+/// Topics with one match each among 10,000 filters of four shapes.
+pub(crate) fn find(count: u32) -> Result<u32> {
+    let (mut trie, mut walk) = (Trie::new(), Walk::default());
+    for number in 0..FILTERS {
+        trie.insert(&filter(number)?, number, ());
+    }
+    let topics = topics();
+    let mut found = 0;
+    for topic in topics.iter().cycle() {
+        if found >= count {
+            break;
+        }
+        trie.for_each_match(black_box(topic), &mut walk, |_, ()| found += 1);
+    }
+    Ok(found)
+}
+
+/// The same question to the index that all shards share, whose answers are remembered by topic.
+pub(crate) fn route(count: u32) -> Result<u32> {
+    let interest = Interest::new(2, Strategies::default());
+    for number in 0..FILTERS {
+        interest.subscribe(ShardId(0), &filter(number)?, false);
+    }
+    let mut cache = InterestCache::new(1000);
+    let topics = topics();
+    let mut done = 0;
+    while done < count {
+        let place = usize::try_from(done).unwrap_or(0) % topics.len();
+        let topic = topics.get(place).context("no topic")?;
+        black_box(interest.lookup(black_box(topic), &mut cache));
+        done += 1;
+    }
+    Ok(done)
+}
+
+fn filter(number: u32) -> Result<TopicFilter> {
+    let text = match number % 4 {
+        0 => format!("bench/d/{number}/temp"),
+        1 => format!("bench/d/{number}/+"),
+        2 => format!("bench/d/{number}/#"),
+        _ => format!("bench/+/{number}/temp"),
+    };
+    Ok(TopicFilter::new(text)?)
+}
+
+/// 100 of the topics, spread over the shapes.
+fn topics() -> Vec<String> {
+    let numbers = (0..100).map(|number| number * 97 % FILTERS);
+    numbers
+        .map(|number| format!("bench/d/{number}/temp"))
+        .collect()
+}

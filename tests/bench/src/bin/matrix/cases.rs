@@ -1,0 +1,194 @@
+//! The cases, what is read off each, and the goals.
+//!
+//! Owns: the one list. Must not: know who is measured.
+
+/// A number that a run gives.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Figure {
+    /// As the table says it.
+    pub(crate) title: &'static str,
+    /// Its name in the run's JSON.
+    pub(crate) field: &'static str,
+    /// What WitMQ is meant to reach.
+    pub(crate) goal: Option<f64>,
+}
+
+/// One way of loading a broker.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Case {
+    /// Short, for the command line.
+    pub(crate) name: &'static str,
+    /// The words after `mqload`, separated by blanks.
+    pub(crate) words: &'static str,
+    /// What is read off it.
+    pub(crate) figures: &'static [Figure],
+}
+
+impl Case {
+    /// About memory and things kept, of which a floor has none.
+    pub(crate) fn is_state(&self) -> bool {
+        let scenario = self.words.split(' ').next().unwrap_or_default();
+        ["conns", "subs", "retained", "session"].contains(&scenario)
+    }
+
+    /// At a fixed rate.
+    pub(crate) fn is_paced(&self) -> bool {
+        self.words.contains("--rate")
+    }
+}
+
+/// CPU of the broker for each delivered message, µs.
+pub(crate) const CPU: &str = "cpu_us_per_msg";
+
+const fn figure(title: &'static str, field: &'static str, goal: Option<f64>) -> Figure {
+    Figure { title, field, goal }
+}
+
+/// All of them, in the order of the table.
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "fanin-16",
+        words: "fanin --pubs 50 --payload 16 --window 64",
+        figures: &[figure("fan-in 50→1, 16 B, W64", CPU, Some(0.25))],
+    },
+    Case {
+        name: "fanin-single",
+        words: "fanin --pubs 200 --payload 16 --window 1",
+        figures: &[figure("fan-in 200→1, 16 B, one at a time", CPU, Some(4.0))],
+    },
+    Case {
+        name: "fanout-1000",
+        words: "fanout --subs 1000 --payload 16 --window 16",
+        figures: &[figure("fan-out 1→1000, 16 B, W16", CPU, Some(0.8))],
+    },
+    Case {
+        name: "fanout-1000-1",
+        words: "fanout --subs 1000 --payload 256 --window 1",
+        figures: &[figure(
+            "fan-out 1→1000, 256 B, one at a time",
+            CPU,
+            Some(6.8),
+        )],
+    },
+    Case {
+        name: "fanout-100-4k",
+        words: "fanout --subs 100 --payload 4096 --window 8",
+        figures: &[figure("fan-out 1→100, 4 KiB, W8", CPU, Some(1.3))],
+    },
+    Case {
+        name: "pair-q0",
+        words: "pair --pubs 50 --payload 16 --window 64",
+        figures: &[figure("50 pairs, QoS 0, 16 B, W64", CPU, Some(0.3))],
+    },
+    Case {
+        name: "pair-q0-256",
+        words: "pair --pubs 50 --payload 256 --window 64",
+        figures: &[figure("50 pairs, QoS 0, 256 B, W64", CPU, Some(0.4))],
+    },
+    Case {
+        name: "pair-q0-4k",
+        words: "pair --pubs 50 --payload 4096 --window 8",
+        figures: &[figure("50 pairs, QoS 0, 4 KiB, W8", CPU, Some(1.8))],
+    },
+    Case {
+        name: "pair-q1",
+        words: "pair --pubs 50 --payload 16 --qos 1 --window 16",
+        figures: &[figure("50 pairs, QoS 1, 16 B, W16", CPU, Some(1.2))],
+    },
+    Case {
+        name: "pair-q1-single",
+        words: "pair --pubs 200 --payload 256 --qos 1 --window 1",
+        figures: &[figure(
+            "200 pairs, QoS 1, 256 B, one at a time",
+            CPU,
+            Some(17.0),
+        )],
+    },
+    Case {
+        name: "pair-q2",
+        words: "pair --pubs 50 --payload 16 --qos 2 --window 16",
+        figures: &[figure("50 pairs, QoS 2, 16 B, W16", CPU, Some(2.4))],
+    },
+    Case {
+        name: "rate-2k",
+        words: "pair --pubs 20 --payload 256 --rate 2000",
+        figures: &[figure("20 pairs, QoS 0, 256 B, 2,000 msg/s", CPU, None)],
+    },
+    Case {
+        name: "rate-q1-2k",
+        words: "pair --pubs 20 --payload 256 --qos 1 --rate 2000",
+        figures: &[figure("20 pairs, QoS 1, 256 B, 2,000 msg/s", CPU, None)],
+    },
+    Case {
+        name: "conns-10k",
+        words: "conns --n 10000 --subscribe",
+        figures: &[
+            figure(
+                "connect, 10,000 clients, µs",
+                "cpu_us_per_connect",
+                Some(25.0),
+            ),
+            figure("idle connection, bytes", "rss_bytes_per_conn", Some(2000.0)),
+            figure(
+                "… with a subscription, bytes",
+                "rss_bytes_per_conn_sub",
+                None,
+            ),
+        ],
+    },
+    Case {
+        name: "subs-100k",
+        words: "subs --n 100000",
+        figures: &[
+            figure(
+                "100,000 subscriptions: publish and match, µs",
+                CPU,
+                Some(2.5),
+            ),
+            figure("… each, bytes", "rss_bytes_per_sub", Some(400.0)),
+            figure("… add one, µs", "cpu_us_per_subscribe", None),
+        ],
+    },
+    Case {
+        name: "retained-100k",
+        words: "retained --n 100000",
+        figures: &[
+            figure(
+                "100,000 retained messages: retrieve one, µs",
+                CPU,
+                Some(1.0),
+            ),
+            figure("… store one, µs", "cpu_us_per_store", None),
+            figure("… each, bytes", "rss_bytes_per_retained", None),
+        ],
+    },
+    Case {
+        name: "session-60k",
+        words: "session --n 60000",
+        figures: &[
+            figure(
+                "60,000 queued for an absent session: drain one, µs",
+                CPU,
+                Some(1.0),
+            ),
+            figure("… queue one, µs", "cpu_us_per_enqueue", None),
+            figure("… each, bytes", "rss_bytes_per_queued", None),
+        ],
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::CASES;
+
+    #[test]
+    fn names_and_titles_are_unique_and_the_kinds_are_told_apart() {
+        let mut names: Vec<&str> = CASES.iter().map(|case| case.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), CASES.len());
+        let state = CASES.iter().filter(|case| case.is_state()).count();
+        let paced = CASES.iter().filter(|case| case.is_paced()).count();
+        assert_eq!((state, paced), (4, 2));
+    }
+}
