@@ -15,6 +15,7 @@
 //! | `run` | a message through the steps |
 //! | `rules` | what is deployed, for all shards |
 //! | `state` | what steps remember, shared by all shards |
+//! | `import` | rules of EMQX as chain files |
 //! | `check` | a file's own tests, and the trace of one message |
 
 mod chain;
@@ -22,6 +23,7 @@ mod check;
 mod expression;
 mod file;
 mod functions;
+mod import;
 mod place;
 mod rules;
 mod run;
@@ -32,5 +34,6 @@ mod template;
 pub use check::{check, trace};
 pub use expression::Limits as ExpressionLimits;
 pub use functions::{describe as describe_functions, page as functions_page};
+pub use import::{Imported, Remark, import_emqx};
 pub use place::RuleError;
 pub use rules::{Rules, RulesConfig, ShardChains};

@@ -15,6 +15,7 @@ mod rate;
 mod remember;
 mod set;
 mod sink;
+mod topic;
 mod when;
 
 use crate::expression::Limits as ExpressionLimits;

@@ -1,11 +1,11 @@
 //! `publish`: another message beside the one in the chain.
 
 use super::Compiling;
+use super::topic::Topic;
 use crate::expression::{Expression, Limits};
 use crate::file;
 use crate::place::RuleError;
 use crate::run::{Around, MESSAGES, Next, to_payload};
-use crate::template::TopicTemplate;
 use bytes::Bytes;
 use serde_spanned::Spanned;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use witmq_proto::{Message, TopicName};
 
 #[derive(Debug)]
 pub(crate) struct Publish {
-    topic: TopicTemplate,
+    topic: Topic,
     payload: Option<Expression>,
     qos: Option<QoS>,
     retain: bool,
@@ -25,7 +25,7 @@ impl Publish {
         let Some(topic) = &raw.publish else {
             return Err(around.error(around.at, "a publish step needs `publish`"));
         };
-        let topic = around.topic("publish", topic)?;
+        let topic = Topic::compile("publish", topic, around)?;
         let to_qos = |number: &Spanned<u8>| {
             QoS::from_bits(*number.get_ref()).ok_or_else(|| {
                 let text = format!("qos is 0, 1 or 2, not {}", number.get_ref());
@@ -42,6 +42,7 @@ impl Publish {
     }
 
     pub(super) fn limit(&mut self, limits: Limits) {
+        self.topic.limit(limits);
         self.payload.iter_mut().for_each(|one| one.limit(limits));
     }
 
@@ -50,12 +51,7 @@ impl Publish {
             Some(expression) => to_payload(&around.evaluate(expression)?)?,
             None => around.work.message.payload.clone(),
         };
-        let captured = (around.chain.from).capture(&around.work.message.topic);
-        let value = |name: &str| {
-            let found = captured.iter().find(|(known, _)| *known == name);
-            found.map_or("", |(_, value)| *value)
-        };
-        let filled = self.topic.fill(&value);
+        let filled = self.topic.fill(around)?;
         self.emit(filled, payload, around).map(|()| Next::Go)
     }
 

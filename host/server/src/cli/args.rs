@@ -445,6 +445,11 @@ pub(crate) enum RuleCommand {
         #[arg(long)]
         msg: String,
     },
+    /// Make a chain file of a rule of another broker
+    Import {
+        #[command(subcommand)]
+        from: ImportCommand,
+    },
     /// What expressions may call: all functions, or one with its example
     Functions { name: Option<String> },
     /// Deploy chain files; the running revision stays if anything is wrong
@@ -470,6 +475,28 @@ pub(crate) enum RuleCommand {
         name: String,
         #[command(flatten)]
         admin: AdminArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImportCommand {
+    /// A statement of EMQX's rule SQL, or a rule exported as JSON; what cannot be carried over is said
+    EmqxSql {
+        /// The statement or the exported rule; `-` reads standard input
+        #[arg(required_unless_present = "sql")]
+        file: Option<PathBuf>,
+        /// The statement itself
+        #[arg(long, conflicts_with = "file")]
+        sql: Option<String>,
+        /// Name of the chain; without, that of the exported rule
+        #[arg(long)]
+        name: Option<String>,
+        /// File to write; without, the chain is printed
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Fail if anything cannot be carried over
+        #[arg(long)]
+        strict: bool,
     },
 }
 

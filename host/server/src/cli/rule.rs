@@ -1,10 +1,11 @@
 //! `witmq rule …`.
 
-use super::args::RuleCommand;
+use super::args::{ImportCommand, RuleCommand};
 use super::remote::{Remote, encode};
 use super::{CliError, Exit, print, table};
 use serde_json::Value;
-use std::path::Path;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 pub(crate) fn run(command: RuleCommand) -> Result<(), CliError> {
     match command {
@@ -14,6 +15,17 @@ pub(crate) fn run(command: RuleCommand) -> Result<(), CliError> {
             Ok(())
         }),
         RuleCommand::Run { file, msg } => trace(&file, &msg),
+        RuleCommand::Import { from } => {
+            let ImportCommand::EmqxSql {
+                file,
+                sql,
+                name,
+                output,
+                strict,
+            } = from;
+            let source = rule_source(file, sql)?;
+            import(source, name.as_deref(), output.as_deref(), strict)
+        }
         RuleCommand::Functions { name } => {
             let text = witmq_rules::describe_functions(name.as_deref());
             print(&text.map_err(CliError::failed)?);
@@ -55,6 +67,51 @@ fn trace(file: &Path, msg: &str) -> Result<(), CliError> {
         .map_err(|error| wrong(&error))?;
     lines.iter().for_each(|line| print(line));
     Ok(())
+}
+
+/// Bytes read of a rule: more than any rule may have, so that its own bound says what is wrong.
+const RULE_BYTES: u64 = 1024 * 1024;
+
+/// The name of a rule's source, and the rule.
+fn rule_source(file: Option<PathBuf>, sql: Option<String>) -> Result<(String, String), CliError> {
+    if let Some(sql) = sql {
+        return Ok(("--sql".to_owned(), sql));
+    }
+    let file = file.unwrap_or_else(|| "-".into());
+    if file != Path::new("-") {
+        return Ok((file.display().to_string(), text_of(&file)?));
+    }
+    let mut text = String::new();
+    std::io::stdin()
+        .take(RULE_BYTES)
+        .read_to_string(&mut text)
+        .map_err(|error| CliError::failed(format!("cannot read standard input: {error}")))?;
+    Ok(("standard input".to_owned(), text))
+}
+
+fn import(
+    (file, text): (String, String),
+    name: Option<&str>,
+    output: Option<&Path>,
+    strict: bool,
+) -> Result<(), CliError> {
+    let imported = witmq_rules::import_emqx(name, &file, &text).map_err(|error| wrong(&error))?;
+    for remark in &imported.remarks {
+        let (line, column) = (remark.line, remark.column);
+        eprintln!("{file}:{line}:{column}: not carried over: {}", remark.text);
+    }
+    match output {
+        Some(path) => std::fs::write(path, &imported.text).map_err(|error| {
+            CliError::failed(format!("cannot write {}: {error}", path.display()))
+        })?,
+        None => print(imported.text.trim_end()),
+    }
+    match (strict, imported.remarks.len()) {
+        (true, count) if count > 0 => Err(CliError::failed(format!(
+            "{count} parts of the rule are not carried over"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn wrong(error: &witmq_rules::RuleError) -> CliError {
