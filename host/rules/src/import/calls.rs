@@ -209,7 +209,7 @@ pub(super) fn find(name: &str, count: usize) -> Option<(String, Want)> {
     if let Some((name, known)) = same
         && (*known == count || *known == ANY && count > 0)
     {
-        return Some((format!("{name}($*)"), Want::Text));
+        return Some((format!("{name}($*)"), Text));
     }
     let fits = |known: usize| known == count || known == ANY && count > 0;
     let found = CALLS

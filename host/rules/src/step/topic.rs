@@ -130,3 +130,38 @@ impl Topic {
 }
 
 const OWN: &str = "topics that begin with $ are the broker's own";
+
+#[cfg(test)]
+mod tests {
+    use crate::check::check;
+
+    #[test]
+    fn what_is_wrong_in_braces_is_said_with_its_place() {
+        let chain = |topic: &str| {
+            let text = format!("from = \"a/{{site}}\"\n[[step]]\npublish = \"{topic}\"\n");
+            check("c.toml", &text).map_err(|error| error.to_string())
+        };
+        for fine in [
+            "b/{site}",
+            "b/{client.id}",
+            "{site}/{payload.x}",
+            "b/{topic.site}",
+        ] {
+            assert_eq!(chain(fine), Ok(()), "{fine}");
+        }
+        let unknown = chain("b/{client.nam}").unwrap_err();
+        assert!(
+            unknown.starts_with("c.toml:3:15: publish: `client.nam`"),
+            "{unknown}"
+        );
+        for bad in [
+            "b/{client.id",
+            "+/{client.id}",
+            "$SYS/{client.id}",
+            "b/{1 +}",
+            "b/{side}",
+        ] {
+            assert!(chain(bad).is_err(), "{bad}");
+        }
+    }
+}
