@@ -131,26 +131,7 @@ pub(super) fn publish(action: &Json, output: &Output) -> (Option<Publish>, Vec<S
             return (None, remarks);
         }
     };
-    let qos = match args.get("qos") {
-        None => None,
-        Some(Json::Number(number)) if number.as_u64().is_some_and(|qos| qos <= 2) => {
-            number.as_u64()
-        }
-        Some(Json::String(text)) if text == "${qos}" => None,
-        Some(other) => {
-            remarks.push(format!("the qos {other}; that of the message is taken"));
-            None
-        }
-    };
-    let retain = match args.get("retain") {
-        None => false,
-        Some(Json::Bool(retain)) => *retain,
-        Some(Json::String(text)) if text == "true" || text == "false" => text == "true",
-        Some(other) => {
-            remarks.push(format!("a retain that is computed ({other}); it is false"));
-            false
-        }
-    };
+    let (qos, retain) = options(args, &mut remarks);
     for key in ["mqtt_properties", "user_properties"] {
         let is_default = |given: &Json| {
             let text = given.as_str().unwrap_or_default();
@@ -176,4 +157,29 @@ pub(super) fn publish(action: &Json, output: &Output) -> (Option<Publish>, Vec<S
         retain,
     };
     (Some(publish), remarks)
+}
+
+/// Quality of service, none being that of the message, and `retain`.
+fn options(args: &Json, remarks: &mut Vec<String>) -> (Option<u64>, bool) {
+    let qos = match args.get("qos") {
+        None => None,
+        Some(Json::Number(number)) if number.as_u64().is_some_and(|qos| qos <= 2) => {
+            number.as_u64()
+        }
+        Some(Json::String(text)) if text == "${qos}" => None,
+        Some(other) => {
+            remarks.push(format!("the qos {other}; that of the message is taken"));
+            None
+        }
+    };
+    let retain = match args.get("retain") {
+        None => false,
+        Some(Json::Bool(retain)) => *retain,
+        Some(Json::String(text)) if text == "true" || text == "false" => text == "true",
+        Some(other) => {
+            remarks.push(format!("a retain that is computed ({other}); it is false"));
+            false
+        }
+    };
+    (qos, retain)
 }

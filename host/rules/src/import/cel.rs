@@ -249,28 +249,7 @@ impl Names {
                 ));
             }
         }
-        let mut written = String::new();
-        let mut rest = ours.chars().peekable();
-        while let Some(c) = rest.next() {
-            let digit = rest.peek().and_then(|digit| digit.to_digit(10));
-            let at = digit.and_then(|digit| usize::try_from(digit).ok()?.checked_sub(1));
-            match (c, at, rest.peek().copied()) {
-                ('$', Some(at), _) => {
-                    written.push_str(given.get(at).map_or("null", String::as_str));
-                    rest.next();
-                }
-                ('$', None, Some('*')) => {
-                    written.push_str(&given.join(", "));
-                    rest.next();
-                }
-                ('%' | '#' | '&', Some(at), _) => {
-                    written.push_str(&literal(c, at)?);
-                    rest.next();
-                }
-                _ => written.push(c),
-            }
-        }
-        Ok(written)
+        fill(&ours, &given, literal)
     }
 
     /// A column, and fields of it.
@@ -350,4 +329,34 @@ fn whole_number(text: &str) -> Option<String> {
         (Err(_), Ok(number)) if number.is_finite() => Some(format!("{number:?}")),
         _ => None,
     }
+}
+
+/// What a function is here, with its arguments; `literal` translates those that have to be literals.
+fn fill(
+    ours: &str,
+    given: &[String],
+    literal: impl Fn(char, usize) -> Result<String, Wrong>,
+) -> Result<String, Wrong> {
+    let mut written = String::new();
+    let mut rest = ours.chars().peekable();
+    while let Some(c) = rest.next() {
+        let digit = rest.peek().and_then(|digit| digit.to_digit(10));
+        let at = digit.and_then(|digit| usize::try_from(digit).ok()?.checked_sub(1));
+        match (c, at, rest.peek().copied()) {
+            ('$', Some(at), _) => {
+                written.push_str(given.get(at).map_or("null", String::as_str));
+                rest.next();
+            }
+            ('$', None, Some('*')) => {
+                written.push_str(&given.join(", "));
+                rest.next();
+            }
+            ('%' | '#' | '&', Some(at), _) => {
+                written.push_str(&literal(c, at)?);
+                rest.next();
+            }
+            _ => written.push(c),
+        }
+    }
+    Ok(written)
 }

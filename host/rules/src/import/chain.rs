@@ -197,7 +197,7 @@ impl Making<'_> {
         output
     }
 
-    fn all(&mut self, output: &mut Output) {
+    fn all(&self, output: &mut Output) {
         for path in ALL {
             let value = |want| {
                 self.names

@@ -325,12 +325,10 @@ impl Parser {
                 return Err(Wrong::new(at, format!("more than {DEPTH} fields")));
             }
             if self.sign(".") {
-                let name = match self.take() {
-                    Token::Word(name) | Token::Text(name) | Token::Quoted(name) => name,
-                    _ => {
-                        self.next -= 1;
-                        return Err(self.wrong("a field"));
-                    }
+                let (Token::Word(name) | Token::Text(name) | Token::Quoted(name)) = self.take()
+                else {
+                    self.next -= 1;
+                    return Err(self.wrong("a field"));
                 };
                 let kind = Kind::Field(Box::new(node), name);
                 node = Node { kind, at };
