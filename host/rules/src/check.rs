@@ -25,7 +25,10 @@ use witmq_proto::{Message, TopicName};
 pub(crate) const STACK_BYTES: usize = 64 * 1024 * 1024;
 
 /// Runs `work` on a thread with a large stack.
-fn with_large_stack<R: Send>(work: impl FnOnce() -> R + Send, failed: impl FnOnce(&str) -> R) -> R {
+pub(crate) fn with_large_stack<R: Send>(
+    work: impl FnOnce() -> R + Send,
+    failed: impl FnOnce(&str) -> R,
+) -> R {
     std::thread::scope(|scope| {
         let builder = std::thread::Builder::new()
             .name("chain-compiler".to_owned())
@@ -50,7 +53,7 @@ pub(crate) fn compile(file: &str, text: &str) -> Result<Chain, RuleError> {
     )
 }
 
-fn compile_here(file: &str, text: &str) -> Result<Chain, RuleError> {
+pub(crate) fn compile_here(file: &str, text: &str) -> Result<Chain, RuleError> {
     let source = Source { file, text };
     let name = Path::new(file)
         .file_stem()

@@ -19,6 +19,7 @@
 //! | `tables` | what `lookup` and `store` know, kept with the keys of plugins |
 //! | `tally` | numbers of each step |
 //! | `trace`, `tap` | what became of a message step by step, and who is shown that |
+//! | `import` | rules of EMQX as chain files |
 //! | `check` | a file's own tests, and the trace of one message |
 
 mod chain;
@@ -26,6 +27,7 @@ mod check;
 mod expression;
 mod file;
 mod functions;
+mod import;
 mod payload;
 mod place;
 mod rules;
@@ -41,6 +43,7 @@ mod trace;
 pub use check::{Tested, check, run_message, test, trace};
 pub use expression::Limits as ExpressionLimits;
 pub use functions::{describe as describe_functions, page as functions_page};
+pub use import::{Imported, Remark, import_emqx};
 pub use place::RuleError;
 pub use rules::{Rules, RulesConfig, ShardChains};
 pub use tables::Tables;

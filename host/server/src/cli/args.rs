@@ -6,7 +6,7 @@ use super::new::{Hook, Lang};
 use super::sink::SinkCommand;
 use super::user::UserCommand;
 use clap::{Args, Parser, Subcommand};
-pub(crate) use rule::{ApplyArgs, RuleCommand};
+pub(crate) use rule::{ApplyArgs, ImportCommand, RuleCommand};
 use std::path::PathBuf;
 
 /// An MQTT broker whose decisions are WebAssembly components, replaced while it runs.

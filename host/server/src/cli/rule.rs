@@ -2,6 +2,7 @@
 
 mod deploy;
 mod diff;
+mod import;
 mod look;
 mod numbers;
 mod offline;
@@ -16,6 +17,7 @@ pub(crate) fn run(command: RuleCommand) -> Result<(), CliError> {
         RuleCommand::New { name } => offline::new(&name),
         RuleCommand::Check { files } => offline::check(&files),
         RuleCommand::Test { files } => offline::test(&files),
+        RuleCommand::Import { from } => import::import(from),
         RuleCommand::Run { file, msg, json } => offline::trace(&file, &msg, json),
         RuleCommand::Functions { name } => {
             let text = witmq_rules::describe_functions(name.as_deref());

@@ -74,6 +74,11 @@ pub(crate) enum RuleCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Make a chain file of a rule of another broker
+    Import {
+        #[command(subcommand)]
+        from: ImportCommand,
+    },
     /// What expressions may call: all functions, or one with its example
     Functions { name: Option<String> },
     /// What `apply` would change against what runs, line by line
@@ -154,4 +159,26 @@ pub(crate) enum RuleCommand {
     Resume(ChainArgs),
     /// Take a chain out
     Rm(ChainArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImportCommand {
+    /// A statement of EMQX's rule SQL, or a rule exported as JSON; what cannot be carried over is said
+    EmqxSql {
+        /// The statement or the exported rule; `-` reads standard input
+        #[arg(required_unless_present = "sql")]
+        file: Option<PathBuf>,
+        /// The statement itself
+        #[arg(long, conflicts_with = "file")]
+        sql: Option<String>,
+        /// Name of the chain; without, that of the exported rule
+        #[arg(long)]
+        name: Option<String>,
+        /// File to write; without, the chain is printed
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Fail if anything cannot be carried over
+        #[arg(long)]
+        strict: bool,
+    },
 }

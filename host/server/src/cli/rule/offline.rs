@@ -87,7 +87,7 @@ pub(super) fn trace(file: &Path, msg: &str, json: bool) -> Result<(), CliError> 
     Ok(())
 }
 
-fn wrong(error: &witmq_rules::RuleError) -> CliError {
+pub(super) fn wrong(error: &witmq_rules::RuleError) -> CliError {
     let failed = CliError::failed(error.to_string());
     match &error.hint {
         Some(hint) => failed.hint(hint.clone()),
