@@ -227,14 +227,13 @@ pub(super) fn is_known(name: &str) -> bool {
 /// A literal of EMQX's as one of ours: `None` if there is none.
 pub(super) fn literal(kind: char, text: &str) -> Option<String> {
     match kind {
-        '%' => Some(match text {
+        '%' => Some(str::to_owned(match text {
             "second" => "s",
             "millisecond" => "ms",
             "microsecond" => "us",
             "nanosecond" => "ns",
             _ => return None,
-        })
-        .map(str::to_owned),
+        })),
         '#' => match text {
             "" | "local" => None,
             "Z" | "z" => Some("UTC".to_owned()),
