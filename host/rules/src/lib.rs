@@ -20,6 +20,7 @@
 //! | `tally` | numbers of each step |
 //! | `trace`, `tap` | what became of a message step by step, and who is shown that |
 //! | `import` | rules of EMQX as chain files |
+//! | `schema` | the JSON Schema of a file |
 //! | `check` | a file's own tests, and the trace of one message |
 
 mod chain;
@@ -32,6 +33,7 @@ mod payload;
 mod place;
 mod rules;
 mod run;
+mod schema;
 mod state;
 mod step;
 mod tables;
@@ -46,6 +48,7 @@ pub use functions::{describe as describe_functions, page as functions_page};
 pub use import::{Imported, Remark, import_emqx};
 pub use place::RuleError;
 pub use rules::{Rules, RulesConfig, ShardChains};
+pub use schema::schema;
 pub use tables::Tables;
 pub use tap::{Miss, Tapped};
 pub use trace::{Changed, Emitted, Evaluated, Mark, Trace, TracedStep};

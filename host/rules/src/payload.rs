@@ -26,6 +26,16 @@ pub(crate) enum Format {
 }
 
 impl Format {
+    /// Every one.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Auto,
+        Self::Json,
+        Self::Text,
+        Self::Bytes,
+        Self::Cbor,
+        Self::Msgpack,
+    ];
+
     /// The name in files.
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -82,7 +82,7 @@ pub(crate) struct Word {
     /// Whether a step says it.
     is_said: fn(&Written) -> bool,
     /// Further keys that a step of this kind may have.
-    keys: &'static [&'static str],
+    pub(crate) keys: &'static [&'static str],
     compile: fn(&Written, &Compiling<'_>) -> Result<Kind, RuleError>,
 }
 

@@ -81,6 +81,7 @@ fn deployed(files: &[(&str, &str)]) -> (Rules, ShardChains) {
     let (rules, problems) = Rules::new(RulesConfig::default());
     assert!(problems.is_empty());
     for (name, text) in files {
+        crate::schema::tests::assert_valid(text);
         rules
             .apply(&format!("rules/{name}.toml"), text, false)
             .unwrap();

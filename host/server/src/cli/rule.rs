@@ -19,6 +19,10 @@ pub(crate) fn run(command: RuleCommand) -> Result<(), CliError> {
         RuleCommand::Test { files } => offline::test(&files),
         RuleCommand::Import { from } => import::import(from),
         RuleCommand::Run { file, msg, json } => offline::trace(&file, &msg, json),
+        RuleCommand::Schema => {
+            print(witmq_rules::schema().trim_end());
+            Ok(())
+        }
         RuleCommand::Functions { name } => {
             let text = witmq_rules::describe_functions(name.as_deref());
             print(&text.map_err(CliError::failed)?);

@@ -79,6 +79,8 @@ pub(crate) enum RuleCommand {
         #[command(subcommand)]
         from: ImportCommand,
     },
+    /// The JSON Schema of chain files, for editors
+    Schema,
     /// What expressions may call: all functions, or one with its example
     Functions { name: Option<String> },
     /// What `apply` would change against what runs, line by line
