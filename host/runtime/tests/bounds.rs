@@ -144,6 +144,7 @@ fn bytes_of_keys_are_bounded_on_both_sides() {
     let bounds = KvBounds {
         bytes: 2 * (1 + 100 + 64),
         keys: 100,
+        ..KvBounds::default()
     };
     let runtime = start_around(patient(), &Around::with(bounds));
     install(&runtime, "g", guest(), Some(much("values"))).unwrap();

@@ -185,6 +185,7 @@ impl Node {
             peer: ([127, 0, 0, 1], 40_000).into(),
             listener: "tcp".into(),
             transport: Transport::Tcp,
+            certificate: None,
         };
         let name = format!("client-{index}");
         let id = self
