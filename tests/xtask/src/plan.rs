@@ -82,11 +82,6 @@ pub(crate) fn test(run: &mut Run<'_>, fast: bool) -> Result<()> {
     if !fast {
         let call = Call::cargo("test --release --no-fail-fast").words(packages(END_TO_END));
         run.step("end to end", &environment(run, call))?;
-        matrix(
-            run,
-            "instructions of a message",
-            ["--instructions", "--short"],
-        )?;
     }
     run.summary();
     Ok(())
