@@ -27,8 +27,9 @@ use crate::template::Post;
 use crate::timers::Clock;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
@@ -45,6 +46,8 @@ pub enum StartError {
 
 /// Old instances that wait to be dropped.
 const DYING: usize = 1024;
+/// How often it is looked for them.
+const LOOK: Duration = Duration::from_millis(20);
 /// Versions that wait to be taken back, and worn instances.
 const ALARMS: usize = 256;
 
@@ -100,6 +103,18 @@ impl std::fmt::Debug for Runtime {
     }
 }
 
+/// Drops what comes, until nobody sends any more. It looks instead of waiting: a thread that is woken by a shard takes the
+/// shard's place on the processor, just when that has the first message of a new version.
+fn drop_all(dying: &Receiver<Box<Instance>>) {
+    loop {
+        match dying.try_recv() {
+            Ok(instance) => drop(instance),
+            Err(TryRecvError::Empty) => std::thread::sleep(LOOK),
+            Err(TryRecvError::Disconnected) => return,
+        }
+    }
+}
+
 impl Runtime {
     /// Starts the engine, its clock and the authenticator threads, and restores what is installed. A plugin that
     /// cannot be restored is logged and shown as failed; the others serve.
@@ -114,7 +129,7 @@ impl Runtime {
         let (reaper, dying) = sync_channel::<Box<Instance>>(DYING);
         std::thread::Builder::new()
             .name("plugin-reaper".to_owned())
-            .spawn(move || dying.into_iter().for_each(drop))?;
+            .spawn(move || drop_all(&dying))?;
         let seats = config.shards + config.authenticator_threads;
         let mailboxes: Vec<Arc<Mailbox>> = (0..seats).map(|_| Arc::default()).collect();
         let seats = (0u32..)
