@@ -46,6 +46,7 @@ impl Message {
 
     /// Builds the message of a PUBLISH whose alias is already resolved to `topic`.
     #[must_use]
+    #[inline]
     pub fn from_publish(
         publish: Publish,
         topic: TopicName,

@@ -68,6 +68,13 @@ impl TopicName {
         Ok(Self(text))
     }
 
+    /// The topic of a PUBLISH that an endpoint reported: decoding it has judged it, and once is enough.
+    #[must_use]
+    pub fn judged(text: ByteString) -> Self {
+        debug_assert!(Self::new(text.clone()).is_ok(), "nobody judged {text:?}");
+        Self(text)
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -76,6 +83,7 @@ impl TopicName {
 
     /// The text as shared bytes.
     #[must_use]
+    #[inline]
     pub fn as_byte_string(&self) -> &ByteString {
         &self.0
     }
@@ -95,6 +103,7 @@ impl std::fmt::Display for TopicName {
 
 impl Deref for TopicName {
     type Target = str;
+    #[inline]
     fn deref(&self) -> &str {
         &self.0
     }

@@ -24,7 +24,7 @@
 //! | `pump` | the queue, retries and dead letters of a sink |
 //! | `directory`, `timers` | who finds a plugin by its name: events and timers |
 //! | `limited`, `pool` | how often each bound was hit; the memory of all instances together |
-//! | `breaker`, `wear`, `log` | when a plugin rests or is taken back, when an instance retires; what it logs |
+//! | `breaker`, `log` | when a plugin rests or is taken back; what it logs |
 //! | `tally`, `numbers` | what calls came to and how long they took; metrics that plugins count |
 //! | `offline` | a component without a broker, for the tools of its author |
 //! | `registry` | what is installed: install, configure, roll back, restore |
@@ -66,7 +66,6 @@ mod timers;
 mod trap;
 mod vetting;
 mod wasi;
-mod wear;
 
 pub use authenticator::Authenticator;
 pub use config::{Grants, HttpLimits, Outside, Publish, RuntimeConfig, Secret};

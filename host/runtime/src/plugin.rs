@@ -16,7 +16,6 @@ use arc_swap::ArcSwap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Instant;
 use witmq_broker::ports::StepFailure;
 use witmq_broker::ports::kv::KvSpace;
 
@@ -197,7 +196,7 @@ impl Shared {
         }
         drop(probation);
         let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_fatal && breaker.trip(&self.name, Instant::now()) {
+        if is_fatal && breaker.trip(&self.name) {
             self.limited.hit(Bound::BreakerFailures);
         }
     }
@@ -228,7 +227,7 @@ impl Shared {
         self.breaker
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .is_resting(Instant::now())
+            .is_resting()
     }
 
     /// A new version serves: the past is forgotten; where there is one to go back to, it has to prove itself.

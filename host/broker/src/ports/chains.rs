@@ -61,6 +61,13 @@ impl ChainRun {
             emissions: Vec::new(),
         }
     }
+
+    /// Whether nothing happened.
+    #[must_use]
+    #[inline]
+    pub fn is_untouched(&self) -> bool {
+        matches!(self.outcome, ChainOutcome::Untouched) && self.emissions.is_empty()
+    }
 }
 
 /// What a step that waits comes to, later. Bounded in time by whoever gives it.

@@ -207,6 +207,7 @@ impl Interest {
     }
 
     /// Who wants `topic`.
+    #[inline]
     pub fn lookup<'c>(&self, topic: &str, cache: &'c mut InterestCache) -> &'c Matches {
         let version = self.version();
         if cache.version != version || cache.topics.len() >= cache.capacity {
@@ -305,6 +306,7 @@ impl InterestCache {
         }
     }
 
+    #[inline]
     fn place(&mut self, topic: &str) -> Option<usize> {
         if let Some((last, place)) = &self.last
             && *last == topic

@@ -17,18 +17,34 @@ pub(super) struct Question<'a> {
     pub(super) retain: bool,
 }
 
+/// What a client may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Permission {
+    /// By its grant, whatever else is asked, as long as it has that grant.
+    Always,
+    /// By the `authorize` hook, this once.
+    Now,
+    Denied,
+}
+
 impl Shard {
     /// Whether the client may publish there. `$SYS/` is the broker's own, whatever the grant says.
-    pub(super) fn may_publish(&mut self, now: Instant, key: u32, question: &Question<'_>) -> bool {
+    pub(super) fn may_publish(
+        &mut self,
+        now: Instant,
+        key: u32,
+        question: &Question<'_>,
+    ) -> Permission {
         if question.topic.starts_with("$SYS/") {
-            return false;
+            return Permission::Denied;
         }
         let Some(client) = self.client(key) else {
-            return false;
+            return Permission::Denied;
         };
         match client.identity.acl.check_publish(question.topic) {
-            Some(is_allowed) => is_allowed,
-            None => self.ask(now, key, question),
+            Some(true) => Permission::Always,
+            None if self.ask(now, key, question) => Permission::Now,
+            _ => Permission::Denied,
         }
     }
 

@@ -1,6 +1,6 @@
 //! From CONNECT to CONNACK: client id, authentication, takeover, session.
 
-use super::authorize::Question;
+use super::authorize::{Permission, Question};
 use super::client::{Client, Connection, Exchange, Identity, Pending};
 use super::drain::is_referral;
 use super::topics::placed_before;
@@ -349,6 +349,7 @@ impl Shard {
             acl,
             attributes: grant.attributes,
             verdicts: Vec::new(),
+            settled: String::new(),
         };
         let ends = grant.expires.and_then(|after| now.checked_add(after));
         if let Some(at) = ends {
@@ -515,7 +516,7 @@ impl Shard {
             qos: will.qos,
             retain: will.retain,
         };
-        let is_allowed = self.may_publish(now, key, &question);
+        let is_allowed = self.may_publish(now, key, &question) != Permission::Denied;
         let Some(client) = self.client_mut(key) else {
             return;
         };

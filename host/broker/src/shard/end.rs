@@ -1,6 +1,6 @@
 //! The end of connections and of sessions: wills, expiry, what goes to other members of a group.
 
-use super::authorize::Question;
+use super::authorize::{Permission, Question};
 use super::client::Sent;
 use super::inbound::Origin;
 use super::queue::{Ended, Rest};
@@ -178,7 +178,7 @@ impl Shard {
             qos: will.qos,
             retain: will.retain,
         };
-        if !is_allowed && !self.may_publish(now, key, &question) {
+        if !is_allowed && self.may_publish(now, key, &question) == Permission::Denied {
             return self.denied(key, "publish", place.topic.as_byte_string());
         }
         self.counters.wills += 1;

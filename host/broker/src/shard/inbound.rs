@@ -1,17 +1,22 @@
 //! What clients send: the first half of the way of a PUBLISH, and the dispatch of other packets.
 
-use super::authorize::Question;
+use super::authorize::{Permission, Question};
 use super::counters::bytes;
 use super::promise::Promise;
+use super::topics::Place;
 use super::{ConnectionId, Flow, Shard};
 use crate::ports::store::Health;
 use crate::ports::{AuthorizeAction, BrokerEvent, ChainOutcome, ChainRun, Position, Record};
 use bytes::BytesMut;
+use bytestring::ByteString;
 use std::sync::Arc;
 use std::time::Instant;
 use witmq_proto::endpoint::Event;
 use witmq_proto::packet::{Disconnect, PacketId, Publish, QoS};
-use witmq_proto::{LogPlace, Message, ProtocolError, ReasonCode};
+use witmq_proto::{LogPlace, Message, ProtocolError, ReasonCode, TopicName};
+
+/// Longer topics are settled for every message: an idle client stays small.
+const SETTLED_BYTES: usize = 256;
 
 /// What the publisher is told.
 pub(super) struct Answer {
@@ -93,6 +98,7 @@ impl Shard {
         }
     }
 
+    #[inline]
     fn handle_event(&mut self, now: Instant, id: ConnectionId, event: Event) {
         match event {
             Event::Publish(publish) => self.handle_publish(now, id, publish),
@@ -128,6 +134,7 @@ impl Shard {
         self.end_connection(now, id, error.reason(), &error.to_string());
     }
 
+    #[inline]
     fn handle_publish(&mut self, now: Instant, id: ConnectionId, publish: Publish) {
         self.counters.received += 1;
         self.counters.payload_received += bytes(publish.payload.len());
@@ -135,12 +142,14 @@ impl Shard {
             return;
         };
         let (qos, packet_id) = (publish.qos, publish.packet_id);
+        let Some(packet_id) = packet_id else {
+            self.take_publish(now, id, key, publish);
+            return; // nobody is told
+        };
         let before = self.position;
         let kv_before = self.ports.store.kv_changes();
-        let Some(answer) = self.take_publish(now, id, key, publish) else {
-            return; // a step of a chain waits
-        };
-        if let Some(packet_id) = packet_id {
+        // Without an answer a step of a chain waits.
+        if let Some(answer) = self.take_publish(now, id, key, publish) {
             self.conclude((id, key), (packet_id, qos), (before, kv_before), answer);
         }
     }
@@ -238,25 +247,19 @@ impl Shard {
         self.promise(id, before, Promise::Forgotten(packet_id));
     }
 
+    #[inline]
     fn take_publish(
         &mut self,
         now: Instant,
         id: ConnectionId,
         key: u32,
-        publish: Publish,
+        mut publish: Publish,
     ) -> Option<Answer> {
         let packet_id = publish.packet_id;
-        let place = match self.place(key, &publish.topic) {
+        let place = match self.settle(now, key, &mut publish) {
             Ok(place) => place,
-            Err(text) => {
-                self.counters.topics_invalid += 1;
-                return Some(Answer {
-                    reason: Some(ReasonCode::TopicNameInvalid),
-                    text: Some(text),
-                });
-            }
+            Err(answer) => return Some(answer),
         };
-        let topic = place.topic;
         let abilities = self.limits.settings.abilities;
         if !abilities.fits_format(&publish.properties, &publish.payload) {
             self.counters.format_refused += 1;
@@ -265,22 +268,12 @@ impl Shard {
                 text: Some(ProtocolError::PayloadFormat.to_string()),
             });
         }
-        let question = Question {
-            action: AuthorizeAction::Publish,
-            topic: topic.as_byte_string(),
-            qos: publish.qos,
-            retain: publish.retain,
-        };
-        if !self.may_publish(now, key, &question) {
-            self.denied(key, "publish", topic.as_byte_string());
-            // MQTT 5 is told [MQTT-3.3.5-2]; before it the message is acknowledged and dropped.
-            return Some(Answer::code(ReasonCode::NotAuthorized));
-        }
+        let received_ms = self.unix_ms(now);
         let Some(client) = self.client(key) else {
             return Some(Answer::code(ReasonCode::UnspecifiedError));
         };
-        let received_ms = self.clock.unix_ms(now);
-        let message = Message::from_publish(publish, topic, client.id.clone(), now, received_ms);
+        let publisher = client.id.clone();
+        let message = Message::from_publish(publish, place.topic, publisher, now, received_ms);
         let message = Arc::new(message);
         if place.delay_s > 0 {
             return Some(self.delay(now, place.delay_s, message));
@@ -291,6 +284,52 @@ impl Shard {
             packet_id,
         };
         self.ingest(now, origin, message)
+    }
+
+    /// Where a PUBLISH goes, if it may; its topic is taken out of it.
+    #[inline]
+    fn settle(&mut self, now: Instant, key: u32, publish: &mut Publish) -> Result<Place, Answer> {
+        let topic = std::mem::take(&mut publish.topic);
+        let client = self.client(key);
+        if client.is_some_and(|client| client.identity.settled == *topic) {
+            let topic = TopicName::judged(topic);
+            return Ok(Place { delay_s: 0, topic });
+        }
+        let place = self.place(key, &topic).map_err(|text| {
+            self.counters.topics_invalid += 1;
+            Answer {
+                reason: Some(ReasonCode::TopicNameInvalid),
+                text: Some(text),
+            }
+        })?;
+        let question = Question {
+            action: AuthorizeAction::Publish,
+            topic: place.topic.as_byte_string(),
+            qos: publish.qos,
+            retain: publish.retain,
+        };
+        match self.may_publish(now, key, &question) {
+            Permission::Always => self.remember_settled(key, &topic, &place),
+            Permission::Now => {}
+            Permission::Denied => {
+                self.denied(key, "publish", place.topic.as_byte_string());
+                // MQTT 5 is told [MQTT-3.3.5-2]; before it the message is acknowledged and dropped.
+                return Err(Answer::code(ReasonCode::NotAuthorized));
+            }
+        }
+        Ok(place)
+    }
+
+    /// The next message of this client to the same topic need not be asked about.
+    fn remember_settled(&mut self, key: u32, topic: &ByteString, place: &Place) {
+        let is_plain = place.delay_s == 0 && place.topic.as_byte_string() == topic;
+        if !is_plain || topic.len() > SETTLED_BYTES {
+            return;
+        }
+        if let Some(client) = self.client_mut(key) {
+            client.identity.settled.clear();
+            client.identity.settled.push_str(topic);
+        }
     }
 
     /// Retain, route: from what chains made of a message to what its publisher is told. `kv_before`: changes of keys
@@ -352,6 +391,7 @@ impl Shard {
 
     /// Retains and routes one message. What cannot be retained is refused if its publisher is told, else
     /// delivered all the same.
+    #[inline]
     pub(super) fn take(
         &mut self,
         now: Instant,
@@ -378,6 +418,7 @@ impl Shard {
     }
 
     /// Whether the message would have to be kept and the store cannot: its publisher keeps it instead.
+    #[inline]
     fn must_refuse(&mut self, message: &Message) -> bool {
         if message.qos == QoS::AtMostOnce || self.ports.store.health() != Health::Refusing {
             return false;

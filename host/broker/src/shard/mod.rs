@@ -223,6 +223,8 @@ pub struct Shard {
     shared: Arc<Shared>,
     ports: ShardPorts,
     clock: ClockBase,
+    /// The moment that was last asked about, in milliseconds since 1970: it stays for a batch.
+    moment: (Instant, u64),
     connections: Slab<Connection>,
     generation: u32,
     clients: Slab<Client>,
@@ -295,6 +297,7 @@ impl Shard {
             shared,
             ports,
             clock,
+            moment: (clock.instant, clock.unix_ms),
             connections: Slab::new(),
             generation: 0,
             clients: Slab::new(),
@@ -514,6 +517,14 @@ impl Shard {
         self.connections
             .get_mut(id.index())
             .filter(|connection| connection.id == id)
+    }
+
+    /// `now` in milliseconds since 1970.
+    fn unix_ms(&mut self, now: Instant) -> u64 {
+        if self.moment.0 != now {
+            self.moment = (now, self.clock.unix_ms(now));
+        }
+        self.moment.1
     }
 
     fn client(&self, key: u32) -> Option<&Client> {

@@ -70,6 +70,7 @@ impl Outbox {
     }
 
     /// Whether one more of this size fits.
+    #[inline]
     pub(super) fn has_room(&self, delivery: &Delivery, messages: usize, bytes: usize) -> bool {
         let used = self.bytes + self.spilled.bytes;
         self.len() < messages && (self.len() == 0 || used + cost(delivery) <= bytes)
@@ -82,6 +83,7 @@ impl Outbox {
 
     /// Adds a delivery. A kept one stays in the store if the client is away, others are there already, or
     /// the window is full.
+    #[inline]
     pub(super) fn push(&mut self, waiting: Waiting, is_online: bool) {
         let delivery = &waiting.delivery;
         let is_window_full =
@@ -128,10 +130,12 @@ impl Outbox {
         dropped
     }
 
+    #[inline]
     pub(super) fn front(&self) -> Option<&Waiting> {
         self.queue.front()
     }
 
+    #[inline]
     pub(super) fn pop(&mut self) -> Option<Delivery> {
         let waiting = self.queue.pop_front()?;
         self.bytes -= cost(&waiting.delivery);

@@ -46,6 +46,7 @@ fn publisher<'a>(message: &'a Message, session: u64, sender: &'a Sender) -> Publ
 
 impl Shard {
     /// Chains, retain, route: from an authorized message to what its publisher is told; `None`: not yet.
+    #[inline]
     pub(super) fn ingest(
         &mut self,
         now: Instant,
@@ -53,9 +54,14 @@ impl Shard {
         message: Arc<Message>,
     ) -> Option<Answer> {
         let kv_before = self.ports.store.kv_changes();
+        let is_told = origin.connection.is_some();
         match self.run_chains(origin, &message) {
+            ChainProgress::Done(run)
+                if run.is_untouched() && self.ports.store.kv_changes() == kv_before =>
+            {
+                Some(Answer::code(self.take(now, &message, is_told)))
+            }
             ChainProgress::Done(run) => {
-                let is_told = origin.connection.is_some();
                 Some(self.dispose(now, &message, (is_told, kv_before), run))
             }
             ChainProgress::Waits { answer, rest } => {
@@ -73,6 +79,7 @@ impl Shard {
         }
     }
 
+    #[inline]
     fn run_chains(&mut self, origin: Origin, message: &Arc<Message>) -> ChainProgress {
         let index = origin.client.and_then(|key| usize::try_from(key).ok());
         let client = index.and_then(|index| self.clients.get(index));

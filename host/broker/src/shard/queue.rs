@@ -25,11 +25,15 @@ const PAGE_BYTES: usize = 256 * 1024;
 
 impl Shard {
     /// Owes `delivery` to a client, within the bounds of its outbox.
+    #[inline]
     pub(super) fn push(&mut self, now: Instant, key: u32, mut delivery: Delivery) {
         let Some(client) = self.client(key) else {
             return;
         };
-        let kept = client.kept.filter(|_| delivery.qos > QoS::AtMostOnce);
+        if delivery.qos == QoS::AtMostOnce {
+            return self.push_unkept(now, key, delivery);
+        }
+        let kept = client.kept;
         if client.connection.is_none() && kept.is_none() {
             self.counters.dropped_offline += 1;
             return;
@@ -48,11 +52,9 @@ impl Shard {
                 session,
                 delivery: &delivery,
             });
-        } else if delivery.qos > QoS::AtMostOnce {
-            delivery.kept = None;
-            delivery.number = self.take_number(key);
         } else {
             delivery.kept = None;
+            delivery.number = self.take_number(key);
         }
         let stored = self.ports.store.stored();
         let Some(client) = self.client_mut(key) else {
@@ -69,6 +71,36 @@ impl Shard {
         } else {
             self.wake(id);
         }
+    }
+
+    /// QoS 0: nothing is recorded, and nothing waited for.
+    #[inline]
+    fn push_unkept(&mut self, now: Instant, key: u32, mut delivery: Delivery) {
+        delivery.kept = None;
+        let bounds = (self.limits.outbox_messages, self.limits.outbox_bytes);
+        let Some(client) = self.client_mut(key) else {
+            return;
+        };
+        let Some(id) = client.connection else {
+            self.counters.dropped_offline += 1;
+            return;
+        };
+        if !client.outbox.has_room(&delivery, bounds.0, bounds.1)
+            && !self.make_room(now, key, &delivery)
+        {
+            return;
+        }
+        let Some(client) = self.client_mut(key) else {
+            return;
+        };
+        client.has_group_deliveries |= delivery.group.is_some();
+        let has_presence = client.presence.is_some();
+        let position = Position::default();
+        client.outbox.push(Waiting { delivery, position }, true);
+        if has_presence {
+            self.note_presence(key);
+        }
+        self.wake(id);
     }
 
     /// Applies the bounds of the outbox and their policy; false if the delivery is dropped.

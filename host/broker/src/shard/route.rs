@@ -43,6 +43,7 @@ impl Hit {
 
 impl Shard {
     /// Keeps or clears the retained message of the topic, if RETAIN is set.
+    #[inline]
     pub(super) fn retain(&mut self, message: &Arc<Message>) -> Result<(), RetainedError> {
         if !message.retain || !self.limits.settings.abilities.retain {
             return Ok(());
@@ -73,6 +74,7 @@ impl Shard {
     }
 
     /// Delivers here, mails other shards; whether anybody wanted it.
+    #[inline]
     pub(super) fn route(&mut self, now: Instant, message: &Arc<Message>) -> bool {
         let matches = self
             .shared
@@ -100,10 +102,9 @@ impl Shard {
         // Written once, before anybody refers to it; shards elsewhere owe it from then on.
         let kept = (message.qos > QoS::AtMostOnce && targets != 0)
             .then(|| self.log(message, durable & !bit(here), &picks));
-        for to in (0..self.shards)
-            .map(ShardId)
-            .filter(|shard| remote & bit(*shard) != 0)
-        {
+        while remote != 0 {
+            let to = ShardId(u16::try_from(remote.trailing_zeros()).unwrap_or(0));
+            remote &= remote - 1;
             let there = picks.iter().filter(|pick| pick.shard == to).cloned();
             let kept = kept.filter(|_| targets & bit(to) != 0);
             self.mail(to, message, there.collect(), shards & bit(to) != 0, kept);
@@ -118,6 +119,7 @@ impl Shard {
     }
 
     /// Hands the message to this shard's ordinary subscribers.
+    #[inline]
     pub(super) fn deliver_local(
         &mut self,
         now: Instant,

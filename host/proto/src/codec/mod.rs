@@ -63,6 +63,7 @@ struct Header {
 }
 
 /// Reads the fixed header; `None` while bytes are missing. Judges the size before the body is there.
+#[inline]
 fn header(input: &[u8], limits: &Limits) -> Result<Option<Header>, DecodeError> {
     let Some(&first) = input.first() else {
         return Ok(None);
@@ -166,6 +167,7 @@ pub fn decode(
 ///
 /// # Errors
 /// As [`decode`].
+#[inline]
 pub fn decode_publish(
     input: &mut BytesMut,
     version: Version,

@@ -37,6 +37,16 @@ pub struct PublishHead<'a> {
     pub payload: &'a [u8],
 }
 
+impl PublishHead<'_> {
+    /// Whether there is no property to write.
+    fn is_bare(&self) -> bool {
+        self.topic_alias.is_none()
+            && self.message_expiry.is_none()
+            && self.subscription_ids.is_empty()
+            && self.properties.are_none()
+    }
+}
+
 /// A packet as its head.
 pub(super) fn head(publish: &Publish) -> PublishHead<'_> {
     PublishHead {
@@ -53,11 +63,13 @@ pub(super) fn head(publish: &Publish) -> PublishHead<'_> {
     }
 }
 
+#[inline]
 pub(super) fn first_byte(dup: bool, qos: QoS, retain: bool) -> u8 {
     0x30 | u8::from(dup) << 3 | (qos as u8) << 1 | u8::from(retain)
 }
 
 /// QoS 3 and DUP on QoS 0 are malformed.
+#[inline]
 pub(super) fn check_flags(flags: u8) -> Result<(), DecodeError> {
     let qos = QoS::from_bits(flags >> 1 & 3).ok_or(DecodeError::QoS)?; // [MQTT-3.3.1-4]
     if qos == QoS::AtMostOnce && flags & 8 != 0 {
@@ -115,6 +127,7 @@ pub(super) fn decode(
 }
 
 /// A PUBLISH without properties and with a topic of its own; `None` for any other: [`decode`] says what it is.
+#[inline]
 pub(super) fn decode_small(
     body: &[u8],
     flags: u8,
@@ -187,11 +200,15 @@ fn write_properties(head: &PublishHead<'_>, out: &mut dyn Sink) {
 }
 
 /// Bytes of the properties, and of the whole body.
+#[inline]
 fn lengths(head: &PublishHead<'_>, version: Version) -> (usize, usize) {
     let id = if head.packet_id.is_some() { 2 } else { 0 };
     let rest = 2 + head.topic.len() + id + head.payload.len();
     if !version.is_v5() {
         return (0, rest);
+    }
+    if head.is_bare() {
+        return (0, rest + 1);
     }
     let mut count = Count::default();
     write_properties(head, &mut count);
@@ -222,10 +239,29 @@ pub fn publish_len(head: &PublishHead<'_>, version: Version) -> usize {
 
 /// Appends a PUBLISH to `out`; nothing but `out` is allocated. The topic is at most 65,535 bytes and the
 /// packet at most 268,435,460 bytes long, as everything is that was accepted here.
+#[inline]
 pub fn encode_publish(head: &PublishHead<'_>, version: Version, out: &mut BytesMut) {
-    let (_, body) = lengths(head, version);
+    let (properties, body) = lengths(head, version);
     out.reserve(body + 5);
-    out.u8(first_byte(head.dup, head.qos, head.retain));
+    let first = first_byte(head.dup, head.qos, head.retain);
+    if let (0, Ok(length @ 0..128), Ok(topic)) = (
+        properties,
+        u8::try_from(body),
+        u8::try_from(head.topic.len()),
+    ) {
+        // The lengths of a small one are a byte each: one copy for all that stands before the topic.
+        out.extend_from_slice(&[first, length, 0, topic]);
+        out.extend_from_slice(head.topic.as_bytes());
+        if let Some(id) = head.packet_id {
+            out.extend_from_slice(&id.get().to_be_bytes());
+        }
+        if version.is_v5() {
+            out.extend_from_slice(&[0]);
+        }
+        out.extend_from_slice(head.payload);
+        return;
+    }
+    out.u8(first);
     out.variable(body);
     write(head, version, out);
 }

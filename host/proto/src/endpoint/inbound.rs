@@ -18,6 +18,7 @@ impl Endpoint {
     /// # Errors
     /// The peer broke the protocol: call [`Self::disconnect`] with the error's reason and close
     /// [MQTT-4.13.1-1].
+    #[inline]
     pub fn receive(
         &mut self,
         now: Instant,
@@ -43,6 +44,7 @@ impl Endpoint {
         }
     }
 
+    #[inline]
     fn take_publish(&mut self, input: &mut BytesMut) -> Result<Option<Publish>, ProtocolError> {
         if !matches!(self.phase, Phase::Connected) {
             return Ok(None);
@@ -85,6 +87,7 @@ impl Endpoint {
         }
     }
 
+    #[inline]
     fn handle_publish(&mut self, mut publish: Publish) -> Result<Option<Event>, ProtocolError> {
         if !publish.properties.subscription_ids.is_empty() {
             return Err(ProtocolError::SubscriptionId); // [MQTT-3.3.4-6]

@@ -32,6 +32,15 @@ pub struct Publish {
 #[derive(Clone, Default)]
 pub struct PublishProperties(Option<Box<MessageProperties>>);
 
+impl PublishProperties {
+    /// Surely none; `false` says nothing.
+    #[must_use]
+    #[inline]
+    pub fn are_none(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
 impl From<MessageProperties> for PublishProperties {
     fn from(properties: MessageProperties) -> Self {
         Self((properties != NONE).then(|| Box::new(properties)))

@@ -186,3 +186,37 @@ fn rules_with_user_hold_for_the_name_sent_unless_the_grant_has_another() {
         }
     }
 }
+
+#[test]
+fn what_was_settled_under_one_grant_is_asked_again_under_the_next() {
+    let mut rig = rig();
+    rig.authenticator = Box::new(|request| {
+        let AuthStep::Allow(mut grant) = allow_all() else {
+            panic!("allow_all denies")
+        };
+        if let AuthRequest::Begin(attempt) = request
+            && attempt.data == "less"
+        {
+            grant.acl.clear();
+            grant.acl_complete = true;
+        }
+        AuthStep::Allow(grant)
+    });
+    let (peer, _) = join_with(&mut rig, with_method("c"));
+    let told = |rig: &mut Rig, topic: &str| {
+        let message = publish(topic, "x", QoS::AtLeastOnce, 1);
+        rig.send(peer, &Packet::Publish(Box::new(message)));
+        let packets = rig.received(peer);
+        let [Packet::Puback(Ack { reason, .. })] = &packets[..] else {
+            panic!("{packets:?}")
+        };
+        *reason
+    };
+    for topic in ["a", "a", "b", "a"] {
+        assert_eq!(told(&mut rig, topic), ReasonCode::NoMatchingSubscribers);
+    }
+    send(&mut rig, peer, ReasonCode::ReAuthenticate, b"less");
+    let packets = rig.received(peer);
+    assert!(matches!(&packets[..], [Packet::Auth(_)]), "{packets:?}");
+    assert_eq!(told(&mut rig, "a"), ReasonCode::NotAuthorized);
+}

@@ -10,6 +10,10 @@ mod parts;
 use anyhow::{Result, bail};
 use node::Shape;
 
+/// The broker's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// QoS 0 to 2, then what a chain adds, then single parts.
 fn run(workload: &str, count: u32) -> Result<u32> {
     let pair = Shape {
