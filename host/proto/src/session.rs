@@ -156,7 +156,11 @@ impl Session {
 
     /// Position of the exchange with this identifier.
     pub(crate) fn find(&self, id: PacketId) -> Option<usize> {
-        let oldest = self.outbound.front()?.number;
+        let front = self.outbound.front()?;
+        if front.packet_id() == id {
+            return Some(0); // acknowledged in order, as they are as a rule [MQTT-4.6.0-1]
+        }
+        let oldest = front.number;
         let wanted = u64::from(id.get()) - 1;
         let number = oldest + (wanted + PACKET_IDS - oldest % PACKET_IDS) % PACKET_IDS;
         self.outbound

@@ -16,6 +16,12 @@ const RESEND_BATCH_BYTES: usize = 64 * 1024;
 /// A control buffer larger than this is given back after use: idle connections stay small.
 const KEPT_BUFFER_BYTES: usize = 512;
 
+/// First bytes of acknowledgements.
+const PUBACK: u8 = 0x40;
+const PUBREC: u8 = 0x50;
+const PUBREL: u8 = 0x62;
+const PUBCOMP: u8 = 0x70;
+
 impl Endpoint {
     /// Refuses: queues CONNACK with a failure code; close after transmitting [MQTT-3.2.2-7].
     pub fn refuse(
@@ -107,6 +113,13 @@ impl Endpoint {
     ) {
         self.settle(packet_id, qos);
         let v5 = self.terms.version.is_v5();
+        if text.is_none() && (reason == ReasonCode::Success || !v5) {
+            let first = match qos {
+                QoS::ExactlyOnce => PUBREC,
+                _ => PUBACK,
+            };
+            return self.queue_bare(first, packet_id);
+        }
         let mut ack = Ack::new(packet_id, if v5 { reason } else { ReasonCode::Success });
         if v5 && self.terms.problem_information {
             ack.reason_string = text.map(ByteString::from); // [MQTT-3.1.2-29]
@@ -151,12 +164,21 @@ impl Endpoint {
 
     /// PUBREL for a message the client has taken over.
     pub fn release(&mut self, packet_id: PacketId) {
-        self.queue(&Packet::Pubrel(Ack::new(packet_id, ReasonCode::Success)));
+        self.queue_bare(PUBREL, packet_id);
     }
 
     /// PUBCOMP for an identifier the publisher has released.
     pub fn complete(&mut self, packet_id: PacketId) {
-        self.queue(&Packet::Pubcomp(Ack::new(packet_id, ReasonCode::Success)));
+        self.queue_bare(PUBCOMP, packet_id);
+    }
+
+    /// An acknowledgement that says its identifier and nothing else, the same four bytes in every version.
+    fn queue_bare(&mut self, first: u8, packet_id: PacketId) {
+        if matches!(self.phase, Phase::Closed) {
+            return;
+        }
+        let [high, low] = packet_id.get().to_be_bytes();
+        self.out.extend_from_slice(&[first, 2, high, low]);
     }
 
     /// Puts back what an earlier connection had in flight, in order; [`Self::transmit`] sends it again.
