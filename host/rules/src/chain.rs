@@ -2,12 +2,13 @@
 
 mod lay;
 
+use crate::breaker::{Breaker, BreakerLimits, Entry, Fared, Teller, Turn};
 use crate::expression::Limits as ExpressionLimits;
 use crate::file::{File, From, Mode, OnError};
 use crate::payload::Format;
 use crate::place::{RuleError, Source};
 use crate::state::{Alarm, Bounds};
-use crate::step::Step;
+use crate::step::{self, Step};
 use crate::tables::Tables;
 use crate::tally::{Came, Tally};
 use crate::tap::{Misses, Tap};
@@ -33,6 +34,8 @@ pub(crate) struct Chain {
     pub(crate) named: Vec<(String, usize)>,
     /// Place of the first step.
     pub(crate) start: usize,
+    /// What a payload that cannot be read does, a step that says nothing itself, and a message while it rests.
+    pub(crate) on_error: OnError,
     /// How payloads are read and written.
     pub(crate) decode: Format,
     pub(crate) encode: Format,
@@ -42,6 +45,9 @@ pub(crate) struct Chain {
     pub(crate) node: Arc<str>,
     /// Told when its windows end by themselves.
     pub(crate) alarm: Arc<Alarm>,
+    /// Told when it rests, and when it runs again.
+    pub(crate) teller: Arc<Teller>,
+    pub(crate) breaker: Breaker,
     pub(crate) revision: u64,
     pub(crate) stats: Arc<Stats>,
     /// One for each step, since this revision runs.
@@ -51,7 +57,7 @@ pub(crate) struct Chain {
 /// Numbers of a chain, kept over revisions.
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
-    counts: Spread<[AtomicU64; 5]>,
+    counts: Spread<[AtomicU64; 7]>,
     pub(crate) tap: Tap,
     pub(crate) misses: Misses,
     last_error: Mutex<Option<String>>,
@@ -67,6 +73,10 @@ pub(crate) enum Count {
     Limited,
     /// Keys and values that steps had to give up.
     Evicted,
+    /// Times that it was given a rest.
+    Rests,
+    /// Messages that came meanwhile.
+    Rested,
 }
 
 impl Stats {
@@ -114,10 +124,13 @@ impl Chain {
             steps: laid.steps,
             named: laid.named,
             start: laid.start,
+            on_error: step::on_error(file, source)?,
             decode: file.decode,
             encode: file.encode,
             node: Arc::from("local"),
             alarm: Arc::default(),
+            teller: Arc::default(),
+            breaker: Breaker::default(),
             revision: 0,
             stats: Arc::default(),
             from,
@@ -142,6 +155,9 @@ impl Chain {
             failed: self.stats.total(Count::Failed),
             limited: self.stats.total(Count::Limited),
             evicted: self.stats.total(Count::Evicted),
+            rests: self.stats.total(Count::Rests),
+            rested: self.stats.total(Count::Rested),
+            resting: self.breaker.rests(),
             state_entries: entries,
             state_bytes: bytes,
             last_error: self
@@ -200,6 +216,22 @@ impl Chain {
         for step in &mut self.steps {
             step.kind.limit(limits);
         }
+    }
+
+    /// A message that was let in so came through so.
+    pub(crate) fn fares(&self, entry: Entry, fared: Fared, now_ms: u64) {
+        let came_in = || self.stats.total(Count::Matched);
+        if let Some(turn) = self.breaker.left(entry, fared, now_ms, came_in) {
+            if matches!(turn, Turn::Rests { .. }) {
+                self.stats.count(Count::Rests);
+            }
+            self.teller.tell(&self.name, self.revision, &turn);
+        }
+    }
+
+    /// When it rests.
+    pub(crate) fn rest_by(&mut self, limits: BreakerLimits) {
+        self.breaker = Breaker::new(limits);
     }
 
     /// Its steps begin anew with what they remember, within these bounds.

@@ -2,6 +2,7 @@
 
 mod tested;
 
+use crate::breaker::Fared;
 use crate::chain::Chain;
 use crate::file::{self, Mode};
 use crate::payload::Format;
@@ -177,6 +178,7 @@ pub fn run_message(file: &str, text: &str, msg: &str) -> Result<Trace, RuleError
         emissions: &mut emissions,
         trace: Some(&mut tracing),
         failed: None,
+        fared: Fared::Well,
     };
     let end = run(&chain, &mut Absent, NOBODY, &given, &mut sinks);
     let published = emissions.len();

@@ -144,7 +144,7 @@ impl Expression {
     pub(crate) fn run(
         &self,
         scope: &Scope<'_>,
-        limited: impl Fn(),
+        limited: impl FnOnce(),
     ) -> Result<Value<'static>, String> {
         self.watch(scope, limited, None)
     }
@@ -154,7 +154,7 @@ impl Expression {
     pub(crate) fn watch(
         &self,
         scope: &Scope<'_>,
-        limited: impl Fn(),
+        limited: impl FnOnce(),
         parts: Option<&Parts>,
     ) -> Result<Value<'static>, String> {
         let budget = Budget::new(self.limits);

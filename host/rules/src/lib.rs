@@ -17,12 +17,14 @@
 //! | `rules` | what is deployed, for all shards |
 //! | `state` | what steps remember, shared by all shards |
 //! | `tables` | what `lookup` and `store` know, kept with the keys of plugins |
+//! | `breaker` | when a chain is given a rest |
 //! | `tally` | numbers of each step |
 //! | `trace`, `tap` | what became of a message step by step, and who is shown that |
 //! | `import` | rules of EMQX as chain files |
 //! | `schema` | the JSON Schema of a file |
 //! | `check` | a file's own tests, and the trace of one message |
 
+mod breaker;
 mod chain;
 mod check;
 mod expression;
@@ -42,6 +44,7 @@ mod tap;
 mod template;
 mod trace;
 
+pub use breaker::{BreakerLimits, Turn};
 pub use check::{Tested, check, run_message, test, trace};
 pub use expression::Limits as ExpressionLimits;
 pub use functions::{describe as describe_functions, page as functions_page};

@@ -1,6 +1,7 @@
 //! What is deployed: applied atomically on all shards, kept on disk with its revisions.
 
 use crate::ExpressionLimits;
+use crate::breaker::{BreakerLimits, Teller, Turn};
 use crate::chain::Chain;
 use crate::check;
 use crate::file::Mode;
@@ -41,6 +42,8 @@ pub struct RulesConfig {
     pub state_entries: usize,
     /// Bytes of what one step remembers (default 16 MiB).
     pub state_bytes: usize,
+    /// When a chain rests.
+    pub breaker: BreakerLimits,
     /// Where tables are kept (default in memory).
     pub tables: Tables,
 }
@@ -65,6 +68,7 @@ impl Default for RulesConfig {
             node: Arc::from("local"),
             state_entries: Bounds::default().entries,
             state_bytes: Bounds::default().bytes,
+            breaker: BreakerLimits::default(),
             tables: Tables::default(),
         }
     }
@@ -132,15 +136,14 @@ impl Table {
 
 impl Entry {
     fn info(&self) -> RuleInfo {
-        let state = match (self.chain.is_enabled, self.is_paused) {
-            (_, true) => "paused",
-            (false, _) => "disabled",
+        let info = self.chain.info();
+        let state = match (self.chain.is_enabled, self.is_paused, &info.resting) {
+            (_, true, _) => "paused",
+            (false, ..) => "disabled",
+            (.., Some(_)) => "resting",
             _ => "running",
         };
-        RuleInfo {
-            state,
-            ..self.chain.info()
-        }
+        RuleInfo { state, ..info }
     }
 }
 
@@ -174,6 +177,7 @@ struct Inner {
     table: ArcSwap<Table>,
     version: AtomicU64,
     alarm: Arc<Alarm>,
+    teller: Arc<Teller>,
     noted: Noted,
     kept: Kept,
     state: Mutex<State>,
@@ -199,6 +203,7 @@ impl Rules {
             table: ArcSwap::default(),
             version: AtomicU64::new(1),
             alarm: Arc::default(),
+            teller: Arc::default(),
             noted: Noted::default(),
             kept: Kept::new(config.dir.clone()),
             state: Mutex::default(),
@@ -230,6 +235,11 @@ impl Rules {
     /// Says how shards are asked to take the present table, which they otherwise do with their next message.
     pub fn wake_with(&self, wake: impl Fn() + Send + Sync + 'static) {
         self.inner.noted.wake_with(Box::new(wake));
+    }
+
+    /// `tell` is called, on a shard's thread, when a chain is given a rest and when it runs again: with its name and revision.
+    pub fn on_rest(&self, tell: impl Fn(&str, u64, &Turn) + Send + Sync + 'static) {
+        self.inner.teller.tells(Box::new(tell));
     }
 
     /// When windows end by themselves: then a shard is to be asked for what is due.
@@ -269,6 +279,8 @@ impl Inner {
         chain.limit(self.config.expression);
         chain.node = self.config.node.clone();
         chain.alarm = self.alarm.clone();
+        chain.teller = self.teller.clone();
+        chain.rest_by(self.config.breaker);
         chain.forget(self.config.bounds());
         chain.attach(&self.config.tables);
     }

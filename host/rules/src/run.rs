@@ -3,6 +3,7 @@
 mod letter;
 mod work;
 
+use crate::breaker::{Entry, Fared};
 use crate::chain::{Chain, Count};
 use crate::expression::{Expression, Parts, Value};
 use crate::file::{Mode, OnError};
@@ -49,6 +50,8 @@ pub(crate) struct Sinks<'a> {
     pub(crate) trace: Option<&'a mut Tracing>,
     /// The last step that failed, and why.
     pub(crate) failed: Option<(usize, String)>,
+    /// The worst that happened.
+    pub(crate) fared: Fared,
 }
 
 impl Before {
@@ -99,11 +102,13 @@ impl Around<'_, '_> {
     /// An expression over the message as it is now.
     pub(crate) fn evaluate(&mut self, expression: &Expression) -> Result<Value<'static>, String> {
         let Some(trace) = &mut self.sinks.trace else {
-            return work::evaluate(self.chain, expression, self.publisher, self.work, None);
+            let around = (self.chain, self.publisher);
+            return work::evaluate(around, expression, self.work, None, &mut self.sinks.fared);
         };
         let parts = Parts::default();
         let around = (self.chain, self.publisher);
-        let value = work::evaluate(around.0, expression, around.1, self.work, Some(&parts));
+        let fared = &mut self.sinks.fared;
+        let value = work::evaluate(around, expression, self.work, Some(&parts), fared);
         let text = match &value {
             Ok(value) => value.shown(),
             Err(error) => error.clone(),
@@ -132,13 +137,9 @@ impl Around<'_, '_> {
         }
         let message = self.work.shown().clone();
         let parts = Parts::default();
-        let again = work::evaluate(
-            self.chain,
-            condition,
-            self.publisher,
-            self.work,
-            Some(&parts),
-        );
+        let around = (self.chain, self.publisher);
+        let fared = &mut Fared::Well;
+        let again = work::evaluate(around, condition, self.work, Some(&parts), fared);
         if let Ok(Value::Bool(false)) = again {
             let why = trace::evaluated(&condition.source, "false".to_owned(), &parts);
             let client = self.publisher.client_id;
@@ -213,6 +214,7 @@ pub(crate) fn due(
                 emissions: &mut own,
                 trace: None,
                 failed: None,
+                fared: Fared::Well,
             };
             let mut running = Running {
                 under_way: vec![(step.next, work)],
@@ -220,6 +222,7 @@ pub(crate) fn due(
             };
             // A window that ends by time is in a rule chain: what is left of the message is nobody's.
             running.finish(chain, steps, NOBODY, &mut sinks);
+            chain.fares(Entry::Open, sinks.fared, now_ms);
             emissions.append(&mut own);
         }
         if let Some(next) = step.kind.next_due() {
@@ -415,6 +418,30 @@ fn tally(chain: &Chain, at: usize, outcome: &Result<Next, String>, began: Option
     }
 }
 
+/// What becomes of a message while the chain rests.
+pub(crate) fn rested(
+    chain: &Chain,
+    message: &Arc<Message>,
+    emissions: &mut Vec<Arc<Message>>,
+) -> End {
+    chain.stats.count(Count::Rested);
+    match chain.on_error {
+        OnError::Continue | OnError::Stop => End::On(vec![message.clone()]),
+        OnError::DeadLetter => {
+            let letter = letter(&chain.name, message, "the chain rests");
+            emissions.extend(letter.map(Arc::new));
+            match chain.mode {
+                Mode::Transform => End::Consumed,
+                Mode::Rule => End::On(Vec::new()),
+            }
+        }
+        OnError::Refuse => End::Refused {
+            reason: ReasonCode::ImplementationSpecific,
+            text: Some(format!("chain {} rests after failures", chain.name)),
+        },
+    }
+}
+
 fn failed(chain: &Chain, step: &Step, error: &str, sinks: &mut Sinks<'_>) -> Next {
     chain.stats.fail(error);
     if let Some(trace) = &mut sinks.trace {
@@ -423,6 +450,9 @@ fn failed(chain: &Chain, step: &Step, error: &str, sinks: &mut Sinks<'_>) -> Nex
     let mut steps = chain.steps.iter();
     let place = steps.position(|one| std::ptr::eq(one, step));
     sinks.failed = Some((place.unwrap_or_default(), error.to_owned()));
+    if step.on_error != OnError::Continue {
+        sinks.fared = sinks.fared.max(Fared::Failed);
+    }
     match step.on_error {
         OnError::Continue => Next::Go,
         OnError::Stop => Next::Stop,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use witmq_broker::router::groups;
 use witmq_proto::endpoint::Abilities;
 use witmq_proto::packet::QoS;
-use witmq_rules::ExpressionLimits;
+use witmq_rules::{BreakerLimits, ExpressionLimits};
 use witmq_runtime::{HttpLimits, RuntimeConfig};
 
 /// What the configuration allows one node.
@@ -53,6 +53,20 @@ pub(crate) fn expression_limits(config: &Config) -> ExpressionLimits {
         output_bytes: config.limits.expression_output_bytes,
         iterations: config.limits.expression_iterations,
         work: config.limits.expression_work,
+    }
+}
+
+/// When a chain is given a rest.
+pub(crate) fn breaker_limits(config: &Config) -> BreakerLimits {
+    let limits = &config.limits;
+    BreakerLimits {
+        failures: limits.chain_breaker_failures,
+        per_mille: limits.chain_breaker_per_mille,
+        overruns: limits.chain_breaker_overruns,
+        window_ms: limits.chain_breaker_window_ms,
+        message: Duration::from_millis(limits.chain_message_ms),
+        rest_ms: limits.chain_breaker_rest_ms,
+        longest_ms: limits.chain_breaker_longest_ms,
     }
 }
 

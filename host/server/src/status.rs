@@ -136,12 +136,15 @@ impl Page {
             ("chain_failed_total", rule.failed),
             ("chain_limited_total", rule.limited),
             ("chain_evicted_total", rule.evicted),
+            ("chain_rests_total", rule.rests),
+            ("chain_rested_total", rule.rested),
         ] {
             self.put(name, "counter", &labels, float(count));
         }
         for (name, value) in [
             ("chain_state_entries", rule.state_entries as f64),
             ("chain_state_bytes", rule.state_bytes as f64),
+            ("chain_resting", f64::from(u8::from(rule.resting.is_some()))),
         ] {
             self.put(name, "gauge", &labels, value);
         }

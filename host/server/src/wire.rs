@@ -27,7 +27,7 @@ use witmq_connect::Sinks;
 use witmq_net::{
     ClientCertificates, HandedIn, ListenerConfig, MakeShard, Node, NodeConfig, TlsFiles, TlsSlot,
 };
-use witmq_rules::{Rules, RulesConfig, Tables};
+use witmq_rules::{Rules, RulesConfig, Tables, Turn};
 use witmq_runtime::Runtime;
 
 /// What a shutdown waits for clients to take their DISCONNECT.
@@ -189,6 +189,7 @@ fn rules(config: &Config, tables: &Tables) -> Rules {
         dir: Some(config.data_dir.join("rules")),
         expression: bounds::expression_limits(config),
         node: config.node.as_str().into(),
+        breaker: bounds::breaker_limits(config),
         state_entries: config.limits.state_entries,
         state_bytes: config.limits.state_bytes,
         ..RulesConfig::default()
@@ -196,6 +197,18 @@ fn rules(config: &Config, tables: &Tables) -> Rules {
     problems
         .iter()
         .for_each(|problem| tracing::error!("{problem}"));
+    rules.on_rest(|chain, revision, turn| match turn {
+        Turn::Rests { rest_ms, why } => {
+            tracing::warn!(
+                chain,
+                revision,
+                rest_ms,
+                why,
+                "the chain rests; its `on_error` says what becomes of messages"
+            );
+        }
+        Turn::Runs => tracing::info!(chain, revision, "the chain runs again"),
+    });
     rules
 }
 

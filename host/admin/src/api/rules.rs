@@ -281,7 +281,9 @@ fn rule_json(info: &RuleInfo) -> Value {
         "name": info.name, "mode": info.mode, "from": info.from, "revision": info.revision, "order": info.order,
         "state": info.state,
         "matched": info.matched, "filtered": info.filtered, "failed": info.failed, "limited": info.limited,
-        "evicted": info.evicted, "state_entries": info.state_entries, "state_bytes": info.state_bytes, "last_error": info.last_error,
+        "evicted": info.evicted, "rests": info.rests, "rested": info.rested,
+        "resting": info.resting.as_ref().map(|(until_ms, why)| json!({ "until_ms": until_ms, "why": why })),
+        "state_entries": info.state_entries, "state_bytes": info.state_bytes, "last_error": info.last_error,
         "steps": info.steps.iter().map(step_json).collect::<Vec<_>>(),
     })
 }

@@ -3,6 +3,7 @@
 //! Owns: [`run_tests`]. Must not: read a clock, or leave anything in the chain that a test made.
 
 use super::{NOBODY, compile, given_payload, list, message, with_large_stack};
+use crate::breaker::Fared;
 use crate::chain::Chain;
 use crate::file::{self, Expected, Given, Mode, Test};
 use crate::payload::Format;
@@ -212,6 +213,7 @@ fn one_message(
         emissions: &mut emissions,
         trace: None,
         failed: None,
+        fared: Fared::Well,
     };
     let mut stubs = Stubs {
         answers: &test.stub,

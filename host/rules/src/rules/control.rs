@@ -308,6 +308,9 @@ impl RuleControl for Rules {
             .clone();
         if changed.record.is_paused != is_paused {
             changed.record.is_paused = is_paused;
+            if !is_paused {
+                changed.chain.breaker.forgive();
+            }
             let what = if is_paused { "paused" } else { "resumed" };
             changed.record.note(what, "", inner.config.revisions);
             let mut records = state.records();

@@ -3,15 +3,17 @@
 //! Owns: [`ShardChains`]. Must not: change what is deployed.
 
 use super::{Inner, Table};
+use crate::breaker::{Entry, Fared};
 use crate::chain::Chain;
 use crate::check::describe;
 use crate::file::Mode;
-use crate::run::{End, Ran, Running, Sinks, due};
+use crate::run::{End, Ran, Running, Sinks, due, rested};
 use crate::state::WINDOWS_AT_ONCE;
 use crate::tap::Look;
 use crate::trace::Tracing;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use witmq_broker::ports::{
     ChainOutcome, ChainProgress, ChainRun, Chains, Publisher, Rest, StepAnswer, StepFailure,
     StepOutcome, Transform,
@@ -70,6 +72,10 @@ pub(super) struct Way {
     /// Who looks at it in this chain.
     look: Look,
     tracing: Option<Box<Tracing>>,
+    /// How it was let in, how it fares in this chain, and the time it took so far.
+    entry: Entry,
+    fared: Fared,
+    took: Duration,
 }
 
 /// A way that was interrupted, with the chains as they were.
@@ -146,8 +152,17 @@ impl Way {
                     self.next += 1;
                     continue;
                 }
+                self.entry = chain.breaker.enter(message.received_ms);
+                if self.entry == Entry::Rests {
+                    let end = rested(chain, message, &mut self.emissions);
+                    if let Some(run) = self.ended(chain, end) {
+                        return Some(Gone::Done(run));
+                    }
+                    continue;
+                }
                 self.running.begin(chain, message);
                 self.is_running = true;
+                (self.fared, self.took) = (Fared::Well, Duration::ZERO);
                 self.look = chain.stats.tap.look(message.received_ms);
                 self.tracing = (self.look == Look::Whole).then(|| {
                     let who = (&*chain.name, chain.revision);
@@ -158,12 +173,17 @@ impl Way {
                 emissions: &mut self.emissions,
                 trace: self.tracing.as_deref_mut(),
                 failed: None,
+                fared: self.fared,
             };
+            let began = Instant::now();
             let ran = self.running.go(chain, steps, publisher, &mut sinks);
             let failed = sinks.failed;
+            self.fared = sinks.fared;
+            self.took += began.elapsed();
             match ran {
                 Ran::Waits(answer) => return Some(Gone::Waits(answer)),
                 Ran::Ended(end) => {
+                    self.fares(chain);
                     self.looked(chain, publisher, failed, &end);
                     if let Some(run) = self.ended(chain, end) {
                         return Some(Gone::Done(run));
@@ -185,12 +205,24 @@ impl Way {
             emissions: &mut self.emissions,
             trace: self.tracing.as_deref_mut(),
             failed: None,
+            fared: self.fared,
         };
         let end = self.running.answered(chain, answer, &mut sinks);
         let failed = sinks.failed;
+        self.fared = sinks.fared;
         let end = end?;
+        self.fares(chain);
         self.looked(chain, publisher, failed, &end);
         self.ended(chain, end)
+    }
+
+    /// The chain ended for a message: whether it is to rest.
+    fn fares(&mut self, chain: &Chain) {
+        if chain.breaker.is_too_long(self.took) {
+            self.fared = Fared::Overran;
+        }
+        let now_ms = self.messages.get(self.next).map_or(0, |it| it.received_ms);
+        chain.fares(self.entry, self.fared, now_ms);
     }
 
     /// The chain ended for a message that somebody may look at.

@@ -6,6 +6,7 @@ mod limits;
 mod looking;
 mod payloads;
 mod publishing;
+mod resting;
 mod state;
 mod tables;
 mod waiting;

@@ -40,11 +40,11 @@ fn time(name: &str, expression: &str, payload: String, rounds: u32) {
     let mut message = message(payload, &chain);
     let mut evaluate = || {
         std::hint::black_box(work::evaluate(
-            &chain,
+            (&chain, publisher),
             &filter.condition,
-            publisher,
             &mut message,
             None,
+            &mut Fared::Well,
         ))
     };
     let outcome = evaluate();

@@ -1,5 +1,6 @@
 //! A message on its way, and expressions over it.
 
+use crate::breaker::Fared;
 use crate::chain::{Chain, Count};
 use crate::expression::{Expression, Parts, Scope, Value};
 use crate::payload::{Format, Prepared};
@@ -196,11 +197,11 @@ impl Work {
 }
 
 pub(super) fn evaluate(
-    chain: &Chain,
+    (chain, publisher): (&Chain, Publisher<'_>),
     expression: &Expression,
-    publisher: Publisher<'_>,
     work: &mut Work,
     parts: Option<&Parts>,
+    fared: &mut Fared,
 ) -> Result<Value<'static>, String> {
     if work.is_changed && expression.needs_raw() {
         work.write()?;
@@ -216,7 +217,10 @@ pub(super) fn evaluate(
     let scope = Scope::new(expression, &chain.from, publisher, &work.message, json);
     let scope = scope.with(&chain.node, &work.bound);
     let scope = if is_bytes { scope.of_bytes() } else { scope };
-    let limited = || chain.stats.count(Count::Limited);
+    let limited = || {
+        chain.stats.count(Count::Limited);
+        *fared = Fared::Overran;
+    };
     expression.watch(&scope, limited, parts)
 }
 

@@ -203,6 +203,20 @@ limits! {
     state_entries: usize = 100_000;
     /// Bytes of what one step of a chain remembers.
     state_bytes: usize = 16 * 1024 * 1024;
+    /// So many messages that a chain fails for make it rest; 0: never.
+    chain_breaker_failures: u64 = 50, 0 to 100_000;
+    /// They have to be so many of a thousand.
+    chain_breaker_per_mille: u64 = 900, 1 to 1000;
+    /// So many messages that cost too much make a chain rest; 0: never.
+    chain_breaker_overruns: usize = 10, 0 to 100_000;
+    /// Both within so long.
+    chain_breaker_window_ms: u64 = 10_000, 1 to DAY_MS;
+    /// Time that one message may take in a chain.
+    chain_message_ms: u64 = 100, 1 to DAY_MS;
+    /// The first rest; each one after it is twice as long.
+    chain_breaker_rest_ms: u64 = 1_000, 1 to DAY_MS;
+    /// The longest rest.
+    chain_breaker_longest_ms: u64 = 60_000, 1 to DAY_MS;
     /// Keys of one table of chains.
     table_keys: usize = 100_000;
     /// Bytes of keys and values of one table of chains.
@@ -238,6 +252,13 @@ impl Limits {
             return rule(format!(
                 "`limits.plugin_breaker_rest_ms` is {first}, longer than the longest rest: raise \
                  `limits.plugin_breaker_longest_ms`, which is {longest}"
+            ));
+        }
+        let (first, longest) = (self.chain_breaker_rest_ms, self.chain_breaker_longest_ms);
+        if first > longest {
+            return rule(format!(
+                "`limits.chain_breaker_rest_ms` is {first}, longer than the longest rest: raise \
+                 `limits.chain_breaker_longest_ms`, which is {longest}"
             ));
         }
         let (transfer, packet) = (self.transfer_bytes(), self.max_packet_bytes);

@@ -221,6 +221,11 @@ mod tests {
                 "plugin_breaker_longest_ms = 86400000\n",
             ),
             ("plugin_breaker_longest_ms", "plugin_breaker_rest_ms = 1\n"),
+            (
+                "chain_breaker_rest_ms",
+                "chain_breaker_longest_ms = 86400000\n",
+            ),
+            ("chain_breaker_longest_ms", "chain_breaker_rest_ms = 1\n"),
         ];
         let ranges = super::super::Limits::ranges();
         assert!(ranges.len() > 40, "{ranges:?}");
@@ -267,6 +272,7 @@ mod tests {
                 "plugin_breaker_rest_ms = 30001",
                 "plugin_breaker_longest_ms",
             ),
+            ("chain_breaker_rest_ms = 60001", "chain_breaker_longest_ms"),
             ("plugin_transfer_bytes = 1048575", "max_packet_bytes"),
         ] {
             let error = from(&format!("[limits]\n{text}\n"), &[]).expect_err(text);
@@ -275,6 +281,7 @@ mod tests {
         for text in [
             "plugin_memory_bytes = 1073741824",
             "plugin_breaker_rest_ms = 30000",
+            "chain_breaker_rest_ms = 60000",
             "plugin_transfer_bytes = 1048576",
         ] {
             from(&format!("[limits]\n{text}\n"), &[]).expect(text);

@@ -15,7 +15,7 @@ pub struct RuleInfo {
     pub from: String,
     /// Revision that runs.
     pub revision: u64,
-    /// `running`, `paused` (by `rule pause`) or `disabled` (by `enabled = false` in its file).
+    /// `running`, `resting` (it failed too often), `paused` (by `rule pause`) or `disabled` (by `enabled = false` in its file).
     pub state: &'static str,
     /// Order among chains.
     pub order: i64,
@@ -29,6 +29,12 @@ pub struct RuleInfo {
     pub limited: u64,
     /// Keys and values that steps gave up because they remember as much as they may.
     pub evicted: u64,
+    /// Times that it was given a rest because it failed or cost too much.
+    pub rests: u64,
+    /// Messages that came meanwhile; `on_error` of the chain said what became of them.
+    pub rested: u64,
+    /// Until when it rests, milliseconds since 1970, and why.
+    pub resting: Option<(u64, String)>,
     /// Keys that its steps remember.
     pub state_entries: usize,
     /// Bytes of what its steps remember.

@@ -1,6 +1,7 @@
 //! Numbers of a chain's steps, and how they lead to one another. Must not: change anything.
 
 use super::path;
+use crate::cli::look::moment;
 use crate::cli::plugin::{items, text};
 use crate::cli::remote::Remote;
 use crate::cli::{CliError, print, table};
@@ -15,6 +16,16 @@ pub(super) fn stats(name: &str, remote: &Remote) -> Result<(), CliError> {
         "{name}: revision {revision}; {}",
         numbers.join(", ")
     ));
+    if let Some(why) = info["resting"]["why"].as_str() {
+        let until = moment(&info["resting"]["until_ms"]);
+        print(&format!("   rests until {until}: {why}"));
+    }
+    if info["rests"].as_u64() > Some(0) {
+        let (rests, rested) = (&info["rests"], &info["rested"]);
+        print(&format!(
+            "   rested {rests} times, {rested} messages came meanwhile"
+        ));
+    }
     let micros = |value: &Value| format!("{:.1}", value.as_f64().unwrap_or(0.0));
     let rows: Vec<Vec<String>> = items(&info["steps"])
         .map(|step| {
