@@ -13,7 +13,7 @@ use crate::ports::kv::{KvSpace, PluginKv, TABLES};
 use bytes::Bytes;
 use foldhash::HashMap;
 use space::Space;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 /// Bounds of one plugin's keys, and of one table's.
@@ -27,6 +27,8 @@ pub struct KvBounds {
     pub table_bytes: usize,
     /// The same for one table of chains (default 100,000).
     pub table_keys: usize,
+    /// The same as `bytes` for all tables together (default 1 GiB).
+    pub table_total_bytes: usize,
 }
 
 impl KvBounds {
@@ -46,6 +48,7 @@ impl Default for KvBounds {
             keys: 100_000,
             table_bytes: 64 * 1024 * 1024,
             table_keys: 100_000,
+            table_total_bytes: 1024 * 1024 * 1024,
         }
     }
 }
@@ -78,6 +81,8 @@ struct Ledger {
     bounds: KvBounds,
     /// Whether somebody asks for changes; without, none are remembered.
     is_tracked: bool,
+    /// Bytes of all tables.
+    tables: AtomicUsize,
     changes: AtomicU64,
     is_dirty: AtomicBool,
     on_change: OnceLock<Box<dyn Fn() + Send + Sync>>,

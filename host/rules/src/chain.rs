@@ -235,7 +235,7 @@ impl Chain {
     }
 
     /// Its steps begin anew with what they remember, within these bounds.
-    pub(crate) fn forget(&mut self, bounds: Bounds) {
+    pub(crate) fn forget(&mut self, bounds: &Bounds) {
         for step in &mut self.steps {
             step.kind.forget(bounds);
         }

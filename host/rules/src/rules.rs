@@ -5,7 +5,7 @@ use crate::breaker::{BreakerLimits, Teller, Turn};
 use crate::chain::Chain;
 use crate::check;
 use crate::file::Mode;
-use crate::state::{Alarm, Bounds};
+use crate::state::{Alarm, Bounds, POOL_BYTES, Pool};
 use crate::tables::Tables;
 use arc_swap::ArcSwap;
 use kept::{Kept, Record};
@@ -42,6 +42,8 @@ pub struct RulesConfig {
     pub state_entries: usize,
     /// Bytes of what one step remembers (default 16 MiB).
     pub state_bytes: usize,
+    /// Bytes of what all steps remember together (default 256 MiB).
+    pub state_total_bytes: usize,
     /// When a chain rests.
     pub breaker: BreakerLimits,
     /// Where tables are kept (default in memory).
@@ -53,6 +55,7 @@ impl RulesConfig {
         Bounds {
             entries: self.state_entries,
             bytes: self.state_bytes,
+            pool: Arc::new(Pool::new(self.state_total_bytes)),
         }
     }
 }
@@ -68,6 +71,7 @@ impl Default for RulesConfig {
             node: Arc::from("local"),
             state_entries: Bounds::default().entries,
             state_bytes: Bounds::default().bytes,
+            state_total_bytes: POOL_BYTES,
             breaker: BreakerLimits::default(),
             tables: Tables::default(),
         }
@@ -174,6 +178,7 @@ struct State {
 
 struct Inner {
     config: RulesConfig,
+    bounds: Bounds,
     table: ArcSwap<Table>,
     version: AtomicU64,
     alarm: Arc<Alarm>,
@@ -206,6 +211,7 @@ impl Rules {
             teller: Arc::default(),
             noted: Noted::default(),
             kept: Kept::new(config.dir.clone()),
+            bounds: config.bounds(),
             state: Mutex::default(),
             config,
         };
@@ -281,7 +287,7 @@ impl Inner {
         chain.alarm = self.alarm.clone();
         chain.teller = self.teller.clone();
         chain.rest_by(self.config.breaker);
-        chain.forget(self.config.bounds());
+        chain.forget(&self.bounds);
         chain.attach(&self.config.tables);
     }
 

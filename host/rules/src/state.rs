@@ -8,6 +8,7 @@
 mod alarm;
 mod change;
 mod dedup;
+mod pool;
 mod rate;
 mod table;
 mod window;
@@ -15,6 +16,7 @@ mod window;
 pub(crate) use alarm::Alarm;
 pub(crate) use change::{Change, Changes};
 pub(crate) use dedup::Dedup;
+pub(crate) use pool::{POOL_BYTES, Pool};
 pub(crate) use rate::Rate;
 pub(crate) use table::Bounds;
 pub(crate) use window::{Closed, Kind as WindowKind, Sum, Summary, Window};

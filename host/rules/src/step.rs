@@ -239,7 +239,7 @@ impl Kind {
     }
 
     /// Begins anew with what it remembers, within these bounds.
-    pub(crate) fn forget(&mut self, bounds: Bounds) {
+    pub(crate) fn forget(&mut self, bounds: &Bounds) {
         match self {
             Self::Dedup(step) => step.forget(bounds),
             Self::Rate(step) => step.forget(bounds),

@@ -48,6 +48,11 @@ fn words(error: KvError, name: &str) -> String {
     match error {
         KvError::Keys => format!("table `{name}` is full (table_keys)"),
         KvError::Bytes => format!("table `{name}` is full (table_bytes)"),
+        KvError::Tables => {
+            format!(
+                "table `{name}` takes no more: all tables together are full (table_total_bytes)"
+            )
+        }
         KvError::TooLarge => {
             format!("a key of a table is 1 to {KEY_BYTES} bytes, a value at most {VALUE_BYTES}")
         }

@@ -71,7 +71,7 @@ impl State {
                 self.plugin.limited.hit(Bound::KvKeys);
                 host_kv::KvError::Quota
             }
-            KvError::Removed => host_kv::KvError::Other(error.to_string()),
+            KvError::Removed | KvError::Tables => host_kv::KvError::Other(error.to_string()),
             KvError::Mismatch(version) => host_kv::KvError::Conflict(version.unwrap_or(0)),
         }
     }

@@ -99,6 +99,9 @@ impl NodeStatus for Status {
         for plugin in self.plugins.list() {
             page.put_plugin(&plugin);
         }
+        for (name, is_gauge, value) in self.rules.numbers() {
+            page.put(name, kind(is_gauge), "", float(value));
+        }
         for rule in self.rules.list() {
             page.put_rule(&rule);
         }

@@ -63,6 +63,7 @@ impl Opened {
             keys: config.limits.plugin_kv_keys,
             table_bytes: config.limits.table_bytes,
             table_keys: config.limits.table_keys,
+            table_total_bytes: config.limits.table_total_bytes,
         };
         let durability = match settings.durability {
             Durability::Fsync => witmq_storage::Durability::Fsync,

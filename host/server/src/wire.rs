@@ -192,6 +192,7 @@ fn rules(config: &Config, tables: &Tables) -> Rules {
         breaker: bounds::breaker_limits(config),
         state_entries: config.limits.state_entries,
         state_bytes: config.limits.state_bytes,
+        state_total_bytes: config.limits.state_total_bytes,
         ..RulesConfig::default()
     });
     problems

@@ -66,7 +66,11 @@ impl Space {
     }
 
     pub(super) fn restore(&self, key: &str, entry: Entry) {
-        self.bytes.fetch_add(cost(key, &entry), Ordering::Relaxed);
+        let more = cost(key, &entry);
+        self.bytes.fetch_add(more, Ordering::Relaxed);
+        if self.is_table() {
+            self.ledger.tables.fetch_add(more, Ordering::Relaxed);
+        }
         self.keys.fetch_add(1, Ordering::Relaxed);
         lock(self.part(key)).set(key.into(), entry, false);
     }
@@ -95,6 +99,12 @@ impl Space {
             self.keys.fetch_sub(usize::from(is_new), Ordering::Relaxed);
             return Err(KvError::Bytes);
         }
+        if !self.take_of_all(old, new) {
+            self.bytes.fetch_add(old, Ordering::Relaxed);
+            self.bytes.fetch_sub(new, Ordering::Relaxed);
+            self.keys.fetch_sub(usize::from(is_new), Ordering::Relaxed);
+            return Err(KvError::Tables);
+        }
         let known = part.entries.get_key_value(key).map(|(key, _)| key.clone());
         let key = known.unwrap_or_else(|| key.into());
         part.set(key, entry, self.ledger.is_tracked);
@@ -102,12 +112,27 @@ impl Space {
         Ok(())
     }
 
+    /// Takes what a table needs more from what all tables may have.
+    fn take_of_all(&self, old: usize, new: usize) -> bool {
+        let most = self.ledger.bounds.table_total_bytes;
+        let take = |bytes: usize| {
+            let sum = bytes.saturating_sub(old).saturating_add(new);
+            (sum <= most || new <= old).then_some(sum)
+        };
+        let order = (Ordering::Relaxed, Ordering::Relaxed);
+        !self.is_table() || (self.ledger.tables.fetch_update(order.0, order.1, take)).is_ok()
+    }
+
     fn unset(&self, part: &mut Part, key: &str) {
         let is_tracked = self.ledger.is_tracked;
         let Some((key, old)) = part.unset(key, is_tracked) else {
             return;
         };
-        self.bytes.fetch_sub(cost(&key, &old), Ordering::Relaxed);
+        let less = cost(&key, &old);
+        self.bytes.fetch_sub(less, Ordering::Relaxed);
+        if self.is_table() {
+            self.ledger.tables.fetch_sub(less, Ordering::Relaxed);
+        }
         if !is_tracked {
             self.keys.fetch_sub(1, Ordering::Relaxed);
         }
@@ -190,7 +215,7 @@ impl Space {
         }
         if matches!(
             done,
-            Err(KvError::Bytes | KvError::Keys | KvError::TooLarge)
+            Err(KvError::Bytes | KvError::Keys | KvError::Tables | KvError::TooLarge)
         ) {
             let refused = match self.is_table() {
                 true => &self.ledger.refused_by_tables,

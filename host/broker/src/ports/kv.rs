@@ -50,6 +50,9 @@ pub enum KvError {
     /// The plugin has as many keys as it may.
     #[error("the plugin's keys are used up")]
     Keys,
+    /// All tables of chains together have as many bytes as they may.
+    #[error("the bytes of all tables are used up")]
+    Tables,
     /// Something else is there: its version, `None` if nothing is.
     #[error("not the version that was expected")]
     Mismatch(Option<u64>),

@@ -20,10 +20,12 @@ use witmq_broker::ports::{Publisher, StepFailure, StepOutcome, Transform};
 use witmq_proto::{Message, TopicName};
 
 /// So few that a step has one stripe: which of two windows ends first is then always the same.
-const BOUNDS: Bounds = Bounds {
-    entries: 1000,
-    bytes: 16 * 1024 * 1024,
-};
+fn bounds() -> Bounds {
+    Bounds {
+        entries: 1000,
+        ..Bounds::default()
+    }
+}
 
 /// Answers for plugins in tests: a payload, or the message as it is.
 struct Stubs<'a> {
@@ -129,7 +131,7 @@ fn tested(
 
 /// Nothing is remembered yet, and tables hold what the test says.
 fn prepare(chain: &mut Chain, test: &Test) -> Result<(), String> {
-    chain.forget(BOUNDS);
+    chain.forget(&bounds());
     let tables = Tables::default();
     for (name, entries) in &test.tables {
         for (key, value) in entries {

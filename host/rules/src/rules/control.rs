@@ -325,6 +325,15 @@ impl RuleControl for Rules {
         Ok(changed.info())
     }
 
+    fn numbers(&self) -> Vec<(&'static str, bool, u64)> {
+        let (bytes, evicted) = self.inner.bounds.pool.numbers();
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        vec![
+            ("chains_state_bytes", true, bytes),
+            ("chains_state_evicted_total", false, evicted),
+        ]
+    }
+
     fn tap(&self, name: &str, after: Option<u64>) -> Result<String, ControlError> {
         let chain = self.chain(name)?;
         let tapped = chain.stats.tap.ask(after, now_ms());

@@ -94,10 +94,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const BOUNDS: Bounds = Bounds {
-        entries: 100,
-        bytes: usize::MAX,
-    };
+    fn bounds() -> Bounds {
+        Bounds {
+            entries: 100,
+            bytes: usize::MAX,
+            ..Bounds::default()
+        }
+    }
 
     fn passed(changes: &Changes, values: &[(f64, u64)]) -> Vec<bool> {
         let one =
@@ -107,7 +110,7 @@ mod tests {
 
     #[test]
     fn numbers_pass_beyond_the_deadband_and_after_a_silence() {
-        let changes = Changes::new(BOUNDS, (0.5, Some(100)), None);
+        let changes = Changes::new(bounds(), (0.5, Some(100)), None);
         assert_eq!(
             passed(
                 &changes,
@@ -122,7 +125,7 @@ mod tests {
             ),
             [true, false, true, false, false, true]
         );
-        let any = Changes::new(BOUNDS, (0.0, None), None);
+        let any = Changes::new(bounds(), (0.0, None), None);
         assert_eq!(
             passed(&any, &[(1.0, 0), (1.0, 1), (1.1, 2), (1.0, 9_999_999)]),
             [true, false, true, true]
@@ -132,7 +135,7 @@ mod tests {
     #[test]
     fn the_first_one_may_be_compared_with_a_value() {
         let text = |text: &str| Change::Other(text.into());
-        let changes = Changes::new(BOUNDS, (0.0, None), Some(text("false")));
+        let changes = Changes::new(bounds(), (0.0, None), Some(text("false")));
         let passed = ["false", "true", "true", "false"]
             .map(|value| changes.is_changed("a", text(value), 0).0);
         assert_eq!(passed, [false, true, false, true]);
@@ -146,7 +149,7 @@ mod tests {
         fn whoever_listens_is_never_further_off_than_the_deadband(
             values in prop::collection::vec(-50i32..50, 1..60),
         ) {
-            let changes = Changes::new(BOUNDS, (7.0, None), None);
+            let changes = Changes::new(bounds(), (7.0, None), None);
             let mut told: Option<i32> = None;
             for value in values {
                 let expected = told.is_none_or(|told| (told - value).abs() >= 7);

@@ -57,6 +57,7 @@ mod tests {
         let bounds = Bounds {
             entries: 100,
             bytes: usize::MAX,
+            ..Bounds::default()
         };
         Dedup::new(bounds, for_ms)
     }

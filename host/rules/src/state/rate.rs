@@ -67,6 +67,7 @@ mod tests {
         let bounds = Bounds {
             entries: 100,
             bytes: usize::MAX,
+            ..Bounds::default()
         };
         Rate::new(bounds, limit, per_ms)
     }

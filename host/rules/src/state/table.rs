@@ -4,11 +4,12 @@
 //! same stripe first. A small table has one stripe, and then that is the least recently used one of all.
 //! Must not: know what is remembered, beyond its bytes and when it falls due.
 
+use super::pool::{Gives, POOL_BYTES, Pool};
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Locks of a table.
 const STRIPES: usize = 16;
@@ -20,11 +21,13 @@ pub(crate) const ENTRY_BYTES: usize = 160;
 const ON_THE_WAY: usize = 2;
 
 /// What a table may hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Bounds {
     pub(crate) entries: usize,
     /// Of keys and values, [`ENTRY_BYTES`] more for each.
     pub(crate) bytes: usize,
+    /// What all tables hold together.
+    pub(crate) pool: Arc<Pool>,
 }
 
 impl Default for Bounds {
@@ -32,12 +35,13 @@ impl Default for Bounds {
         Self {
             entries: 100_000,
             bytes: 16 * 1024 * 1024,
+            pool: Arc::new(Pool::new(POOL_BYTES)),
         }
     }
 }
 
 /// What is remembered under a key.
-pub(crate) trait Kept: Default {
+pub(crate) trait Kept: Default + Send + 'static {
     /// Bytes on the heap, more or less.
     fn bytes(&self) -> usize;
 
@@ -93,7 +97,9 @@ impl<V> Stripe<V> {
 }
 
 /// The table.
-pub(crate) struct Table<V> {
+pub(crate) struct Table<V>(Arc<Content<V>>);
+
+struct Content<V> {
     stripes: Box<[Mutex<Stripe<V>>]>,
     hasher: RandomState,
     bounds: Bounds,
@@ -107,6 +113,37 @@ fn lock<V>(stripe: &Mutex<Stripe<V>>) -> MutexGuard<'_, Stripe<V>> {
     stripe.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl<V> Drop for Content<V> {
+    fn drop(&mut self) {
+        self.bounds.pool.add(0, self.bytes.load(Ordering::Relaxed));
+    }
+}
+
+impl<V: Kept> Gives for Content<V> {
+    fn holds(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn give_up(&self, is_over: &dyn Fn() -> bool) -> usize {
+        let mut given_up = 0;
+        // One of each stripe in turn, so that what goes is old in all of them.
+        loop {
+            let before = given_up;
+            for stripe in &self.stripes {
+                let mut stripe = lock(stripe);
+                let oldest = stripe.order.values().next().cloned();
+                if let Some(oldest) = oldest.filter(|_| is_over()) {
+                    self.forget(&mut stripe, &oldest);
+                    given_up += 1;
+                }
+            }
+            if given_up == before {
+                return given_up;
+            }
+        }
+    }
+}
+
 impl<V: Kept> Table<V> {
     pub(crate) fn new(bounds: Bounds, idle_ms: Option<u64>) -> Self {
         let stripes = if bounds.entries < STRIPED_FROM {
@@ -114,16 +151,55 @@ impl<V: Kept> Table<V> {
         } else {
             STRIPES
         };
-        Self {
+        let pool = bounds.pool.clone();
+        let content = Arc::new(Content {
             stripes: (0..stripes).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             bounds,
             idle_ms,
             entries: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
-        }
+        });
+        let gives: Weak<Content<V>> = Arc::downgrade(&content);
+        pool.join(gives);
+        Self(content)
     }
 
+    /// [`Content::update`], and what all tables hold is kept within its bound.
+    pub(crate) fn update<R>(
+        &self,
+        key: &str,
+        now_ms: u64,
+        change: impl FnOnce(&mut V) -> R,
+    ) -> Option<(R, usize)> {
+        let updated = self.0.update(key, now_ms, change);
+        self.0.bounds.pool.settle();
+        updated
+    }
+
+    /// [`Content::take_due`].
+    pub(crate) fn take_due(
+        &self,
+        now_ms: u64,
+        most: usize,
+        look: impl FnMut(&Arc<str>, &mut V) -> bool,
+    ) -> usize {
+        self.0.take_due(now_ms, most, look)
+    }
+
+    /// When the first key falls due.
+    pub(crate) fn next_due(&self) -> Option<u64> {
+        let first = |stripe: &Mutex<Stripe<V>>| lock(stripe).due.first().map(|(due, _)| *due);
+        self.0.stripes.iter().filter_map(first).min()
+    }
+
+    /// Entries and bytes.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        self.0.size()
+    }
+}
+
+impl<V: Kept> Content<V> {
     /// Place of the stripe of a key.
     fn place(&self, key: &str) -> usize {
         let count = u64::try_from(self.stripes.len()).unwrap_or(1).max(1);
@@ -131,7 +207,7 @@ impl<V: Kept> Table<V> {
     }
 
     /// Uses what is remembered of `key`, which is new if nothing is. Also how many others were given up for it.
-    pub(crate) fn update<R>(
+    fn update<R>(
         &self,
         key: &str,
         now_ms: u64,
@@ -176,6 +252,7 @@ impl<V: Kept> Table<V> {
     fn add(&self, new: usize, old: usize) {
         self.bytes.fetch_add(new, Ordering::Relaxed);
         self.bytes.fetch_sub(old, Ordering::Relaxed);
+        self.bounds.pool.add(new, old);
     }
 
     fn is_over(&self) -> bool {
@@ -186,7 +263,7 @@ impl<V: Kept> Table<V> {
     fn forget(&self, stripe: &mut Stripe<V>, key: &str) {
         if let Some(bytes) = stripe.take_out(key) {
             self.entries.fetch_sub(1, Ordering::Relaxed);
-            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.add(0, bytes);
         }
     }
 
@@ -234,7 +311,7 @@ impl<V: Kept> Table<V> {
     }
 
     /// Hands at most `most` keys that are due to `look`, which says whether they stay.
-    pub(crate) fn take_due(
+    fn take_due(
         &self,
         now_ms: u64,
         most: usize,
@@ -272,14 +349,8 @@ impl<V: Kept> Table<V> {
         seen
     }
 
-    /// When the first key falls due.
-    pub(crate) fn next_due(&self) -> Option<u64> {
-        let first = |stripe: &Mutex<Stripe<V>>| lock(stripe).due.first().map(|(due, _)| *due);
-        self.stripes.iter().filter_map(first).min()
-    }
-
     /// Entries and bytes.
-    pub(crate) fn size(&self) -> (usize, usize) {
+    fn size(&self) -> (usize, usize) {
         let load = |number: &AtomicUsize| number.load(Ordering::Relaxed);
         (load(&self.entries), load(&self.bytes))
     }
@@ -288,7 +359,8 @@ impl<V: Kept> Table<V> {
 impl<V> std::fmt::Debug for Table<V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut out = f.debug_struct("Table");
-        out.field("entries", &self.entries).finish_non_exhaustive()
+        out.field("entries", &self.0.entries)
+            .finish_non_exhaustive()
     }
 }
 
@@ -332,7 +404,12 @@ mod tests {
     }
 
     fn table(entries: usize, bytes: usize) -> Table<Sample> {
-        Table::new(Bounds { entries, bytes }, None)
+        let bounds = Bounds {
+            entries,
+            bytes,
+            ..Bounds::default()
+        };
+        Table::new(bounds, None)
     }
 
     /// Counts up under a key: what it was, and how many others went.
@@ -377,7 +454,7 @@ mod tests {
     #[test]
     fn a_striped_table_holds_as_many_as_it_may_and_no_more() {
         let table = table(STRIPED_FROM, usize::MAX);
-        assert_eq!(table.stripes.len(), STRIPES);
+        assert_eq!(table.0.stripes.len(), STRIPES);
         let keys = (0..2 * STRIPED_FROM).map(|number| number.to_string());
         let given_up: Vec<usize> = keys.map(|key| count(&table, &key).1).collect();
         let (first, second) = given_up.split_at(STRIPED_FROM);
@@ -392,6 +469,7 @@ mod tests {
             Bounds {
                 entries: 2,
                 bytes: usize::MAX,
+                ..Bounds::default()
             },
             Some(100),
         );
@@ -423,6 +501,46 @@ mod tests {
         assert_eq!((table.next_due(), table.size().0), (Some(9), 2));
         table.update("c", 0, |sample| sample.due = None).unwrap();
         assert_eq!(table.next_due(), Some(20));
+    }
+
+    #[test]
+    fn beyond_what_all_may_hold_the_largest_gives_up_what_it_used_least_recently() {
+        let room = 100 * (ENTRY_BYTES + 2);
+        let pool = Arc::new(Pool::new(room));
+        let bounds = Bounds {
+            pool: pool.clone(),
+            entries: 1000,
+            ..Bounds::default()
+        };
+        let [large, small] = [(); 2].map(|()| Table::<Sample>::new(bounds.clone(), None));
+        for number in 0..2 {
+            assert_eq!(count(&small, &format!("s{number}")), (0, 0));
+        }
+        for number in 10..100 {
+            assert_eq!(count(&large, &number.to_string()), (0, 0));
+        }
+        for number in 2..10 {
+            assert_eq!(count(&small, &format!("s{number}")), (0, 0));
+        }
+        assert_eq!(pool.numbers(), (room, 0), "all that there is room for");
+        assert_eq!(count(&small, "s0"), (1, 0), "nothing more is nothing");
+        assert_eq!(count(&small, "sa"), (0, 0));
+        // A little more is made free than is needed.
+        assert_eq!((small.size().0, large.size().0), (11, 88));
+        assert_eq!(pool.numbers(), (room - ENTRY_BYTES - 2, 2));
+        drop(large);
+        assert_eq!(
+            pool.numbers().0,
+            small.size().1,
+            "what is gone holds nothing"
+        );
+        let set = |sample: &mut Sample| sample.bytes = room;
+        small.update("sb", 0, set).unwrap();
+        assert_eq!(
+            (small.size(), pool.numbers()),
+            ((0, 0), (0, 14)),
+            "too large alone"
+        );
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl<L> Default for State<L> {
     }
 }
 
-impl<L> Kept for State<L> {
+impl<L: Send + 'static> Kept for State<L> {
     fn bytes(&self) -> usize {
         match &self.content {
             Content::Empty => 0,
@@ -150,7 +150,7 @@ pub(crate) struct Window<L> {
     kind: Kind,
 }
 
-impl<L: Clone> Window<L> {
+impl<L: Clone + Send + 'static> Window<L> {
     pub(crate) fn new(bounds: Bounds, kind: Kind) -> Self {
         let idle_ms = match kind {
             Kind::LastTime(time_ms) => Some(time_ms),

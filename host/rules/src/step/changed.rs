@@ -74,8 +74,8 @@ impl Changed {
         self.value.limit(limits);
     }
 
-    pub(super) fn forget(&mut self, bounds: Bounds) {
-        self.memory = self.definition.memory(bounds);
+    pub(super) fn forget(&mut self, bounds: &Bounds) {
+        self.memory = self.definition.memory(bounds.clone());
     }
 
     /// Goes on with what `old` remembers, if it is the same step.

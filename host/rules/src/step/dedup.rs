@@ -34,8 +34,8 @@ impl Dedup {
         self.key.limit(limits);
     }
 
-    pub(super) fn forget(&mut self, bounds: Bounds) {
-        self.memory = Arc::new(state::Dedup::new(bounds, self.for_ms));
+    pub(super) fn forget(&mut self, bounds: &Bounds) {
+        self.memory = Arc::new(state::Dedup::new(bounds.clone(), self.for_ms));
     }
 
     /// Goes on with what `old` remembers, if it is the same step.

@@ -45,8 +45,8 @@ impl Rate {
         self.key.iter_mut().for_each(|key| key.limit(limits));
     }
 
-    pub(super) fn forget(&mut self, bounds: Bounds) {
-        self.memory = Arc::new(state::Rate::new(bounds, self.limit, self.per_ms));
+    pub(super) fn forget(&mut self, bounds: &Bounds) {
+        self.memory = Arc::new(state::Rate::new(bounds.clone(), self.limit, self.per_ms));
     }
 
     /// Goes on with what `old` remembers, if it is the same step.

@@ -64,8 +64,8 @@ impl Window {
         (self.values.iter_mut()).for_each(|(_, value)| value.limit(limits));
     }
 
-    pub(super) fn forget(&mut self, bounds: Bounds) {
-        self.memory = Arc::new(state::Window::new(bounds, self.definition.kind));
+    pub(super) fn forget(&mut self, bounds: &Bounds) {
+        self.memory = Arc::new(state::Window::new(bounds.clone(), self.definition.kind));
     }
 
     /// Goes on with what `old` remembers, if it is the same step. What the last messages were named is kept by slot.

@@ -203,6 +203,8 @@ limits! {
     state_entries: usize = 100_000;
     /// Bytes of what one step of a chain remembers.
     state_bytes: usize = 16 * 1024 * 1024;
+    /// Bytes of what all steps of all chains remember together.
+    state_total_bytes: usize = 256 * 1024 * 1024;
     /// So many messages that a chain fails for make it rest; 0: never.
     chain_breaker_failures: u64 = 50, 0 to 100_000;
     /// They have to be so many of a thousand.
@@ -221,6 +223,8 @@ limits! {
     table_keys: usize = 100_000;
     /// Bytes of keys and values of one table of chains.
     table_bytes: usize = 64 * 1024 * 1024;
+    /// Bytes of keys and values of all tables of chains together.
+    table_total_bytes: usize = GIB;
     /// Seconds between `$SYS` updates.
     sys_interval_s: u64 = 10;
 }

@@ -192,6 +192,10 @@ pub trait RuleControl: Send + Sync {
     /// # Errors
     /// No such chain.
     fn set_paused(&self, name: &str, is_paused: bool) -> Result<RuleInfo, ControlError>;
+    /// Numbers of all chains together, as `(name, is a gauge, value)`.
+    fn numbers(&self) -> Vec<(&'static str, bool, u64)> {
+        Vec::new()
+    }
     /// Traces of its messages behind number `after`, or from now on, as JSON: `{"last", "shown", "skipped", "missed",
     /// "traces"}`. Messages are traced while this is asked at least every ten seconds; so many a second, failures always.
     ///

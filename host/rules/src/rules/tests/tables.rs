@@ -6,7 +6,7 @@ use crate::{Rules, RulesConfig, Tables};
 use std::sync::Arc;
 use witmq_broker::kv::{KvBounds, Spaces};
 use witmq_broker::ports::TableControl;
-use witmq_broker::ports::kv::{KEY_BYTES, VALUE_BYTES};
+use witmq_broker::ports::kv::{Expect, KEY_BYTES, PluginKv as _, VALUE_BYTES};
 use witmq_broker::ports::{ControlError, RuleControl};
 
 const DEVICES: &str = r#"
@@ -123,6 +123,37 @@ fn a_full_table_refuses_what_is_new_and_says_so() {
         (number("table_refused_total"), number("plugin_kv_keys")),
         (3, 0)
     );
+}
+
+#[test]
+fn all_tables_together_are_bounded_and_say_which_bound_it_was() {
+    // Five entries of 64 bytes, a key of one and a value of one.
+    let spaces = Arc::new(Spaces::new(KvBounds {
+        table_total_bytes: 5 * 66,
+        ..KvBounds::default()
+    }));
+    let tables = Tables::new(spaces.clone());
+    for key in ["1", "2", "3"] {
+        tables.put("one", key, "1").unwrap();
+    }
+    for key in ["1", "2"] {
+        tables.put("other", key, "1").unwrap();
+    }
+    let Err(ControlError::LimitReached(text)) = tables.put("other", "3", "1") else {
+        panic!("it is taken")
+    };
+    assert!(text.contains("(table_total_bytes)"), "{text}");
+    tables.put("other", "2", "7").unwrap();
+    let plugin = spaces.space("plugin");
+    plugin.put("k", "v".into(), Expect::Any, 0, 0).unwrap();
+    assert!(tables.put("other", "2", "77").is_err(), "one byte more");
+    tables.remove("one", Some("1")).unwrap();
+    tables.put("other", "3", "1").unwrap();
+    assert!(tables.put("third", "1", "1").is_err());
+    let numbers = spaces.entries();
+    let number = |name: &str| numbers.iter().find(|(known, ..)| *known == name).unwrap().2;
+    assert_eq!((number("table_keys"), number("table_bytes")), (5, 330));
+    assert_eq!(number("table_refused_total"), 3);
 }
 
 #[test]

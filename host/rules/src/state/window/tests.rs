@@ -4,13 +4,16 @@ use super::*;
 use crate::state::table::ENTRY_BYTES;
 use proptest::prelude::*;
 
-const BOUNDS: Bounds = Bounds {
-    entries: 100,
-    bytes: usize::MAX,
-};
+fn bounds() -> Bounds {
+    Bounds {
+        entries: 100,
+        bytes: usize::MAX,
+        ..Bounds::default()
+    }
+}
 
 fn window(kind: Kind) -> Window<u64> {
-    Window::new(BOUNDS, kind)
+    Window::new(bounds(), kind)
 }
 
 /// What a window says of a list: count, sum, min, max, first, last, start, end.
@@ -107,6 +110,7 @@ fn the_bytes_of_windows_are_bounded() {
         Bounds {
             entries: 100,
             bytes: 4 * ENTRY_BYTES,
+            ..Bounds::default()
         },
         Kind::LastCount(1000),
     );
