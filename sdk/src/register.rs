@@ -8,8 +8,9 @@ use crate::abi::observing::exports::witmq::plugin::events;
 use crate::abi::sinking::exports::witmq::plugin::sink;
 use crate::abi::timing::exports::witmq::plugin::timer;
 use crate::abi::transforming::exports::witmq::plugin::transform;
+use crate::auth::{Attempt, Step};
 use crate::failure::Failure;
-use crate::message::{Message, Outcome};
+use crate::message::{Delivered, Message, Outcome};
 use crate::plugin::{
     Applied, Authenticate, Authorize, Events, Health, Place, Plugin, Sink, Timer, Transform,
 };
@@ -34,6 +35,22 @@ pub trait Registered: Plugin {
     /// The hook `transform`, if it is there.
     fn transform(&mut self, message: &Message) -> Option<Result<Outcome, Failure>> {
         let _ = message;
+        None
+    }
+
+    /// The hook `sink`, if it is there.
+    fn sink(&mut self, batch: &[Message]) -> Option<Result<Vec<Delivered>, Failure>> {
+        let _ = batch;
+        None
+    }
+
+    /// The hook `authenticate`, if it is there; with a state and data, the next round of an exchange.
+    fn authenticate(
+        &mut self,
+        attempt: &Attempt,
+        round: Option<(&[u8], &[u8])>,
+    ) -> Option<Result<Step, Failure>> {
+        let _ = (attempt, round);
         None
     }
 

@@ -95,6 +95,8 @@ pub struct RuntimeConfig {
     pub deadline: Duration,
     /// Time `init` may take (default 1 s).
     pub init_deadline: Duration,
+    /// Time the tests that a component brings with it may take together (default 10 s).
+    pub tests: Duration,
     /// Time one call beside the shards may take, waiting included: `sink`, `events`, `timer`, and every hook of a
     /// component that waits (default 5 s).
     pub timeout: Duration,
@@ -182,6 +184,7 @@ impl Default for RuntimeConfig {
             authenticate_deadline: Duration::from_secs(2),
             deadline: Duration::from_millis(20),
             init_deadline: Duration::from_secs(1),
+            tests: Duration::from_secs(10),
             timeout: Duration::from_secs(5),
             worker_threads: 2,
             lane_instances: 16,

@@ -115,7 +115,7 @@ impl Instance {
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(limits.transfer_bytes);
         let package = &template.package;
-        if matches!(post, Post::Beside(_)) {
+        if matches!(post, Post::Beside(_)) || (post == Post::Alone && package.is_effectful) {
             store.epoch_deadline_async_yield_and_update(1);
         }
         prepare(&mut store, limits, limits.init_deadline);

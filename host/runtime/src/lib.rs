@@ -15,6 +15,7 @@
 //! | `package` | bytes to a checked, compiled component |
 //! | `compiled` | compiled components, in memory and on disk |
 //! | `capability`, `vetting` | what has to be granted, and what a version has to pass before it serves |
+//! | `vectors`, `expect` | the tests that a component brings with it |
 //! | `signature` | who made a component |
 //! | `instance` | one store: calls, deadline, failures |
 //! | `seat` | one thread's instances: shards and authenticator threads |
@@ -39,6 +40,7 @@ mod config;
 mod convert;
 mod directory;
 mod engine;
+mod expect;
 mod files;
 mod http;
 mod imports;
@@ -64,6 +66,7 @@ mod tally;
 mod template;
 mod timers;
 mod trap;
+mod vectors;
 mod vetting;
 mod wasi;
 

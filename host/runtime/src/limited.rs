@@ -51,6 +51,7 @@ bounds! {
     SinkGiveUp = "plugin_sink_give_up_s",
     SinkQueue = "plugin_sink_queue",
     SplitMessages = "plugin_split_messages",
+    Tests = "plugin_tests_ms",
     Timeout = "plugin_timeout_ms",
     Timers = "plugin_timers",
     TransferBytes = "plugin_transfer_bytes",

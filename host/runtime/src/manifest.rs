@@ -2,8 +2,10 @@
 //!
 //! Owns: [`Manifest`], found, read, and put into a component that has none. Must not: believe it about anything the component's imports and exports show.
 
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use wasmparser::{Parser, Payload};
 
 /// Name of the custom section, of the component or of a module within it.
@@ -48,17 +50,76 @@ pub(crate) struct Limits {
     pub(crate) timeout_ms: Option<u64>,
 }
 
-/// A message and what `transform` has to make of it.
+/// What a hook is given, and what has to come of it.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 pub(crate) struct Vector {
     pub(crate) name: String,
     #[serde(default)]
+    pub(crate) hook: Tested,
+    #[serde(default)]
     pub(crate) config: Option<Value>,
     pub(crate) given: Given,
+    /// What other services answer.
+    #[serde(default)]
+    pub(crate) answers: Vec<Answer>,
+    /// Secrets that are there and granted, by name.
+    #[serde(default)]
+    pub(crate) secrets: BTreeMap<String, String>,
     pub(crate) expect: Value,
 }
 
-/// The message of a vector.
+/// The hook that a vector is for.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Tested {
+    #[default]
+    Transform,
+    Sink,
+    Authenticate,
+}
+
+/// What another service answers in a vector.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub(crate) struct Answer {
+    #[serde(default = "get")]
+    pub(crate) method: String,
+    pub(crate) url: String,
+    #[serde(default = "fine")]
+    pub(crate) status: u16,
+    #[serde(default)]
+    pub(crate) headers: BTreeMap<String, String>,
+    /// Text as it is, anything else as JSON.
+    #[serde(default)]
+    pub(crate) body: Value,
+    /// It never answers.
+    #[serde(default)]
+    pub(crate) silent: bool,
+}
+
+fn get() -> String {
+    "GET".to_owned()
+}
+
+fn fine() -> u16 {
+    200
+}
+
+impl Answer {
+    pub(crate) fn body(&self) -> Bytes {
+        bytes(&self.body)
+    }
+}
+
+/// Nothing stands for nothing, a text for itself, everything else for its JSON.
+pub(crate) fn bytes(value: &Value) -> Bytes {
+    match value {
+        Value::Null => Bytes::new(),
+        Value::String(text) => Bytes::copy_from_slice(text.as_bytes()),
+        json => Bytes::from(json.to_string()),
+    }
+}
+
+/// The message of a vector, or the attempt of a client.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
 pub(crate) struct Given {
@@ -70,6 +131,14 @@ pub(crate) struct Given {
     pub(crate) retain: bool,
     pub(crate) client_id: String,
     pub(crate) user_properties: Vec<(String, String)>,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<String>,
+    /// Authentication Method.
+    pub(crate) method: Option<String>,
+    /// Authentication Data.
+    pub(crate) data: Option<String>,
+    /// What the challenge before left: it is the next round of an exchange.
+    pub(crate) state: Option<String>,
 }
 
 /// A manifest that cannot be used.

@@ -17,7 +17,7 @@ use crate::pool::Pool;
 use crate::registry::StartError;
 use crate::template::{Post, Template};
 use crate::timers::Timers;
-use crate::vetting;
+use crate::{vectors, vetting};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -211,16 +211,11 @@ impl<'a> Opened<'a> {
             })
         });
         let more: Vec<Vector> = more.collect::<Result<_, _>>()?;
-        if self.package.is_effectful && !(self.package.manifest.tests.is_empty() && more.is_empty())
-        {
-            return Err(vetting::waits(self.name()));
-        }
         let template = self.template(config)?;
         let own = self.package.manifest.tests.iter();
-        Ok(own
-            .chain(&more)
-            .map(|test| vetting::run_vector(&template, test))
-            .collect())
+        let run = |test| vectors::run_one(&template, test, template.limits.tests);
+        let runs = own.chain(&more).map(run).collect::<Result<_, _>>();
+        runs.map_err(|error| ControlError::Internal(format!("tests cannot be run: {error}")))
     }
 
     /// An instance, with everything granted that it asks for.

@@ -2,7 +2,7 @@
 
 use crate::breaker::{Breaker, Probation};
 use crate::config::{Grants, Outside, RuntimeConfig};
-use crate::http::Requests;
+use crate::http::{Canned, Requests};
 use crate::lane::Lane;
 use crate::limited::{Bound, Limited};
 use crate::log::{Level, Log};
@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) pool: Arc<Pool>,
     /// What it asks of other services.
     pub(crate) requests: Requests,
+    /// In a test of its component: what they answer.
+    pub(crate) canned: Option<Arc<Canned>>,
     /// Its instances beside the shards.
     lane: Mutex<Option<Arc<Lane>>>,
     /// The queue of its sink, once it has had one.
@@ -90,6 +92,7 @@ impl Shared {
             pool,
             tally: Tally::default(),
             requests: Requests::new(&config.http),
+            canned: None,
             lane: Mutex::new(None),
             pump: OnceLock::new(),
             memory_bytes: AtomicU64::new(0),

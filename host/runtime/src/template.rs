@@ -120,6 +120,6 @@ pub(crate) enum Post {
     Authenticator(u32),
     /// In this place of a lane.
     Beside(u32),
-    /// In a test of its component.
+    /// In a test of its component; on a lane if it waits.
     Alone,
 }

@@ -79,6 +79,7 @@ pub(crate) fn plugin_limits(limits: &Limits) -> RuntimeConfig {
         authenticate_deadline: ms(limits.auth_timeout_ms),
         deadline: ms(limits.plugin_deadline_ms),
         init_deadline: ms(limits.plugin_init_deadline_ms),
+        tests: ms(limits.plugin_tests_ms),
         timeout: ms(limits.plugin_timeout_ms),
         worker_threads: limits.plugin_worker_threads,
         lane_instances: limits.plugin_lane_instances,

@@ -23,7 +23,7 @@ mod tests;
 pub use config::Config;
 
 /// Keys of users, for SCRAM.
-#[witmq_sdk::plugin(authenticate, name = "scram")]
+#[witmq_sdk::plugin(authenticate, name = "scram", tests = "tests.json")]
 pub struct Scram {
     decoy_secret: String,
     decoy_iterations: u32,

@@ -94,6 +94,11 @@ fn login(broker: &mut Broker, mechanism: Mechanism, name: &str, password: &str) 
 }
 
 #[test]
+fn the_tests_of_the_manifest_hold() {
+    assert_eq!(Broker::run_vectors(), 6);
+}
+
+#[test]
 fn each_mechanism_lets_in_by_the_right_password_and_proves_itself() {
     let mut broker = broker();
     for mechanism in Mechanism::ALL {

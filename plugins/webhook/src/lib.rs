@@ -33,7 +33,12 @@ const ANSWER_BYTES: usize = 1024;
 const AT_ONCE_MS: u32 = 1;
 
 /// Sends messages to an HTTP service, in order and until it took them.
-#[witmq_sdk::plugin(sink, needs(payload, properties, client), name = "webhook")]
+#[witmq_sdk::plugin(
+    sink,
+    needs(payload, properties, client),
+    name = "webhook",
+    tests = "tests.json"
+)]
 #[derive(Debug)]
 pub struct Webhook {
     endpoint: Endpoint,

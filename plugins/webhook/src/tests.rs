@@ -46,6 +46,11 @@ fn sent(broker: &mut Broker) -> Vec<Vec<Value>> {
 }
 
 #[test]
+fn the_tests_of_the_manifest_hold() {
+    assert_eq!(Broker::run_vectors(), 5);
+}
+
+#[test]
 fn one_message_is_one_request() {
     let config = json!({
         "endpoint": { "url": URL, "headers": { "x-one": "1" }, "timeout_ms": 50,

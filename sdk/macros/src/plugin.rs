@@ -123,6 +123,34 @@ fn registered(arguments: &Arguments, plugin: &Ident) -> TokenStream {
             }
         }
     });
+    let sink = arguments.has("sink").then(|| {
+        quote! {
+            fn sink(
+                &mut self,
+                batch: &[::witmq_sdk::Message],
+            ) -> ::core::option::Option<
+                ::core::result::Result<::std::vec::Vec<::witmq_sdk::Delivered>, ::witmq_sdk::Failure>,
+            > {
+                ::core::option::Option::Some(::witmq_sdk::Sink::deliver(self, batch))
+            }
+        }
+    });
+    let authenticate = arguments.has("authenticate").then(|| {
+        quote! {
+            fn authenticate(
+                &mut self,
+                attempt: &::witmq_sdk::Attempt,
+                round: ::core::option::Option<(&[u8], &[u8])>,
+            ) -> ::core::option::Option<::core::result::Result<::witmq_sdk::Step, ::witmq_sdk::Failure>> {
+                ::core::option::Option::Some(match round {
+                    ::core::option::Option::Some((state, data)) => {
+                        ::witmq_sdk::Authenticate::proceed(self, attempt, state, data)
+                    }
+                    ::core::option::Option::None => ::witmq_sdk::Authenticate::begin(self, attempt),
+                })
+            }
+        }
+    });
     let timer = arguments.has("timer").then(|| {
         quote! {
             fn timer(
@@ -155,6 +183,8 @@ fn registered(arguments: &Arguments, plugin: &Ident) -> TokenStream {
                 INSTANCE.with_borrow_mut(f)
             }
             #transform
+            #sink
+            #authenticate
             #timer
         }
     }

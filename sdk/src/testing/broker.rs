@@ -101,6 +101,14 @@ impl<P: Registered> Setup<P> {
         self
     }
 
+    /// Nobody answers requests of this method and URL.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn silent(mut self, method: &str, url: &str) -> Self {
+        self.state.http.silence(method, url);
+        self
+    }
+
     /// Starts the plugin with a configuration, JSON text or a [`serde_json::Value`].
     ///
     /// # Errors
@@ -379,9 +387,19 @@ impl<P: Registered + Sink> TestBroker<P> {
         &mut self,
         batch: impl IntoIterator<Item = Message>,
     ) -> Result<Vec<Delivered>, Failure> {
-        let mut batch: Vec<Message> = batch.into_iter().take(BATCH).collect();
+        let batch: Vec<Message> = batch.into_iter().take(BATCH).collect();
+        self.sink(batch, P::deliver)
+    }
+}
+
+impl<P: Registered> TestBroker<P> {
+    pub(super) fn sink(
+        &mut self,
+        mut batch: Vec<Message>,
+        f: impl FnOnce(&mut P, &[Message]) -> Result<Vec<Delivered>, Failure>,
+    ) -> Result<Vec<Delivered>, Failure> {
         batch.iter_mut().for_each(|message| self.filled(message));
-        let answers = self.call(|plugin| plugin.deliver(&batch))?;
+        let answers = self.call(|plugin| f(plugin, &batch))?;
         if answers.len() == batch.len() {
             return Ok(answers);
         }

@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 /// What was asked, and what is answered.
 #[derive(Debug, Default)]
 pub(crate) struct Exchanges {
-    answers: BTreeMap<(String, String), Response>,
+    /// `None`: the service is silent.
+    answers: BTreeMap<(String, String), Option<Response>>,
     requests: Vec<Request>,
     /// Milliseconds that each request takes.
     pub(super) takes_ms: u64,
@@ -21,7 +22,12 @@ pub(crate) struct Exchanges {
 impl Exchanges {
     pub(super) fn answer(&mut self, method: &str, url: &str, answer: Response) {
         self.answers
-            .insert((method.to_owned(), url.to_owned()), answer);
+            .insert((method.to_owned(), url.to_owned()), Some(answer));
+    }
+
+    pub(super) fn silence(&mut self, method: &str, url: &str) {
+        self.answers
+            .insert((method.to_owned(), url.to_owned()), None);
     }
 
     pub(super) fn take(&mut self) -> Vec<Request> {
@@ -38,7 +44,10 @@ pub(crate) fn send(request: &Request, url: &Url<'_>) -> Result<Response, HttpErr
         let name = (request.method.clone(), request.url.clone());
         let answer = state.http.answers.get(&name).cloned();
         state.http.requests.push(request.clone());
-        let takes_ms = state.http.takes_ms;
+        let takes_ms = match answer {
+            Some(None) => u64::MAX,
+            _ => state.http.takes_ms,
+        };
         state.now_ms += takes_ms.min(request.timeout_ms);
         if takes_ms > request.timeout_ms {
             return Err(HttpError::Timeout);
@@ -49,7 +58,7 @@ pub(crate) fn send(request: &Request, url: &Url<'_>) -> Result<Response, HttpErr
                 request.method, request.url
             )
         };
-        answer.ok_or_else(|| HttpError::Failed(text()))
+        answer.flatten().ok_or_else(|| HttpError::Failed(text()))
     })
 }
 

@@ -1,12 +1,14 @@
 //! The test vectors of a manifest, run as the broker runs them before a version serves.
 
-use super::broker::TestBroker;
+use super::broker::{Setup, TestBroker};
 use super::outcome::same_payload;
+use crate::auth::{Attempt, Grant, Step};
 use crate::failure::Failure;
-use crate::message::{Emit, Message, Outcome, Patch, QoS};
+use crate::message::{Delivered, Emit, Message, Outcome, Patch, QoS};
 use crate::register::Registered;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// One vector.
 #[derive(Deserialize)]
@@ -15,10 +17,54 @@ struct Vector {
     /// For people; what does not hold is named by it.
     #[serde(rename = "name")]
     _name: String,
+    #[serde(default)]
+    hook: Hook,
     #[serde(default = "empty")]
     config: Value,
     given: Given,
+    #[serde(default)]
+    answers: Vec<Answer>,
+    #[serde(default)]
+    secrets: BTreeMap<String, String>,
     expect: Expect,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Hook {
+    #[default]
+    Transform,
+    Sink,
+    Authenticate,
+}
+
+/// What another service answers.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(
+    not(feature = "http"),
+    allow(dead_code, reason = "there are no requests")
+)]
+struct Answer {
+    #[serde(default = "get")]
+    method: String,
+    url: String,
+    #[serde(default = "fine")]
+    status: u16,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    body: Value,
+    #[serde(default)]
+    silent: bool,
+}
+
+fn get() -> String {
+    "GET".to_owned()
+}
+
+fn fine() -> u16 {
+    200
 }
 
 fn empty() -> Value {
@@ -28,6 +74,7 @@ fn empty() -> Value {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Given {
+    #[serde(default)]
     topic: String,
     payload: Option<Value>,
     payload_base64: Option<String>,
@@ -39,6 +86,11 @@ struct Given {
     client_id: String,
     #[serde(default)]
     user_properties: Vec<(String, String)>,
+    username: Option<String>,
+    password: Option<String>,
+    method: Option<String>,
+    data: Option<String>,
+    state: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -53,6 +105,25 @@ enum Expect {
     Refuse(u8),
     Jump(String),
     Failure(String),
+    Done,
+    /// After so many milliseconds; 0: as the broker likes.
+    Again(u32),
+    /// With these words somewhere.
+    Never(String),
+    Ignore,
+    Allow(Allowed),
+    Deny(u8),
+    /// With this in its data.
+    Challenge(String),
+}
+
+/// Fields of a grant; those that are left out are not compared.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Allowed {
+    username: Option<String>,
+    superuser: Option<bool>,
+    data: Option<String>,
 }
 
 /// Fields of a message; those that are left out are not compared.
@@ -101,15 +172,81 @@ fn run<P: Registered>() -> (usize, Vec<String>) {
 }
 
 fn one<P: Registered>(vector: Vector) -> Result<(), String> {
-    let mut broker = TestBroker::<P>::start(vector.config)?;
-    let message = vector.given.message()?;
-    let none = || Err(Failure::failed("the plugin has no hook `transform`"));
-    let outcome = broker.transform(message, |plugin, message| {
-        plugin.transform(message).unwrap_or_else(none)
-    });
-    match vector.expect.fits(&outcome) {
+    let mut broker = setup::<P>(&vector).start(&vector.config)?;
+    let Vector {
+        hook,
+        given,
+        expect,
+        ..
+    } = vector;
+    let none = |hook: &str| Failure::failed(format!("the plugin has no hook `{hook}`"));
+    let (is_same, came) = match hook {
+        Hook::Transform => {
+            let outcome = broker.transform(given.message()?, |plugin, message| {
+                let outcome = plugin.transform(message);
+                outcome.unwrap_or_else(|| Err(none("transform")))
+            });
+            (expect.fits(&outcome), format!("{outcome:?}"))
+        }
+        Hook::Sink => {
+            let delivered = broker.sink(vec![given.message()?], |plugin, batch| {
+                let delivered = plugin.sink(batch);
+                delivered.unwrap_or_else(|| Err(none("sink")))
+            });
+            (expect.fits_delivered(&delivered), format!("{delivered:?}"))
+        }
+        Hook::Authenticate => {
+            let (attempt, round) = given.attempt();
+            let round = round.as_ref();
+            let round = round.map(|(state, data)| (state.as_bytes(), data.as_bytes()));
+            let step = broker.with(|plugin| plugin.authenticate(&attempt, round));
+            let step = step.unwrap_or_else(|| Err(none("authenticate")));
+            (expect.fits_step(&step), format!("{step:?}"))
+        }
+    };
+    match is_same {
         true => Ok(()),
-        false => Err(format!("the outcome was {outcome:?}")),
+        false => Err(format!("the outcome was {came}")),
+    }
+}
+
+/// The secrets and answers of a vector are there, and granted.
+fn setup<P: Registered>(vector: &Vector) -> Setup<P> {
+    let mut setup = TestBroker::<P>::setup();
+    for (name, text) in &vector.secrets {
+        let text = text.clone().into_bytes();
+        setup = setup.secret(name, text).grant(&format!("secret:{name}"));
+    }
+    for answer in &vector.answers {
+        setup = answer.given(setup);
+    }
+    setup
+}
+
+impl Answer {
+    #[cfg(feature = "http")]
+    fn given<P: Registered>(&self, setup: Setup<P>) -> Setup<P> {
+        let (method, url) = (&self.method, &self.url);
+        let rest = url.split_once("://").map_or(&**url, |(_, rest)| rest);
+        let host = rest.split(['/', '?']).next().unwrap_or_default();
+        let setup = setup.grant(&format!("http:{host}"));
+        if self.silent {
+            return setup.silent(method, url);
+        }
+        let body = match &self.body {
+            Value::Null => Vec::new(),
+            body => bytes(body),
+        };
+        let mut response = crate::host::http::Response::new(self.status, body);
+        let headers = self.headers.iter();
+        let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.clone()));
+        response.headers.extend(headers);
+        setup.answers(method, url, response)
+    }
+
+    #[cfg(not(feature = "http"))]
+    fn given<P: Registered>(&self, setup: Setup<P>) -> Setup<P> {
+        setup
     }
 }
 
@@ -125,8 +262,31 @@ impl Given {
         message.qos = qos(self.qos).ok_or("`qos` is 0, 1 or 2")?;
         message.retain = self.retain;
         message.client_id = self.client_id;
+        message.username = self.username.unwrap_or_default();
         message.properties.user = self.user_properties;
         Ok(message)
+    }
+
+    /// What a client asks, and with the state of an exchange what it says next.
+    fn attempt(self) -> (Attempt, Option<(String, String)>) {
+        let data = self.data.unwrap_or_default();
+        let (data, round) = match self.state {
+            Some(state) => (String::new(), Some((state, data))),
+            None => (data, None),
+        };
+        let attempt = Attempt {
+            client_id: self.client_id,
+            username: self.username,
+            password: self.password.map(String::into_bytes),
+            method: self.method,
+            data: data.into_bytes(),
+            peer: "127.0.0.1:1".to_owned(),
+            listener: "test".to_owned(),
+            transport: "tcp".to_owned(),
+            protocol: 5,
+            certificate: None,
+        };
+        (attempt, round)
     }
 }
 
@@ -187,6 +347,45 @@ impl Expect {
             (Self::Failure(words), Err(failure)) => failure.to_string().contains(words),
             _ => false,
         }
+    }
+}
+
+impl Expect {
+    fn fits_delivered(&self, delivered: &Result<Vec<Delivered>, Failure>) -> bool {
+        let delivered = match (self, delivered) {
+            (Self::Failure(words), Err(failure)) => return failure.to_string().contains(words),
+            (_, Ok(all)) => all.first(),
+            _ => None,
+        };
+        match (self, delivered) {
+            (Self::Done, Some(Delivered::Done)) => true,
+            (Self::Again(expected), Some(Delivered::Again { after_ms })) => expected == after_ms,
+            (Self::Never(words), Some(Delivered::Never(text))) => text.contains(words),
+            _ => false,
+        }
+    }
+
+    fn fits_step(&self, step: &Result<Step, Failure>) -> bool {
+        match (self, step) {
+            (Self::Ignore, Ok(Step::Ignore)) => true,
+            (Self::Allow(expected), Ok(Step::Allow(grant))) => expected.fits(grant),
+            (Self::Deny(expected), Ok(Step::Deny(denial))) => *expected == denial.reason_code,
+            (Self::Challenge(words), Ok(Step::Challenge { data, .. })) => {
+                String::from_utf8_lossy(data).contains(words)
+            }
+            (Self::Failure(words), Err(failure)) => failure.to_string().contains(words),
+            _ => false,
+        }
+    }
+}
+
+impl Allowed {
+    fn fits(&self, grant: &Grant) -> bool {
+        let is_data = |data: &String| grant.data.as_deref() == Some(data.as_bytes());
+        let is_name = |name: &String| grant.username.as_ref() == Some(name);
+        self.username.as_ref().is_none_or(is_name)
+            && self.superuser.is_none_or(|is| is == grant.superuser)
+            && self.data.as_ref().is_none_or(is_data)
     }
 }
 

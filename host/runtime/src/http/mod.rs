@@ -5,6 +5,7 @@
 //! connections.
 
 mod body;
+mod canned;
 mod dial;
 mod grant;
 mod handler;
@@ -12,6 +13,7 @@ mod print;
 
 pub use grant::{HttpGrant, NoHost};
 
+pub(crate) use canned::Canned;
 pub(crate) use dial::trust;
 
 use crate::config::{HttpLimits, RuntimeConfig};
@@ -174,6 +176,15 @@ impl WasiHttpHooks for Door {
         _: Driver,
     ) -> Box<dyn Future<Output = Result<(Response, Driver), Error>> + Send> {
         let options = options.unwrap_or_default();
+        if let Some(canned) = self.plugin.canned.clone() {
+            return match self.left.checked_sub(1) {
+                Some(left) => {
+                    self.left = left;
+                    Box::new(canned.exchange(request, options, &self.limits, &self.plugin))
+                }
+                None => Box::new(std::future::ready(Err(Error::ConnectionLimitReached))),
+            };
+        }
         match self.admit(&request) {
             Ok(target) => Box::new(exchange(target, request, options)),
             Err(error) => Box::new(std::future::ready(Err(error))),

@@ -8,7 +8,7 @@ use crate::mailbox::Handover;
 use crate::package::Package;
 use crate::shadow::{self, Shadow};
 use crate::template::Template;
-use crate::vetting;
+use crate::{vectors, vetting};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -70,7 +70,7 @@ impl Inner {
         let serving = template(plugin.shared.clone());
         let alone = shadow::alone(&plugin.shared, &serving, grants);
         let template = template(Arc::new(alone));
-        vetting::run_vectors(&template)?;
+        vectors::run(&template)?;
         let instances = self.instances(&template)?;
         let shadow = Arc::new(Shadow::new(template, now_ms()));
         plugin.shadow = Some(shadow.clone());

@@ -13,7 +13,7 @@ use crate::package::{self, Package};
 use crate::plugin::Shared;
 use crate::pump::Pump;
 use crate::template::{Post, Template};
-use crate::vetting;
+use crate::{vectors, vetting};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use witmq_broker::ports::ControlError;
@@ -220,7 +220,7 @@ impl Inner {
         let (name, manifest) = (&template.plugin.name, &template.package.manifest);
         vetting::check_grants(name, &template.package, &self.granted(name, record))?;
         vetting::check_config(name, manifest, &template.config)?;
-        vetting::run_vectors(template)?;
+        vectors::run(template)?;
         let mut seats = self.instances(template)?;
         let mut beside = self.instances_beside(template)?;
         let first = seats.iter_mut().flatten().next();

@@ -30,10 +30,31 @@ pub(crate) fn guest() -> Vec<u8> {
     WASM.get_or_init(|| built("witmq-test-guests")).clone()
 }
 
-/// The component that sends requests, built once.
-pub(crate) fn http_guest() -> Vec<u8> {
+/// The component that sends requests, with tests of its own, built once.
+pub(crate) fn tested_guest() -> Vec<u8> {
     static WASM: OnceLock<Vec<u8>> = OnceLock::new();
     WASM.get_or_init(|| built("witmq-test-guests-http")).clone()
+}
+
+/// The same without tests: hosts with narrow bounds would refuse it for them.
+pub(crate) fn http_guest() -> Vec<u8> {
+    let tests = include_str!("../../../../tests/guests/http/tests.json");
+    let tests = format!(",\"tests\":{tests}");
+    exchanged(tested_guest(), &tests, &" ".repeat(tests.len()))
+}
+
+/// A component with something else of the same length in its manifest.
+pub(crate) fn exchanged(mut wasm: Vec<u8>, from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len(), "the section keeps its length");
+    let from = from.as_bytes();
+    let places: Vec<usize> = (0..=wasm.len() - from.len())
+        .filter(|at| wasm[*at..].starts_with(from))
+        .collect();
+    assert!(!places.is_empty(), "there is no place for {to}");
+    for at in places {
+        wasm[at..at + from.len()].copy_from_slice(to.as_bytes());
+    }
+    wasm
 }
 
 /// The component of a package.

@@ -131,6 +131,8 @@ limits! {
     plugin_timeout_ms: u64 = 5_000, 1 to DAY_MS;
     /// Time `init` may take.
     plugin_init_deadline_ms: u64 = 1_000, 1 to DAY_MS;
+    /// Time of the tests that a component brings with it, together.
+    plugin_tests_ms: u64 = 10_000, 1 to DAY_MS;
     /// Calls of host functions in one call.
     plugin_host_calls: u32 = 1000, 0 to 10_000_000;
     /// Messages a plugin may publish in one call.

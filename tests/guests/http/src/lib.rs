@@ -30,7 +30,12 @@ fn once() -> u32 {
 }
 
 /// The plugin.
-#[witmq_sdk::plugin(sink, transform, capabilities("publish:made/by/#"))]
+#[witmq_sdk::plugin(
+    sink,
+    transform,
+    capabilities("publish:made/by/#"),
+    tests = "tests.json"
+)]
 #[derive(Debug)]
 pub struct Fetch;
 
