@@ -165,6 +165,7 @@ pub(crate) fn bench(run: &mut Run<'_>, words: &[String]) -> Result<()> {
         build(run)?;
     } else if asks("--instructions") {
         tools::valgrind(run)?;
+        guests(run)?;
     }
     matrix(run, "measurement", words)
 }

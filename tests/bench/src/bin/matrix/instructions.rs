@@ -22,7 +22,7 @@ const GOAL: f64 = 1500.0;
 /// So many of the workloads are the short form.
 const SHORT: usize = 4;
 /// Each workload with the messages of its shorter run.
-const WORKLOADS: [(&str, u32); 11] = [
+const WORKLOADS: [(&str, u32); 14] = [
     ("pair-q0", 16_000),
     ("pair-q1", 16_000),
     ("pair-q2", 16_000),
@@ -34,7 +34,12 @@ const WORKLOADS: [(&str, u32); 11] = [
     ("encode", 16_000),
     ("match", 16_000),
     ("route", 16_000),
+    ("plugin-topic", 50_000),
+    ("plugin-payload", 50_000),
+    ("plugin-patch", 50_000),
 ];
+/// Those that begin so are run by `plugin-load`: calls of a component, by themselves.
+const PLUGIN: &str = "plugin-";
 
 const HEAD: &str = "\
 # User instructions for each message in protocol and broker, without sockets: `cargo xtask bench --instructions` counts
@@ -153,23 +158,30 @@ fn least(count: impl Fn() -> Result<f64>, before: Option<f64>) -> Result<f64> {
 /// Instructions of one message: what twice as many messages take more, divided.
 fn instructions(tools: &Path, workload: &str, count: u32) -> Result<f64> {
     let nothing = Path::new("/dev/null");
+    if workload.starts_with(PLUGIN) {
+        callgrind(tools, workload, 1, nothing)?; // compiles it, for a processor as valgrind has it
+    }
     let once = callgrind(tools, workload, count, nothing)?;
     let twice = callgrind(tools, workload, count * 2, nothing)?;
     Ok(twice.saturating_sub(once) as f64 / f64::from(count))
 }
 
 fn callgrind(tools: &Path, workload: &str, count: u32, out: &Path) -> Result<u64> {
+    let program = match workload.starts_with(PLUGIN) {
+        true => "plugin-load",
+        false => "core-load",
+    };
     let output = Command::new("valgrind")
         .arg("--tool=callgrind")
         .arg(format!("--callgrind-out-file={}", out.display()))
-        .arg(tools.join("core-load"))
+        .arg(tools.join(program))
         .args([workload, &count.to_string()])
         .output()
         .context("valgrind is missing (Debian package: valgrind)")?;
     let text = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
         bail!(
-            "core-load {workload} {count} under valgrind: {}: {text}",
+            "{program} {workload} {count} under valgrind: {}: {text}",
             output.status
         );
     }
