@@ -39,8 +39,7 @@ impl Breaker {
     }
 
     /// One more failure; whether the plugin rests now because of it.
-    pub(crate) fn trip(&mut self, name: &str) -> bool {
-        let now = Instant::now();
+    pub(crate) fn trip(&mut self, name: &str, now: Instant) -> bool {
         while self
             .failures
             .front()
@@ -60,9 +59,9 @@ impl Breaker {
     }
 
     /// Whether the plugin rests now.
-    pub(crate) fn is_resting(&mut self) -> bool {
+    pub(crate) fn is_resting(&mut self, now: Instant) -> bool {
         match self.until {
-            Some(until) if Instant::now() < until => true,
+            Some(until) if now < until => true,
             _ => {
                 self.until = None;
                 false
@@ -115,6 +114,56 @@ impl Probation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn breaker() -> Breaker {
+        Breaker::new(&RuntimeConfig {
+            breaker_failures: 3,
+            breaker_window: 10 * SECOND,
+            breaker_rest: SECOND,
+            breaker_longest: 4 * SECOND,
+            ..RuntimeConfig::default()
+        })
+    }
+
+    #[test]
+    fn failures_count_together_within_the_window_and_not_beyond_it() {
+        let (start, moment) = (Instant::now(), Duration::from_nanos(1));
+        let third = |after: Duration| {
+            let mut breaker = breaker();
+            assert!(!breaker.trip("g", start) && !breaker.trip("g", start + SECOND));
+            let now = start + after;
+            (breaker.trip("g", now), breaker.is_resting(now))
+        };
+        assert_eq!(third(10 * SECOND), (true, true), "as long as the window");
+        assert_eq!(
+            third(10 * SECOND + moment),
+            (false, false),
+            "the first is forgotten"
+        );
+        // With the first forgotten, the second and the third are two of three.
+        let mut breaker = breaker();
+        let at = [0, 1, 11, 11].map(|seconds| start + seconds * SECOND);
+        assert_eq!(
+            at.map(|now| breaker.trip("g", now)),
+            [false, false, false, true]
+        );
+    }
+
+    #[test]
+    fn each_rest_is_twice_as_long_up_to_the_longest() {
+        let (mut breaker, mut now) = (breaker(), Instant::now());
+        for rest in [1, 2, 4, 4].map(|seconds| seconds * SECOND) {
+            assert!(!breaker.trip("g", now) && !breaker.trip("g", now) && breaker.trip("g", now));
+            assert!(breaker.is_resting(now + rest - Duration::from_nanos(1)));
+            now += rest;
+            assert!(!breaker.is_resting(now));
+        }
+        breaker.forgive();
+        assert!(!breaker.trip("g", now) && !breaker.trip("g", now) && breaker.trip("g", now));
+        assert!(!breaker.is_resting(now + SECOND), "the first rest again");
+    }
 
     #[test]
     fn a_version_fails_by_number_and_by_rate() {

@@ -15,6 +15,7 @@ use crate::state::State;
 use crate::tally::{Hook, Outcome};
 use crate::template::{Post, Template};
 use crate::trap;
+use crate::wear::Wear;
 use bytes::{Bytes, BytesMut};
 use std::pin::pin;
 use std::sync::Arc;
@@ -175,13 +176,12 @@ impl Instance {
     /// The bound by which it should make room for a new instance: after so many calls, or with so much memory, which WebAssembly
     /// never gives back.
     pub(crate) fn worn_by(&self) -> Option<Bound> {
-        let limits = &self.template.limits;
-        if limits.retire_calls > 0 && self.calls >= limits.retire_calls {
-            return Some(Bound::RetireCalls);
-        }
-        let is_full = self.store.data().memory.used >= self.template.retire_bytes
-            && self.made.elapsed() >= limits.retire_pause;
-        is_full.then_some(Bound::RetireMemory)
+        let wear = Wear {
+            calls: self.calls,
+            memory_bytes: self.store.data().memory.used,
+            made: self.made,
+        };
+        wear.bound(&self.template.limits, self.template.retire_bytes)
     }
 
     /// Memory and tables, bytes.

@@ -25,7 +25,7 @@
 //! | `pump` | the queue, retries and dead letters of a sink |
 //! | `directory`, `timers` | who finds a plugin by its name: events and timers |
 //! | `limited`, `pool` | how often each bound was hit; the memory of all instances together |
-//! | `breaker`, `log` | when a plugin rests or is taken back; what it logs |
+//! | `breaker`, `wear`, `log` | when a plugin rests or is taken back, when an instance retires; what it logs |
 //! | `tally`, `numbers` | what calls came to and how long they took; metrics that plugins count |
 //! | `offline` | a component without a broker, for the tools of its author |
 //! | `registry` | what is installed: install, configure, roll back, restore |
@@ -69,6 +69,7 @@ mod trap;
 mod vectors;
 mod vetting;
 mod wasi;
+mod wear;
 
 pub use authenticator::Authenticator;
 pub use config::{Grants, HttpLimits, Outside, Publish, RuntimeConfig, Secret};

@@ -16,6 +16,7 @@ use arc_swap::ArcSwap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 use witmq_broker::ports::StepFailure;
 use witmq_broker::ports::kv::KvSpace;
 
@@ -199,7 +200,7 @@ impl Shared {
         }
         drop(probation);
         let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_fatal && breaker.trip(&self.name) {
+        if is_fatal && breaker.trip(&self.name, Instant::now()) {
             self.limited.hit(Bound::BreakerFailures);
         }
     }
@@ -230,7 +231,7 @@ impl Shared {
         self.breaker
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .is_resting()
+            .is_resting(Instant::now())
     }
 
     /// A new version serves: the past is forgotten; where there is one to go back to, it has to prove itself.

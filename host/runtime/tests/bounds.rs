@@ -5,8 +5,8 @@
 mod common;
 
 use common::{
-    Around, NOBODY, call, code, config, granted, guest, install, limited, message, mode, start,
-    start_around, start_with, wait_until,
+    Around, NOBODY, call, code, config, granted, guest, http_guest, install, limited, message,
+    mode, reaching, start, start_around, start_with, wait_until,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -467,6 +467,69 @@ fn threads_and_instances_are_as_many_as_they_are_set() {
         }
         assert_eq!(around.count(&format!("place/{all} of {all}")), 0);
     }
+}
+
+#[test]
+fn a_plugin_that_waits_has_as_many_instances_as_are_set() {
+    for instances in [1, 3] {
+        let (runtime, around) = start_with(RuntimeConfig {
+            lane_instances: instances,
+            grants: [("g".to_owned(), reaching("127.0.0.1"))].into(),
+            ..patient()
+        });
+        install(&runtime, "g", http_guest(), None).unwrap();
+        for number in 0..instances {
+            let key = format!("place/{number} of {instances}");
+            assert_eq!(around.count(&key), 1, "{key}");
+        }
+        let beyond = format!("place/{instances} of {instances}");
+        assert_eq!(around.count(&beyond), 0, "{beyond}");
+    }
+}
+
+/// What an instance has at first is more than it may have before it retires.
+fn full_from_the_beginning(pause: Duration) -> (Runtime, ShardPlugins) {
+    let runtime = start(RuntimeConfig {
+        retire_memory_percent: 1,
+        retire_pause: pause,
+        ..patient()
+    });
+    install(&runtime, "g", guest(), mode("carry")).unwrap();
+    let hooks = runtime.shard_hooks(0);
+    (runtime, hooks)
+}
+
+#[test]
+fn a_full_instance_retires_after_the_pause_and_not_before() {
+    let (runtime, mut hooks) = full_from_the_beginning(Duration::ZERO);
+    wait_until("another instance", || {
+        call(&mut hooks, "x").unwrap();
+        !limited(&runtime, "g").is_empty()
+    });
+    assert_eq!(limited(&runtime, "g")[0].0, "plugin_retire_memory_percent");
+    let (runtime, mut hooks) = full_from_the_beginning(Duration::from_secs(3600));
+    (0..1000).for_each(|_| drop(call(&mut hooks, "x").unwrap()));
+    assert_eq!(limited(&runtime, "g"), []);
+}
+
+#[test]
+fn failures_that_are_further_apart_than_the_window_are_no_reason_to_rest() {
+    let with_window = |window| {
+        let runtime = start(RuntimeConfig {
+            breaker_failures: 2,
+            breaker_window: window,
+            breaker_rest: Duration::from_secs(600),
+            breaker_longest: Duration::from_secs(600),
+            ..patient()
+        });
+        install(&runtime, "g", guest(), mode("trap")).unwrap();
+        let mut hooks = runtime.shard_hooks(0);
+        (0..5).for_each(|n| drop(call(&mut hooks, &n.to_string()).unwrap_err()));
+        limited(&runtime, "g")
+    };
+    assert_eq!(with_window(Duration::ZERO), []);
+    let hour = Duration::from_secs(3600);
+    assert_eq!(with_window(hour), [("plugin_breaker_failures", 1)]);
 }
 
 #[test]

@@ -5,14 +5,14 @@ mod common;
 
 use common::service::{Service, ok};
 use common::{
-    Around, NOBODY, config, granted, guest, http_guest, install, message, stamp, start_with,
+    Around, NOBODY, config, guest, http_guest, install, message, reaching, stamp, start_with,
     wait_until,
 };
 use std::sync::Arc;
 use std::time::Duration;
 use witmq_broker::ports::control::PluginInfo;
 use witmq_broker::ports::{PluginControl, StepAnswer, StepFailure, StepOutcome, Transform};
-use witmq_runtime::{Grants, Runtime, RuntimeConfig, ShardPlugins};
+use witmq_runtime::{Runtime, RuntimeConfig, ShardPlugins};
 
 struct Bench {
     runtime: Runtime,
@@ -23,11 +23,7 @@ struct Bench {
 impl Bench {
     fn start(config: RuntimeConfig) -> Self {
         let mut config = config;
-        let grants = Grants {
-            http: vec!["127.0.0.1".parse().unwrap()],
-            ..granted()
-        };
-        config.grants.insert("h".to_owned(), grants);
+        config.grants.insert("h".to_owned(), reaching("127.0.0.1"));
         let (runtime, around) = start_with(config);
         install(&runtime, "h", http_guest(), None).unwrap();
         let hooks = runtime.shard_hooks(0);

@@ -121,6 +121,14 @@ pub(crate) fn granted() -> Grants {
     }
 }
 
+/// The same, and requests to a host.
+pub(crate) fn reaching(host: &str) -> Grants {
+    Grants {
+        http: vec![host.parse().unwrap()],
+        ..granted()
+    }
+}
+
 /// What plugins reach.
 #[derive(Clone, Default)]
 pub(crate) struct Around {

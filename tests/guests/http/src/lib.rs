@@ -1,7 +1,7 @@
 //! Sends the requests that its messages name and tells what came of them: for the tests of the plugin host.
 
 use serde::Deserialize;
-use witmq_sdk::host::{self, http};
+use witmq_sdk::host::{self, http, kv};
 use witmq_sdk::{
     Delivered, Emit, Failure, Message, NoConfig, Outcome, Place, Plugin, Sink, Transform,
 };
@@ -42,8 +42,10 @@ pub struct Fetch;
 impl Plugin for Fetch {
     type Config = NoConfig;
 
-    fn new(_config: NoConfig, _place: &Place) -> Result<Self, String> {
+    fn new(_config: NoConfig, place: &Place) -> Result<Self, String> {
         println!("it can print");
+        let key = format!("place/{} of {}", place.instance, place.instances);
+        kv::increment(&key, 1).map_err(|error| error.to_string())?;
         Ok(Self)
     }
 }
