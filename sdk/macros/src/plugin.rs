@@ -113,6 +113,34 @@ fn registered(arguments: &Arguments, plugin: &Ident) -> TokenStream {
             #hook::<#plugin>();
         }
     });
+    let called = called(arguments);
+    quote! {
+        const _: () = {
+            #(#checks)*
+        };
+
+        ::std::thread_local! {
+            static INSTANCE: ::core::cell::RefCell<::core::option::Option<#plugin>> =
+                const { ::core::cell::RefCell::new(::core::option::Option::None) };
+        }
+
+        impl ::witmq_sdk::register::Registered for #plugin {
+            const MANIFEST: &'static str = match ::core::str::from_utf8(&MANIFEST) {
+                ::core::result::Result::Ok(text) => text,
+                ::core::result::Result::Err(_) => "",
+            };
+            const HOOKS: &'static [&'static str] = &[#(#names),*];
+
+            fn with<R>(f: impl ::core::ops::FnOnce(&mut ::core::option::Option<Self>) -> R) -> R {
+                INSTANCE.with_borrow_mut(f)
+            }
+            #called
+        }
+    }
+}
+
+/// The hooks that tests call by name.
+fn called(arguments: &Arguments) -> TokenStream {
     let transform = arguments.has("transform").then(|| {
         quote! {
             fn transform(
@@ -163,30 +191,10 @@ fn registered(arguments: &Arguments, plugin: &Ident) -> TokenStream {
         }
     });
     quote! {
-        const _: () = {
-            #(#checks)*
-        };
-
-        ::std::thread_local! {
-            static INSTANCE: ::core::cell::RefCell<::core::option::Option<#plugin>> =
-                const { ::core::cell::RefCell::new(::core::option::Option::None) };
-        }
-
-        impl ::witmq_sdk::register::Registered for #plugin {
-            const MANIFEST: &'static str = match ::core::str::from_utf8(&MANIFEST) {
-                ::core::result::Result::Ok(text) => text,
-                ::core::result::Result::Err(_) => "",
-            };
-            const HOOKS: &'static [&'static str] = &[#(#names),*];
-
-            fn with<R>(f: impl ::core::ops::FnOnce(&mut ::core::option::Option<Self>) -> R) -> R {
-                INSTANCE.with_borrow_mut(f)
-            }
-            #transform
-            #sink
-            #authenticate
-            #timer
-        }
+        #transform
+        #sink
+        #authenticate
+        #timer
     }
 }
 
