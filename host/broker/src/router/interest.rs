@@ -1,7 +1,7 @@
 //! Which shards of the node want a topic, and which shared groups: read by all, written on subscribe.
 //!
 //! Owns: [`Interest`], behind a lock that the message path takes only when a topic is new or the
-//! interest changed; [`InterestCache`], one per shard, answers the rest.
+//! interest changed; [`super::known::Known`], one per shard, answers the rest.
 
 use super::ShardId;
 use super::groups::{Member, Strategies, Strategy};
@@ -206,30 +206,9 @@ impl Interest {
         self.changed();
     }
 
-    /// Who wants `topic`.
-    #[inline]
-    pub fn lookup<'c>(&self, topic: &str, cache: &'c mut InterestCache) -> &'c Matches {
-        let version = self.version();
-        if cache.version != version || cache.topics.len() >= cache.capacity {
-            cache.topics.clear();
-            cache.matches.clear();
-            cache.last = None;
-            cache.version = version;
-        }
-        let place = match cache.place(topic) {
-            Some(place) => {
-                cache.hits += 1;
-                place
-            }
-            None => {
-                cache.misses += 1;
-                cache.remember(topic, self.find(topic))
-            }
-        };
-        cache.matches.get(place).unwrap_or(&cache.none)
-    }
-
-    fn find(&self, topic: &str) -> Matches {
+    /// Who wants `topic`. [`super::known::Known`] remembers the answer.
+    #[must_use]
+    pub fn find(&self, topic: &str) -> Matches {
         let table = self.read();
         let mut matches = Matches::default();
         let mut walk = Walk::default();
@@ -271,57 +250,4 @@ fn group_key(shared: &SharedFilter) -> GroupKey {
 
 fn moved(value: u32, by: i64) -> u32 {
     u32::try_from((i64::from(value) + by).max(0)).unwrap_or(u32::MAX)
-}
-
-/// One shard's memory of answers, forgotten when the interest changes.
-#[derive(Debug)]
-pub struct InterestCache {
-    version: u64,
-    capacity: usize,
-    /// Places in `matches`.
-    topics: HashMap<ByteString, usize>,
-    matches: Vec<Matches>,
-    /// The topic that came last: messages of one publisher come together.
-    last: Option<(ByteString, usize)>,
-    none: Matches,
-    /// Answers from memory.
-    pub hits: u64,
-    /// Answers from the table.
-    pub misses: u64,
-}
-
-impl InterestCache {
-    /// Remembers at most `capacity` topics.
-    #[must_use]
-    pub fn new(capacity: usize) -> Self {
-        Self {
-            version: 0,
-            capacity: capacity.max(1),
-            topics: HashMap::default(),
-            matches: Vec::new(),
-            last: None,
-            none: Matches::default(),
-            hits: 0,
-            misses: 0,
-        }
-    }
-
-    #[inline]
-    fn place(&mut self, topic: &str) -> Option<usize> {
-        if let Some((last, place)) = &self.last
-            && *last == topic
-        {
-            return Some(*place);
-        }
-        let (known, place) = self.topics.get_key_value(topic)?;
-        self.last = Some((known.clone(), *place));
-        Some(*place)
-    }
-
-    fn remember(&mut self, topic: &str, matches: Matches) -> usize {
-        let place = self.matches.len();
-        self.matches.push(matches);
-        self.topics.insert(ByteString::from(topic), place);
-        place
-    }
 }

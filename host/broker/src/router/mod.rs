@@ -1,12 +1,11 @@
 //! Who wants a topic: pure data structures, no sessions, no messages.
 //!
-//! Owns: [`trie::Trie`] (subscriptions of one shard), [`recent::Recent`] (what it
-//! said of late), [`interest::Interest`] (which shards want a topic,
-//! node-wide), [`groups::Picker`] (which member of a shared group).
+//! Owns: [`trie::Trie`] (subscriptions of one shard), [`interest::Interest`] (which shards want a topic,
+//! node-wide), [`known::Known`] (what both said of the topics of late), [`groups::Picker`] (which member of a shared group).
 
 pub mod groups;
 pub mod interest;
-pub mod recent;
+pub mod known;
 pub mod trie;
 
 /// A shard of this node.

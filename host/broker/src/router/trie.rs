@@ -1,23 +1,19 @@
 //! Subscriptions by filter, level by level: matching costs what matches, not what is subscribed.
 //!
-//! Owns: [`Trie`], an arena of nodes with one hash table of edges. Matching walks a breadth of nodes level
-//! by level, one visit per node, so that no filter or topic makes it exponential or deep in the stack; the
-//! two lists it needs are the caller's and reused.
+//! Owns: [`Trie`]. Matching walks a breadth of nodes level by level, one visit per node, so that no filter or topic
+//! makes it exponential or deep in the stack; the two lists it needs are the caller's and reused.
 
-use bytestring::ByteString;
-use foldhash::HashMap;
+mod nodes;
+mod subscribers;
+
+use nodes::{Node, Nodes, ROOT};
+use subscribers::Subscribers;
 use witmq_proto::TopicFilter;
-
-/// The root's place in the arena.
-const ROOT: u32 = 0;
 
 /// Values of subscribers, by filter.
 #[derive(Debug)]
 pub struct Trie<V> {
-    nodes: Vec<Node<V>>,
-    free: Vec<u32>,
-    /// Where a level leads from a node.
-    edges: HashMap<(u32, ByteString), u32>,
+    nodes: Nodes<V>,
     len: usize,
     version: u64,
 }
@@ -27,98 +23,6 @@ pub struct Trie<V> {
 pub struct Walk {
     level: Vec<u32>,
     next: Vec<u32>,
-}
-
-#[derive(Debug)]
-struct Node<V> {
-    parent: u32,
-    /// The level that leads here.
-    level: ByteString,
-    children: u32,
-    plus: Option<u32>,
-    /// Subscribers whose filter ends here.
-    here: Subscribers<V>,
-    /// Subscribers whose filter ends here with `#`.
-    below: Subscribers<V>,
-}
-
-/// Subscribers of one filter, dense for the walk, indexed once they are many.
-#[derive(Debug)]
-struct Subscribers<V> {
-    list: Vec<(u32, V)>,
-    places: HashMap<u32, u32>,
-}
-
-/// From so many subscribers of one filter on they are indexed.
-const INDEX_FROM: usize = 16;
-
-impl<V> Default for Subscribers<V> {
-    fn default() -> Self {
-        Self {
-            list: Vec::new(),
-            places: HashMap::default(),
-        }
-    }
-}
-
-impl<V> Subscribers<V> {
-    fn find(&self, key: u32) -> Option<usize> {
-        if self.places.is_empty() {
-            return self.list.iter().position(|(known, _)| *known == key);
-        }
-        self.places
-            .get(&key)
-            .and_then(|place| usize::try_from(*place).ok())
-    }
-
-    fn insert(&mut self, key: u32, value: V) -> Option<V> {
-        if let Some(slot) = self.find(key).and_then(|place| self.list.get_mut(place)) {
-            return Some(std::mem::replace(&mut slot.1, value));
-        }
-        self.list.push((key, value));
-        if self.list.len() == INDEX_FROM {
-            self.places = (0u32..)
-                .zip(&self.list)
-                .map(|(place, (key, _))| (*key, place))
-                .collect();
-        } else if self.list.len() > INDEX_FROM {
-            self.places
-                .insert(key, u32::try_from(self.list.len() - 1).unwrap_or(u32::MAX));
-        }
-        None
-    }
-
-    fn remove(&mut self, key: u32) -> Option<V> {
-        let place = self.find(key)?;
-        let (_, value) = self.list.swap_remove(place);
-        if self.list.len() < INDEX_FROM {
-            self.places = HashMap::default();
-        } else {
-            self.places.remove(&key);
-            if let Some((moved, _)) = self.list.get(place) {
-                self.places
-                    .insert(*moved, u32::try_from(place).unwrap_or(u32::MAX));
-            }
-        }
-        Some(value)
-    }
-}
-
-impl<V> Node<V> {
-    fn new(parent: u32, level: ByteString) -> Self {
-        Self {
-            parent,
-            level,
-            children: 0,
-            plus: None,
-            here: Subscribers::default(),
-            below: Subscribers::default(),
-        }
-    }
-
-    fn is_unused(&self) -> bool {
-        self.children == 0 && self.here.list.is_empty() && self.below.list.is_empty()
-    }
 }
 
 impl<V> Default for Trie<V> {
@@ -132,9 +36,7 @@ impl<V> Trie<V> {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            nodes: vec![Node::new(ROOT, ByteString::new())],
-            free: Vec::new(),
-            edges: HashMap::default(),
+            nodes: Nodes::new(),
             len: 0,
             version: 0,
         }
@@ -158,29 +60,15 @@ impl<V> Trie<V> {
         self.version
     }
 
-    fn node(&self, at: u32) -> Option<&Node<V>> {
-        self.nodes.get(usize::try_from(at).ok()?)
-    }
-
-    fn node_mut(&mut self, at: u32) -> Option<&mut Node<V>> {
-        self.nodes.get_mut(usize::try_from(at).ok()?)
-    }
-
     /// Sets the value of a subscriber for a filter; the old one.
     pub fn insert(&mut self, filter: &TopicFilter, key: u32, value: V) -> Option<V> {
         self.version += 1;
         let (levels, is_below) = split(filter);
         let mut at = ROOT;
         for level in levels {
-            at = self.child_or_insert(at, level);
+            at = self.nodes.child_or_insert(at, level);
         }
-        let node = self.node_mut(at)?;
-        let subscribers = if is_below {
-            &mut node.below
-        } else {
-            &mut node.here
-        };
-        let old = subscribers.insert(key, value);
+        let old = self.subscribers(at, is_below)?.insert(key, value);
         self.len += usize::from(old.is_none());
         old
     }
@@ -188,16 +76,10 @@ impl<V> Trie<V> {
     /// Takes a subscriber's value for a filter out.
     pub fn remove(&mut self, filter: &TopicFilter, key: u32) -> Option<V> {
         let (at, is_below) = self.find(filter)?;
-        let node = self.node_mut(at)?;
-        let subscribers = if is_below {
-            &mut node.below
-        } else {
-            &mut node.here
-        };
-        let old = subscribers.remove(key)?;
+        let old = self.subscribers(at, is_below)?.remove(key)?;
         self.len -= 1;
         self.version += 1;
-        self.prune(at);
+        self.nodes.prune(at);
         Some(old)
     }
 
@@ -205,80 +87,27 @@ impl<V> Trie<V> {
     #[must_use]
     pub fn get(&self, filter: &TopicFilter, key: u32) -> Option<&V> {
         let (at, is_below) = self.find(filter)?;
-        let node = self.node(at)?;
+        let node = self.nodes.get(at)?;
         let subscribers = if is_below { &node.below } else { &node.here };
-        subscribers
-            .list
-            .get(subscribers.find(key)?)
-            .map(|(_, value)| value)
+        subscribers.get(key)
+    }
+
+    fn subscribers(&mut self, at: u32, is_below: bool) -> Option<&mut Subscribers<V>> {
+        let node = self.nodes.get_mut(at)?;
+        Some(if is_below {
+            &mut node.below
+        } else {
+            &mut node.here
+        })
     }
 
     fn find(&self, filter: &TopicFilter) -> Option<(u32, bool)> {
         let (levels, is_below) = split(filter);
         let mut at = ROOT;
         for level in levels {
-            at = self.child(at, level)?;
+            at = self.nodes.child(at, level)?;
         }
         Some((at, is_below))
-    }
-
-    fn child(&self, at: u32, level: &str) -> Option<u32> {
-        if level == "+" {
-            return self.node(at)?.plus;
-        }
-        self.edges.get(&(at, level) as &dyn EdgeKey).copied()
-    }
-
-    fn child_or_insert(&mut self, at: u32, level: &str) -> u32 {
-        if let Some(child) = self.child(at, level) {
-            return child;
-        }
-        let node = Node::new(at, ByteString::from(level));
-        let child = match self.free.pop() {
-            Some(place) => {
-                if let Some(slot) = self.node_mut(place) {
-                    *slot = node;
-                }
-                place
-            }
-            None => {
-                self.nodes.push(node);
-                u32::try_from(self.nodes.len() - 1).unwrap_or(u32::MAX)
-            }
-        };
-        if let Some(parent) = self.node_mut(at) {
-            parent.children += 1;
-            if level == "+" {
-                parent.plus = Some(child);
-            }
-        }
-        if level != "+" {
-            self.edges.insert((at, ByteString::from(level)), child);
-        }
-        child
-    }
-
-    /// Gives back nodes nobody uses any more.
-    fn prune(&mut self, mut at: u32) {
-        while at != ROOT {
-            let Some(node) = self.node_mut(at).filter(|node| node.is_unused()) else {
-                return;
-            };
-            let parent = node.parent;
-            let level = std::mem::take(&mut node.level);
-            self.free.push(at);
-            let is_plus = level == "+";
-            if !is_plus {
-                self.edges.remove(&(parent, &*level) as &dyn EdgeKey);
-            }
-            if let Some(node) = self.node_mut(parent) {
-                node.children -= 1;
-                if is_plus {
-                    node.plus = None;
-                }
-            }
-            at = parent;
-        }
     }
 
     /// Calls `found` for each subscriber of each filter that matches `topic` (section 4.7).
@@ -290,32 +119,33 @@ impl<V> Trie<V> {
         level_nodes.clear();
         level_nodes.push(ROOT);
         let mut call = |subscribers: &Subscribers<V>| {
-            subscribers
-                .list
-                .iter()
-                .for_each(|(key, value)| found(*key, value));
+            let list = subscribers.list().iter();
+            list.for_each(|(key, value)| found(*key, value));
         };
         for (depth, level) in topic.split('/').enumerate() {
             // Wildcards in the first level do not match topics that begin with $ [MQTT-4.7.2-1].
             let is_dollar = depth == 0 && topic.starts_with('$');
             next_nodes.clear();
             for at in level_nodes.iter() {
-                let Some(node) = self.node(*at) else { continue };
+                let Some(node) = self.nodes.get(*at) else {
+                    continue;
+                };
                 if !is_dollar {
                     call(&node.below);
-                    next_nodes.extend(node.plus);
+                    next_nodes.extend(node.plus());
                 }
-                next_nodes.extend(self.edges.get(&(*at, level) as &dyn EdgeKey));
+                next_nodes.extend(self.nodes.edge(*at, level));
             }
             std::mem::swap(level_nodes, next_nodes);
             if level_nodes.is_empty() {
                 return;
             }
         }
-        for node in level_nodes.iter().filter_map(|at| self.node(*at)) {
+        let last = level_nodes.iter().filter_map(|at| self.nodes.get(*at));
+        last.for_each(|node: &Node<V>| {
             call(&node.here);
             call(&node.below); // `#` matches its parent too (section 4.7.1.2)
-        }
+        });
     }
 }
 
@@ -331,43 +161,6 @@ fn split(filter: &TopicFilter) -> (impl Iterator<Item = &str>, bool) {
     let levels = (filter.as_str() != "#").then(|| text.split('/'));
     (levels.into_iter().flatten(), is_below)
 }
-
-/// Looks edges up without making a key of its own.
-trait EdgeKey {
-    fn parts(&self) -> (u32, &str);
-}
-
-impl EdgeKey for (u32, ByteString) {
-    fn parts(&self) -> (u32, &str) {
-        (self.0, &self.1)
-    }
-}
-
-impl EdgeKey for (u32, &str) {
-    fn parts(&self) -> (u32, &str) {
-        (self.0, self.1)
-    }
-}
-
-impl<'a> std::borrow::Borrow<dyn EdgeKey + 'a> for (u32, ByteString) {
-    fn borrow(&self) -> &(dyn EdgeKey + 'a) {
-        self
-    }
-}
-
-impl std::hash::Hash for dyn EdgeKey + '_ {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.parts().hash(state);
-    }
-}
-
-impl PartialEq for dyn EdgeKey + '_ {
-    fn eq(&self, other: &Self) -> bool {
-        self.parts() == other.parts()
-    }
-}
-
-impl Eq for dyn EdgeKey + '_ {}
 
 #[cfg(test)]
 mod tests {
@@ -434,7 +227,7 @@ mod tests {
             for (filter, key, _) in &plain {
                 prop_assert!(trie.remove(filter, *key).is_some());
             }
-            prop_assert!(trie.edges.is_empty(), "nothing is left behind");
+            prop_assert_eq!(trie.nodes.edges(), 0, "nothing is left behind");
         }
     }
 

@@ -10,7 +10,7 @@ use crate::router::groups::Presence;
 use crate::router::interest::GroupKey;
 use bytes::Bytes;
 use bytestring::ByteString;
-use foldhash::HashMap;
+use foldhash::HashSet;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
@@ -106,7 +106,8 @@ pub(super) struct Client {
     /// Seconds the session outlives a connection; `u32::MAX` for ever.
     pub(super) expiry: u32,
     pub(super) identity: Identity,
-    pub(super) plain: HashMap<ByteString, TopicFilter>,
+    /// Its subscriptions outside shared groups, as it named them.
+    pub(super) plain: HashSet<Box<str>>,
     pub(super) shared: Vec<Membership>,
     /// What other shards see of a member of shared groups; `None`: it never was one.
     pub(super) presence: Option<Arc<Presence>>,
@@ -137,7 +138,7 @@ impl Client {
             has_group_deliveries: false,
             expiry: 0,
             identity: Identity::default(),
-            plain: HashMap::default(),
+            plain: HashSet::default(),
             shared: Vec::new(),
             presence: None,
             outbox: Outbox::default(),

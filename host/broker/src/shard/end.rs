@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use witmq_proto::packet::{QoS, Will};
 use witmq_proto::session::{Exchange, Session};
+use witmq_proto::topic::Filter;
 use witmq_proto::{Message, ReasonCode, TopicName};
 
 /// How soon after a message that waited the keep-alive is looked at again.
@@ -211,8 +212,12 @@ impl Shard {
         debug_assert!(client.connection.is_none(), "a session in use was ended");
         let plain = std::mem::take(&mut client.plain);
         let shared = std::mem::take(&mut client.shared);
-        for (text, filter) in &plain {
-            self.remove_plain(key, text, filter);
+        for text in &plain {
+            if let Ok(Filter::Plain(filter) | Filter::Exclusive(filter)) =
+                Filter::parse(&ByteString::from(&**text))
+            {
+                self.remove_plain(key, text, &filter);
+            }
         }
         for part in &shared {
             self.remove_shared(key, &shared_filter(&part.key));

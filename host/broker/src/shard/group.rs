@@ -68,10 +68,8 @@ impl Shard {
     }
 
     fn pick_again(&mut self, key: &GroupKey, message: &Message) -> Option<Pick> {
-        let matches = self
-            .shared
-            .interest
-            .lookup(&message.topic, &mut self.interest);
+        let place = self.known.place(&message.topic);
+        let matches = self.known.wanted(&self.shared.interest, place);
         let group = matches.groups.iter().find(|group| *group.key == *key)?;
         self.picker.pick(group, message)
     }

@@ -11,7 +11,7 @@ impl Shard {
         let connection = client.connection.and_then(|id| self.connection(id));
         let shared = client.shared.iter();
         let shared = shared.map(|part| format!("$share/{}/{}", part.key.group, part.key.filter));
-        let plain = client.plain.keys().map(ToString::to_string);
+        let plain = client.plain.iter().map(ToString::to_string);
         Some(ClientInfo {
             username: client.identity.username.as_ref().map(ToString::to_string),
             peer: connection.map(|connection| connection.link.peer),

@@ -41,8 +41,7 @@ use crate::ports::store::{Health, SessionNumber};
 use crate::ports::{Authorize, Chains, Events, Position, StepAnswer, Store, Transform, Transport};
 use crate::router::ShardId;
 use crate::router::groups::{Pick, Picker};
-use crate::router::interest::InterestCache;
-use crate::router::recent::Recent;
+use crate::router::known::Known;
 use crate::router::trie::{Trie, Walk};
 use crate::shared::Shared;
 use bytestring::ByteString;
@@ -230,10 +229,9 @@ pub struct Shard {
     clients: Slab<Client>,
     names: HashMap<ByteString, u32>,
     trie: Trie<Subscription>,
-    recent: Recent<Subscription>,
+    known: Known<Subscription>,
     walk: Walk,
     picker: Picker,
-    interest: InterestCache,
     timers: Timers,
     /// Messages that wait for a plugin.
     parked: HashMap<Ticket, park::Parked>,
@@ -287,8 +285,7 @@ impl Shard {
     ) -> Self {
         let mut timers = Timers::default();
         timers.set(clock.instant + REPORT_INTERVAL, Timer::Report);
-        let interest = InterestCache::new(limits.interest_topics);
-        let recent = Recent::new(limits.interest_topics);
+        let known = Known::new(limits.interest_topics);
         let picker = Picker::new(limits.sticky_publishers);
         Self {
             id,
@@ -303,10 +300,9 @@ impl Shard {
             clients: Slab::new(),
             names: HashMap::default(),
             trie: Trie::new(),
-            recent,
+            known,
             walk: Walk::default(),
             picker,
-            interest,
             timers,
             parked: HashMap::default(),
             tickets: 0,

@@ -102,7 +102,7 @@ impl Shard {
         let is_durable = self.is_durable(place, &filter);
         self.shared.interest.subscribe(self.id, &filter, is_durable);
         if let Some(client) = self.client_mut(key) {
-            client.plain.insert(text, filter);
+            client.plain.insert(Box::from(&*text));
         }
     }
 

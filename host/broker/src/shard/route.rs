@@ -65,10 +65,8 @@ impl Shard {
 
     /// Whether somebody must not lose this message.
     pub(super) fn is_kept(&mut self, message: &Message) -> bool {
-        let matches = self
-            .shared
-            .interest
-            .lookup(&message.topic, &mut self.interest);
+        let place = self.known.place(&message.topic);
+        let matches = self.known.wanted(&self.shared.interest, place);
         message.qos > QoS::AtMostOnce
             && (matches.durable != 0 || matches.groups.iter().any(|group| group.is_durable))
     }
@@ -76,10 +74,8 @@ impl Shard {
     /// Delivers here, mails other shards; whether anybody wanted it.
     #[inline]
     pub(super) fn route(&mut self, now: Instant, message: &Arc<Message>) -> bool {
-        let matches = self
-            .shared
-            .interest
-            .lookup(&message.topic, &mut self.interest);
+        let place = self.known.place(&message.topic);
+        let matches = self.known.wanted(&self.shared.interest, place);
         let (shards, durable) = (matches.shards, matches.durable);
         let mut targets = durable;
         let mut picks = Vec::new();
@@ -130,9 +126,9 @@ impl Shard {
         let epoch = self.epoch;
         let mut hits = std::mem::take(&mut self.hits);
         let clients = &mut self.clients;
-        let topic = message.topic.as_byte_string();
-        self.recent
-            .for_each_match(&self.trie, topic, &mut self.walk, |key, subscription| {
+        let place = self.known.place(&message.topic);
+        self.known
+            .for_each_match(&self.trie, place, &mut self.walk, |key, subscription| {
                 let key = subscriber(key);
                 let Some(client) = usize::try_from(key)
                     .ok()

@@ -110,7 +110,7 @@ impl Shard {
             return ReasonCode::UnspecifiedError;
         };
         let is_known = match &filter {
-            Filter::Plain(_) | Filter::Exclusive(_) => client.plain.contains_key(&wanted.filter),
+            Filter::Plain(_) | Filter::Exclusive(_) => client.plain.contains(&*wanted.filter),
             Filter::Shared(shared) => client.shared.iter().any(|part| is_key(&part.key, shared)),
         };
         if !is_known && client.subscriptions() >= subscriptions {
@@ -182,7 +182,7 @@ impl Shard {
             RetainHandling::DoNotSend => false,     // [MQTT-3.3.1-11]
         };
         if let Some(client) = self.client_mut(key) {
-            client.plain.insert(text.clone(), filter.clone());
+            client.plain.insert(Box::from(&**text));
         }
         if wants_retained && self.limits.settings.abilities.retain {
             self.feed(
@@ -285,7 +285,7 @@ impl Shard {
         };
         let is_removed = match &filter {
             Filter::Plain(filter) | Filter::Exclusive(filter) => {
-                let is_known = client.plain.remove(text).is_some();
+                let is_known = client.plain.remove(&**text);
                 client.feeds.retain(|feed| feed.filter != *filter);
                 if is_known {
                     self.remove_plain(key, text, filter);

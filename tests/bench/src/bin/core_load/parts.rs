@@ -5,7 +5,8 @@ use std::hint::black_box;
 use witmq_bench::wire::{Stamp, Template};
 use witmq_broker::router::ShardId;
 use witmq_broker::router::groups::Strategies;
-use witmq_broker::router::interest::{Interest, InterestCache};
+use witmq_broker::router::interest::Interest;
+use witmq_broker::router::known::Known;
 use witmq_broker::router::trie::{Trie, Walk};
 use witmq_proto::codec::{self, PublishHead};
 use witmq_proto::packet::{PublishProperties, QoS, Version};
@@ -87,13 +88,14 @@ pub(crate) fn route(count: u32) -> Result<u32> {
     for number in 0..FILTERS {
         interest.subscribe(ShardId(0), &filter(number)?, false);
     }
-    let mut cache = InterestCache::new(1000);
+    let mut known = Known::<()>::new(1000);
     let topics = topics();
     let mut done = 0;
     while done < count {
         let place = usize::try_from(done).unwrap_or(0) % topics.len();
         let topic = topics.get(place).context("no topic")?;
-        black_box(interest.lookup(black_box(topic), &mut cache));
+        let at = known.place(black_box(topic));
+        black_box(known.wanted(&interest, at));
         done += 1;
     }
     Ok(done)

@@ -1,0 +1,250 @@
+//! What is known of the topics of late, so that a topic that comes again is looked up once and walks through nothing.
+//!
+//! Owns: [`Known`], one per shard, bounded in topics and in what it remembers of each. Exact: what is remembered
+//! carries the version of the index that said it, and is asked for again when that has changed.
+
+use super::interest::{Interest, Matches};
+use super::trie::{Trie, Walk};
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use std::hash::BuildHasher as _;
+
+/// Matches of one topic that are remembered; with more of them the walk is the smaller part of the work.
+const MATCHES: usize = 16;
+
+/// Of nothing that was said so far.
+const NEVER: u64 = u64::MAX;
+
+/// A topic's place. It holds until the next topic is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(usize);
+
+/// The topics of late.
+#[derive(Debug)]
+pub struct Known<V> {
+    capacity: usize,
+    table: HashTable<u32>,
+    hasher: RandomState,
+    topics: Vec<Topic<V>>,
+    /// The topic that came last: messages of one publisher come together.
+    last: usize,
+    /// Filled during a walk.
+    walked: Vec<(u32, V)>,
+    none: Matches,
+}
+
+#[derive(Debug)]
+struct Topic<V> {
+    name: Box<str>,
+    /// Of the interest that said `wanted`.
+    wanted_at: u64,
+    wanted: Matches,
+    /// Of the trie that said `matched`.
+    matched_at: u64,
+    matched: Matched<V>,
+}
+
+/// Subscriptions of this shard. One takes no allocation.
+#[derive(Debug)]
+enum Matched<V> {
+    Few(Option<(u32, V)>),
+    Several(Box<[(u32, V)]>),
+    /// More than are remembered.
+    Many,
+}
+
+impl<V: Copy> Known<V> {
+    /// Remembers at most `capacity` topics, and one at least.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            capacity: capacity.max(1),
+            table: HashTable::new(),
+            hasher: RandomState::default(),
+            topics: Vec::new(),
+            last: 0,
+            walked: Vec::new(),
+            none: Matches::default(),
+        }
+    }
+
+    /// The place of a topic, which is known from here on.
+    #[inline]
+    pub fn place(&mut self, topic: &str) -> Place {
+        match self.topics.get(self.last) {
+            Some(last) if *last.name == *topic => {}
+            _ => self.last = self.find_or_add(topic),
+        }
+        Place(self.last)
+    }
+
+    fn find_or_add(&mut self, topic: &str) -> usize {
+        let hash = self.hasher.hash_one(topic);
+        let index = |place: &u32| usize::try_from(*place).unwrap_or(usize::MAX);
+        let name_of = |place: &u32| self.topics.get(index(place)).map(|topic| &*topic.name);
+        let found = self.table.find(hash, |place| name_of(place) == Some(topic));
+        if let Some(place) = found {
+            return index(place);
+        }
+        if self.topics.len() >= self.capacity {
+            self.topics.clear();
+            self.table.clear();
+        }
+        let place = self.topics.len();
+        self.topics.push(Topic {
+            name: topic.into(),
+            wanted_at: NEVER,
+            wanted: Matches::default(),
+            matched_at: NEVER,
+            matched: Matched::Many,
+        });
+        let Self {
+            topics,
+            hasher,
+            table,
+            ..
+        } = self;
+        let hash_of = |place: &u32| {
+            let topic = topics.get(index(place));
+            topic.map_or(0, |topic| hasher.hash_one(&*topic.name))
+        };
+        table.insert_unique(hash, u32::try_from(place).unwrap_or(u32::MAX), hash_of);
+        place
+    }
+
+    /// Who wants it: as [`Interest::find`] says, which is the same one at every call.
+    #[inline]
+    pub fn wanted(&mut self, interest: &Interest, place: Place) -> &Matches {
+        let Some(topic) = self.topics.get_mut(place.0) else {
+            return &self.none;
+        };
+        let version = interest.version();
+        if topic.wanted_at != version {
+            topic.wanted = interest.find(&topic.name);
+            topic.wanted_at = version;
+        }
+        &topic.wanted
+    }
+
+    /// As [`Trie::for_each_match`] of `trie`, which is the same one at every call.
+    #[inline]
+    pub fn for_each_match(
+        &mut self,
+        trie: &Trie<V>,
+        place: Place,
+        walk: &mut Walk,
+        mut found: impl FnMut(u32, &V),
+    ) {
+        let Some(topic) = self.topics.get_mut(place.0) else {
+            return;
+        };
+        if topic.matched_at != trie.version() {
+            topic.matched = walked(trie, &topic.name, walk, &mut self.walked);
+            topic.matched_at = trie.version();
+        }
+        match &topic.matched {
+            Matched::Few(one) => {
+                if let Some((key, value)) = one {
+                    found(*key, value);
+                }
+            }
+            Matched::Several(all) => all.iter().for_each(|(key, value)| found(*key, value)),
+            Matched::Many => trie.for_each_match(&topic.name, walk, found),
+        }
+    }
+}
+
+/// What the trie says of a topic; `list` is scratch.
+fn walked<V: Copy>(
+    trie: &Trie<V>,
+    topic: &str,
+    walk: &mut Walk,
+    list: &mut Vec<(u32, V)>,
+) -> Matched<V> {
+    list.clear();
+    let mut count = 0;
+    trie.for_each_match(topic, walk, |key, value| {
+        count += 1;
+        if count <= MATCHES {
+            list.push((key, *value));
+        }
+    });
+    match count {
+        0 | 1 => Matched::Few(list.first().copied()),
+        2..=MATCHES => Matched::Several(list.as_slice().into()),
+        _ => Matched::Many,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::router::ShardId;
+    use crate::router::groups::Strategies;
+    use proptest::prelude::*;
+    use witmq_proto::TopicFilter;
+
+    fn found(known: &mut Known<u8>, trie: &Trie<u8>, topic: &str) -> Vec<(u32, u8)> {
+        let (mut all, mut walk) = (Vec::new(), Walk::default());
+        let place = known.place(topic);
+        known.for_each_match(trie, place, &mut walk, |key, value| all.push((key, *value)));
+        all
+    }
+
+    fn walked(trie: &Trie<u8>, topic: &str) -> Vec<(u32, u8)> {
+        let mut all = Vec::new();
+        trie.for_each_match(topic, &mut Walk::default(), |key, value| {
+            all.push((key, *value));
+        });
+        all
+    }
+
+    proptest! {
+        #[test]
+        fn it_says_what_trie_and_interest_say_through_every_change(
+            steps in proptest::collection::vec((0usize..5, 0u32..20, 0u8..9), 1..40),
+        ) {
+            let (mut trie, mut known) = (Trie::new(), Known::new(3));
+            let interest = Interest::new(2, Strategies::default());
+            for (filter, key, value) in steps {
+                let filter = TopicFilter::new(["a/b", "a/+", "a/#", "#", "c"][filter]).unwrap();
+                let shard = ShardId(u16::try_from(key % 2).unwrap());
+                if value == 0 {
+                    if trie.remove(&filter, key).is_some() {
+                        interest.unsubscribe(shard, &filter, false);
+                    }
+                } else if trie.insert(&filter, key, value).is_none() {
+                    interest.subscribe(shard, &filter, false);
+                }
+                for topic in ["a/b", "a", "c", "d/e", "a/b"] {
+                    prop_assert_eq!(found(&mut known, &trie, topic), walked(&trie, topic));
+                    let place = known.place(topic);
+                    let wanted = known.wanted(&interest, place).shards;
+                    prop_assert_eq!(wanted, interest.find(topic).shards, "{}", topic);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn topics_are_bounded_and_many_matches_are_not_remembered() {
+        let (mut trie, mut known) = (Trie::new(), Known::new(10));
+        let filter = TopicFilter::new("many").unwrap();
+        let few = TopicFilter::new("few").unwrap();
+        for key in 0..17 {
+            trie.insert(&filter, key, 1);
+            if key < 16 {
+                trie.insert(&few, key, 1);
+            }
+        }
+        assert_eq!(found(&mut known, &trie, "many").len(), 17);
+        assert!(matches!(known.topics[0].matched, Matched::Many));
+        assert_eq!(found(&mut known, &trie, "few").len(), 16);
+        assert!(matches!(&known.topics[1].matched, Matched::Several(all) if all.len() == 16));
+        for number in 0..100 {
+            found(&mut known, &trie, &number.to_string());
+            assert!(known.topics.len() <= 10 && known.table.len() == known.topics.len());
+        }
+        assert_eq!(found(&mut known, &trie, "few").len(), 16);
+    }
+}
