@@ -4,6 +4,7 @@
 //! a million subscriptions do not make the million-and-first wait. An edge is the child's number; what leads to it is
 //! in the child.
 
+use super::level::Level;
 use super::subscribers::Subscribers;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -21,7 +22,7 @@ pub(super) const ROOT: u32 = 0;
 #[derive(Debug)]
 pub(super) struct Node<V> {
     /// The level that leads here.
-    level: Box<str>,
+    level: Level,
     parent: u32,
     children: u32,
     plus: Option<NonZeroU32>,
@@ -34,7 +35,7 @@ pub(super) struct Node<V> {
 impl<V> Node<V> {
     fn new(parent: u32, level: &str) -> Self {
         Self {
-            level: level.into(),
+            level: Level::new(level),
             parent,
             children: 0,
             plus: None,
@@ -108,10 +109,11 @@ impl<V> Nodes<V> {
         if self.get(at)?.children == 0 {
             return None;
         }
+        let level = level.as_bytes();
         let hash = self.hasher.hash_one((at, level));
         let is_it = |child: &u32| {
             let child = self.get(*child);
-            child.is_some_and(|child| child.parent == at && *child.level == *level)
+            child.is_some_and(|child| child.parent == at && child.level.as_bytes() == level)
         };
         self.edges.get(table(hash))?.find(hash, is_it).copied()
     }
@@ -134,11 +136,13 @@ impl<V> Nodes<V> {
                 hasher,
                 ..
             } = self;
-            let hash = hasher.hash_one((at, level));
+            let hash = hasher.hash_one((at, level.as_bytes()));
             let hash_of = |child: &u32| {
                 let (block, place) = split(*child);
                 let child = blocks.get(block).and_then(|block| block.get(place));
-                child.map_or(0, |child| hasher.hash_one((child.parent, &*child.level)))
+                child.map_or(0, |child| {
+                    hasher.hash_one((child.parent, child.level.as_bytes()))
+                })
             };
             if let Some(edges) = edges.get_mut(table(hash)) {
                 edges.insert_unique(hash, child, hash_of);
@@ -172,10 +176,10 @@ impl<V> Nodes<V> {
                 return;
             };
             let parent = node.parent;
-            let level = std::mem::take(&mut node.level);
-            let is_plus = &*level == "+";
+            let level = std::mem::replace(&mut node.level, Level::new(""));
+            let is_plus = level.as_bytes() == b"+";
             if !is_plus {
-                let hash = self.hasher.hash_one((parent, &*level));
+                let hash = self.hasher.hash_one((parent, level.as_bytes()));
                 let edges = self.edges.get_mut(table(hash));
                 let edge =
                     edges.and_then(|edges| edges.find_entry(hash, |child| *child == at).ok());
