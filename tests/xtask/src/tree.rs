@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Packages that link wasmtime. They are built and tested in the release profile only, so that a machine
 /// compiles wasmtime once.
-pub(crate) const HEAVY: [&str; 2] = ["witmq-runtime", "witmq"];
+pub(crate) const HEAVY: [&str; 3] = ["witmq-runtime", "witmq", "witmq-bench"];
 /// Tests that start the release binary. Of no profile's business but their own.
 pub(crate) const END_TO_END: [&str; 2] = ["witmq-e2e", "witmq-conformance"];
 /// Folders that hold components.
