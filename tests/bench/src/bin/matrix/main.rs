@@ -4,9 +4,11 @@
 //! Must not: measure anything itself (`mqload` does), or leave a process behind.
 
 mod cases;
+mod growth;
 mod instructions;
 mod peers;
 mod play;
+mod plot;
 mod splice;
 mod table;
 
@@ -51,6 +53,10 @@ struct Options {
     /// The broker measured [default: witmq beside this program]
     #[arg(long, value_name = "FILE")]
     broker: Option<PathBuf>,
+    /// Measure how costs grow with connections, subscriptions, payload, fan-out and shards instead, and write
+    /// host/docs/growth.md with its plots
+    #[arg(long, conflicts_with_all = ["cases", "quick", "out"])]
+    growth: bool,
     /// Name the cases and end
     #[arg(long)]
     list: bool,
@@ -116,6 +122,9 @@ fn run(options: &Options) -> Result<bool> {
     } else {
         options.rounds.max(1)
     };
+    if options.growth {
+        return growth::measure(&mut play, &peers, rounds);
+    }
     let runs = measure(&mut play, &peers, &cases, rounds)?;
     let text = table::render(&cases, &peers, &runs, rounds);
     println!("\n{text}");

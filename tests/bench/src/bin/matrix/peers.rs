@@ -52,6 +52,7 @@ bind = "127.0.0.1:{port2}"
 [limits]
 queue_messages = 1000000
 queue_bytes = 4294967296
+max_subscriptions = 1000000
 
 [storage]
 durability = "none"

@@ -106,26 +106,37 @@ impl Play {
 
     /// One run. A participant that fails is a result, not an error.
     pub(crate) fn run(&mut self, peer: &Peer, case: &Case, round: usize) -> Result<Run> {
-        let values = self.values(peer, case);
+        self.play(peer, case.name, case.words, round)
+    }
+
+    /// The same of a case that has no name in the list.
+    pub(crate) fn play(
+        &mut self,
+        peer: &Peer,
+        name: &str,
+        words: &str,
+        round: usize,
+    ) -> Result<Run> {
+        let values = self.values(peer, words);
         let mut values = values.unwrap_or_else(|error| {
             Map::from_iter([
                 ("error".to_owned(), json!(format!("{error:#}"))),
                 ("ok".to_owned(), json!(false)),
             ])
         });
-        values.insert("case".to_owned(), json!(case.name));
+        values.insert("case".to_owned(), json!(name));
         values.insert("label".to_owned(), json!(peer.name));
         values.insert("round".to_owned(), json!(round));
         writeln!(self.lines, "{}", serde_json::to_string(&values)?)?;
         self.lines.flush()?;
         Ok(Run {
-            case: case.name.to_owned(),
+            case: name.to_owned(),
             peer: peer.name.clone(),
             values,
         })
     }
 
-    fn values(&self, peer: &Peer, case: &Case) -> Result<Map<String, Value>> {
+    fn values(&self, peer: &Peer, words: &str) -> Result<Map<String, Value>> {
         let folder = tempfile::tempdir().context("no temporary folder")?;
         let (port, second) = free_ports(peer.port)?;
         let fill = |text: &str| {
@@ -147,7 +158,7 @@ impl Play {
             }
         }
         let mut load = Command::new(&self.generator);
-        load.args(case.words.split(' '));
+        load.args(words.split(' '));
         load.args([
             "--addr",
             &format!("127.0.0.1:{port}"),

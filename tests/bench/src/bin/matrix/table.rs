@@ -235,7 +235,8 @@ fn short(value: f64) -> String {
 }
 
 /// Cores, processor, memory and kernel.
-fn machine() -> String {
+/// Where it was measured.
+pub(crate) fn machine() -> String {
     let read = |file| std::fs::read_to_string(file).unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let processors = read("/proc/cpuinfo");
