@@ -56,6 +56,8 @@ pub struct Limits {
     pub delayed_max_s: u32,
     /// Chains a message may come through (default 8).
     pub hops: u8,
+    /// Events of one shard that wait for the chains they begin (default 8192).
+    pub chain_events: usize,
     /// Cached `authorize` verdicts of one client (default 64).
     pub verdicts: usize,
     /// What an MQTT 5 client that asks is told as the basis of its response topics; `{client}` and `{user}` stand
@@ -95,6 +97,7 @@ impl Default for Limits {
             delayed_bytes: 1024 * 1024 * 1024,
             delayed_max_s: 4_294_967,
             hops: 8,
+            chain_events: 8192,
             verdicts: 64,
             response_information: String::new(),
             strategies: Strategies::default(),

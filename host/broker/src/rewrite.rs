@@ -11,7 +11,7 @@ use witmq_proto::{TopicFilter, TopicName};
 /// Rules of one node.
 pub const RULES: usize = 1024;
 /// Prefixes that are taken off before a rule sees a filter or topic, and the broker's own topics.
-const RESERVED: [&str; 4] = ["$share/", "$exclusive/", "$delayed/", "$SYS/"];
+const RESERVED: [&str; 5] = ["$share/", "$exclusive/", "$delayed/", "$SYS/", "$events/"];
 
 /// A rule that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

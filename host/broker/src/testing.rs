@@ -492,6 +492,7 @@ impl Rig {
                 let step = (self.authenticator)(&request);
                 self.shards[shard].authenticated(self.now, id, step);
             }
+            Action::Events => self.shards[shard].run_events(self.now),
             Action::Ask { ticket, answer } => self.asked.push((shard, ticket, answer)),
             Action::Mail { to, mail } => self.mail(shard, usize::from(to.0), mail),
         }

@@ -210,6 +210,9 @@ impl Connection {
         core.shard
             .borrow_mut()
             .transmit(Instant::now(), self.id, &mut scratch);
+        if core.shard.borrow().has_events() {
+            core.obey();
+        }
         if scratch.is_empty() {
             return Ok(false);
         }

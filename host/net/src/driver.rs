@@ -174,6 +174,7 @@ impl Core {
                         core.obey();
                     });
                 }
+                Action::Events => self.shard.borrow_mut().run_events(Instant::now()),
                 Action::Ask { ticket, answer } => {
                     let core = self.clone();
                     tokio::task::spawn_local(async move {

@@ -8,8 +8,9 @@
 //! [MQTT-2.2.1-3], and finding the entry of an acknowledgement is a binary search. Numbers may have gaps.
 
 use crate::packet::{PacketId, QoS};
-use crate::{Delivery, LogPlace};
+use crate::{Delivery, LogPlace, Message};
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 /// Identifiers there are: 1 to 65,535.
 const PACKET_IDS: u64 = 65_535;
@@ -191,21 +192,27 @@ impl Session {
         Some((entry.number, kept))
     }
 
-    /// PUBREC came: the message is the client's now.
-    pub(crate) fn release(&mut self, index: usize) {
+    /// PUBREC came: the message, which is given back, is the client's now.
+    pub(crate) fn release(&mut self, index: usize) -> Option<Arc<Message>> {
         let kept = self.entry(index).and_then(|(_, kept)| kept);
-        if let Some(entry) = self.outbound.get_mut(index) {
-            entry.stage = Stage::Released(kept);
+        let entry = self.outbound.get_mut(index)?;
+        match std::mem::replace(&mut entry.stage, Stage::Released(kept)) {
+            Stage::Published(delivery) => Some(delivery.message),
+            Stage::Released(_) => None,
         }
     }
 
-    /// The exchange is over; its identifier may be used again.
-    pub(crate) fn complete(&mut self, index: usize) {
+    /// The exchange is over; its identifier may be used again. Gives back the message, if it was not released before.
+    pub(crate) fn complete(&mut self, index: usize) -> Option<Arc<Message>> {
         let removed = self.outbound.remove(index);
         debug_assert!(
             removed.is_some(),
             "completed an exchange that does not exist"
         );
+        match removed?.stage {
+            Stage::Published(delivery) => Some(delivery.message),
+            Stage::Released(_) => None,
+        }
     }
 
     /// Inbound QoS 2 identifiers not released yet.

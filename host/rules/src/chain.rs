@@ -112,6 +112,7 @@ impl Chain {
     /// Compiles a parsed file. `name` is the file's stem.
     pub(crate) fn compile(name: &str, file: &File, source: Source<'_>) -> Result<Self, RuleError> {
         let from = templates(&file.from, source)?;
+        crate::events::check(file, source)?;
         let names: Vec<&str> = from.names().collect();
         let laid = lay::lay(file, &names, source)?;
         Ok(Self {

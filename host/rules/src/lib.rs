@@ -9,6 +9,7 @@
 //! | `file` | the TOML shape and its errors with line and column |
 //! | `payload` | bytes to JSON and back: `decode` and `encode` |
 //! | `template` | `sensors/{site}/temp` as filter, variables and topic |
+//! | `events` | events of the broker as messages that chains begin with |
 //! | `expression` | CEL: numbers are doubles, names are checked at deploy, every step is counted |
 //! | `functions` | what expressions may call, one table for calls, documentation and tests |
 //! | `chain` | one compiled chain |
@@ -27,6 +28,7 @@
 mod breaker;
 mod chain;
 mod check;
+mod events;
 mod expression;
 mod file;
 mod functions;

@@ -4,6 +4,7 @@ use crate::ExpressionLimits;
 use crate::breaker::{BreakerLimits, Teller, Turn};
 use crate::chain::Chain;
 use crate::check;
+use crate::events;
 use crate::file::Mode;
 use crate::state::{Alarm, Bounds, POOL_BYTES, Pool};
 use crate::tables::Tables;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use witmq_broker::ports::control::RuleInfo;
+use witmq_broker::ports::raised::Wanted;
 use witmq_broker::router::trie::{Trie, Walk};
 
 mod control;
@@ -92,6 +94,8 @@ struct Table {
     index: Trie<()>,
     /// Those that messages come out of by themselves.
     timed: Vec<Arc<Chain>>,
+    /// Events that some of them begin with.
+    wanted: Wanted,
 }
 
 impl Table {
@@ -120,10 +124,15 @@ impl Table {
                 }
             }
         }
+        let serving = chains
+            .iter()
+            .filter(|entry| entry.chain.is_enabled && !entry.is_paused);
+        let wanted = events::all_wanted(serving.map(|entry| &entry.chain.from));
         Self {
             chains,
             index,
             timed,
+            wanted,
         }
     }
 

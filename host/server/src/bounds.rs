@@ -30,6 +30,7 @@ pub(crate) fn broker_limits(config: &Config, shards: u16) -> witmq_broker::Limit
         delayed_messages: limits.delayed_messages,
         delayed_bytes: limits.delayed_bytes,
         delayed_max_s: limits.delayed_max_s,
+        chain_events: limits.chain_events,
         response_information: config.mqtt.response_information.clone(),
         strategies: strategies(&config.shared),
         sticky_publishers: config.shared.sticky_publishers,

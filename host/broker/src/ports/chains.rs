@@ -1,5 +1,6 @@
 //! Chains: what becomes of a published message, and the plugin steps they call.
 
+use super::raised::{Raised, Wanted};
 use bytes::Bytes;
 use bytestring::ByteString;
 use std::any::Any;
@@ -102,6 +103,17 @@ pub trait Chains {
 
     /// Takes what is deployed now, as the next message would.
     fn refresh(&mut self) {}
+
+    /// Kinds of events that chains which are deployed now begin with. Asked once a batch: one load, no more.
+    fn wanted(&mut self) -> Wanted {
+        Wanted::default()
+    }
+
+    /// An event as the message that [`Self::run`] takes; `None` if nobody asks for it any more.
+    fn present(&mut self, raised: &Raised, now_ms: u64) -> Option<Message> {
+        let _ = (raised, now_ms);
+        None
+    }
 
     /// What comes out of chains by itself because its time has come, some of it if that is much; `now_ms` is in
     /// milliseconds since 1970. Route it. One shard is asked, for all.

@@ -9,6 +9,7 @@ pub mod control;
 pub mod events;
 pub mod hooks;
 pub mod kv;
+pub mod raised;
 pub mod sinks;
 pub mod store;
 pub mod tables;

@@ -3,6 +3,7 @@
 use super::Shard;
 use super::client::CachedVerdict;
 use crate::ports::hooks::Query;
+use crate::ports::raised::EVENTS;
 use crate::ports::{AuthorizeAction, BrokerEvent, Decision};
 use bytestring::ByteString;
 use std::time::Instant;
@@ -28,14 +29,15 @@ pub(super) enum Permission {
 }
 
 impl Shard {
-    /// Whether the client may publish there. `$SYS/` is the broker's own, whatever the grant says.
+    /// Whether the client may publish there. `$SYS/` and `$events/` are the broker's own, whatever the grant says.
     pub(super) fn may_publish(
         &mut self,
         now: Instant,
         key: u32,
         question: &Question<'_>,
     ) -> Permission {
-        if question.topic.starts_with("$SYS/") {
+        let topic = question.topic;
+        if topic.starts_with('$') && (topic.starts_with("$SYS/") || topic.starts_with(EVENTS)) {
             return Permission::Denied;
         }
         let Some(client) = self.client(key) else {

@@ -7,6 +7,7 @@ use super::topics::placed_before;
 use super::{Action, ConnectionId, Link, Shard, Timer, shard_of};
 use crate::acl::{Acl, substitute};
 use crate::ports::hooks::{Attempt, AuthRequest, AuthStep, Grant};
+use crate::ports::raised::{Detail, EventKind};
 use crate::ports::store::Health;
 use crate::ports::{AuthorizeAction, BrokerEvent, Position};
 use bytes::Bytes;
@@ -463,12 +464,19 @@ impl Shard {
             version: connection.endpoint.version(),
             session_present,
         };
+        let detail = Detail::Connection {
+            peer: connection.link.peer,
+            transport: connection.link.transport,
+            version: connection.endpoint.version(),
+            session_present,
+        };
         if let Some(at) = connection.endpoint.poll_timeout() {
             self.timers.set(at, Timer::KeepAlive(id));
         }
         self.counters.accepted += 1;
         self.counters.connections += 1;
         self.ports.events.emit(event);
+        self.raise(EventKind::Connected, key, || detail);
         self.actions.push_back(Action::Resume(id));
         self.wake(id);
         self.note_presence(key);

@@ -89,6 +89,10 @@ counters! {
     format_refused counter "payload_format_refused_total",
     /// Publishes a chain refused, consumed or withheld.
     chained_away counter "messages_ended_by_chains_total",
+    /// Events that chains began with.
+    events_raised counter "chain_events_total",
+    /// Events given up because too many waited for their chains.
+    events_given_up counter "chain_events_given_up_total",
     /// Times a message was parked because a step of a chain waits.
     parked counter "messages_parked_total",
     /// Parked messages given up because their publisher had gone: it sends them again.

@@ -5,6 +5,7 @@ use super::counters::bytes;
 use super::outbox::Waiting;
 use super::queue::is_too_old;
 use super::{ConnectionId, Shard};
+use crate::ports::raised::EventKind;
 use bytes::BytesMut;
 use std::time::Instant;
 use witmq_proto::Delivery;
@@ -22,6 +23,7 @@ impl Shard {
     /// Appends what the connection may be told now to `out`: acknowledgements first, then messages, a
     /// batch of about 64 KiB. Afterwards [`Self::has_more`] tells whether to call again.
     pub fn transmit(&mut self, now: Instant, id: ConnectionId, out: &mut BytesMut) {
+        self.look_at_wanted();
         let before = out.len();
         self.transmit_batch(now, id, out);
         self.counters.bytes_sent += bytes(out.len().saturating_sub(before));
@@ -41,8 +43,9 @@ impl Shard {
         let Some(key) = connection.client else { return };
         for (number, kept) in discarded {
             self.done(key, number, kept);
-            self.dropped(key, "too-large");
+            self.dropped(key, "too-large", None);
         }
+        let is_told = self.wants(EventKind::Delivered);
         let enough = out.len() + TRANSMIT_BYTES;
         let oldest = self.oldest_waiting(now);
         while out.len() < enough {
@@ -80,10 +83,14 @@ impl Shard {
                 None => {
                     self.counters.sent += 1;
                     self.counters.payload_sent += bytes(delivery.message.payload.len());
+                    if is_told {
+                        let what = (&delivery.message, delivery.qos);
+                        self.raise_message(EventKind::Delivered, key, what, None, None);
+                    }
                 }
                 Some(cause) => {
                     self.done(key, delivery.number, delivery.kept);
-                    self.dropped(key, cause);
+                    self.dropped(key, cause, Some(&delivery));
                 }
             }
         }

@@ -7,6 +7,7 @@ use super::queue::{Ended, Rest};
 use super::subscribe::shared_filter;
 use super::topics::placed_before;
 use super::{Action, CloseCause, ConnectionId, Shard, Timer};
+use crate::ports::raised::{Detail, EventKind};
 use crate::ports::{AuthorizeAction, BrokerEvent, Record};
 use bytestring::ByteString;
 use std::sync::Arc;
@@ -107,6 +108,10 @@ impl Shard {
             reason,
             text: text.to_owned(),
         });
+        self.raise(EventKind::Disconnected, key, || Detail::End {
+            reason,
+            text: text.to_owned(),
+        });
         self.note_presence(key);
         if expiry == 0 {
             return self.end_session(now, key); // [MQTT-3.1.2-8]: the will goes with it
@@ -158,6 +163,7 @@ impl Shard {
         if self.is_absent(key, absence) {
             let is_kept = self.client(key).is_some_and(|client| client.kept.is_some());
             self.counters.sessions_expired += u64::from(is_kept);
+            self.raise(EventKind::SessionExpired, key, || Detail::Nothing);
             self.end_session(now, key);
         }
     }

@@ -48,6 +48,7 @@ impl Answer {
 impl Shard {
     /// Takes whole packets off `input` and does what they ask.
     pub fn receive(&mut self, now: Instant, id: ConnectionId, input: &mut BytesMut) -> Flow {
+        self.look_at_wanted();
         let before = input.len();
         let flow = self.receive_packets(now, id, input);
         self.counters.bytes_received += bytes(before.saturating_sub(input.len()));
@@ -102,8 +103,16 @@ impl Shard {
     fn handle_event(&mut self, now: Instant, id: ConnectionId, event: Event) {
         match event {
             Event::Publish(publish) => self.handle_publish(now, id, publish),
-            Event::Delivered { number, kept, .. } => {
+            Event::Delivered {
+                number,
+                kept,
+                message,
+                qos,
+                reason,
+                ..
+            } => {
                 if let Some(key) = self.connection(id).and_then(|connection| connection.client) {
+                    self.acked(key, message, qos, reason);
                     self.done(key, number, kept);
                     self.note_presence(key);
                     self.want_page(now, key);
@@ -116,7 +125,13 @@ impl Shard {
                 packet_id,
                 number,
                 kept,
-            } => self.handle_released(id, packet_id, number, kept),
+                message,
+            } => {
+                if let Some(key) = self.connection(id).and_then(|connection| connection.client) {
+                    self.acked(key, message, QoS::ExactlyOnce, ReasonCode::Success);
+                }
+                self.handle_released(id, packet_id, number, kept);
+            }
             Event::Forgotten { packet_id } => self.handle_forgotten(id, packet_id),
             Event::Subscribe(subscribe) => self.handle_subscribe(now, id, &subscribe),
             Event::Unsubscribe(unsubscribe) => self.handle_unsubscribe(id, &unsubscribe),

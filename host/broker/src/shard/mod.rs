@@ -22,6 +22,7 @@ mod outbox;
 mod park;
 mod promise;
 mod queue;
+mod raise;
 mod report;
 mod restore;
 mod route;
@@ -183,6 +184,8 @@ pub enum Action {
         /// The answer, later.
         answer: StepAnswer,
     },
+    /// Call [`Shard::run_events`]. Given once until it is called.
+    Events,
     /// Take mail to another shard. When its channel is full: [`Shard::congested`].
     Mail {
         /// Whose.
@@ -239,6 +242,8 @@ pub struct Shard {
     /// To be published later.
     delayed: crate::delayed::Queue,
     actions: VecDeque<Action>,
+    /// Events that wait for the chains they begin.
+    raised: raise::Waiting,
     /// Promises that wait for their records, in order.
     owed: VecDeque<Owed>,
     /// Connections that have something to send once a record is durable, in order.
@@ -308,6 +313,7 @@ impl Shard {
             tickets: 0,
             delayed: crate::delayed::Queue::default(),
             actions: VecDeque::new(),
+            raised: raise::Waiting::default(),
             owed: VecDeque::new(),
             gated: VecDeque::new(),
             position: Position::default(),
@@ -353,6 +359,7 @@ impl Shard {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.look_at_wanted();
         while let Some(timer) = self.timers.pop(now) {
             match timer {
                 Timer::KeepAlive(id) => self.check_keep_alive(now, id),
@@ -370,6 +377,7 @@ impl Shard {
 
     /// Mail of another shard or of the control plane.
     pub fn handle_mail(&mut self, now: Instant, mail: Mail) {
+        self.look_at_wanted();
         match mail {
             Mail::Publish {
                 message,
@@ -415,7 +423,11 @@ impl Shard {
     }
 
     fn resume_stalled(&mut self) {
-        if self.stalled.is_empty() || self.is_congested() {
+        if self.is_congested() {
+            return;
+        }
+        self.ask_to_raise();
+        if self.stalled.is_empty() {
             return;
         }
         for id in std::mem::take(&mut self.stalled) {

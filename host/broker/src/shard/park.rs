@@ -33,6 +33,8 @@ pub(super) struct Parked {
     sender: Sender,
     /// Changes of keys before its chains.
     kv_before: u64,
+    /// An event: nobody is told, and it goes nowhere itself.
+    is_event: bool,
 }
 
 fn publisher<'a>(message: &'a Message, session: u64, sender: &'a Sender) -> Publisher<'a> {
@@ -72,6 +74,7 @@ impl Shard {
                     origin,
                     sender,
                     kv_before,
+                    is_event: false,
                 };
                 self.park(parked, answer);
                 None
@@ -130,6 +133,28 @@ impl Shard {
         self.actions.push_back(Action::Ask { ticket, answer });
     }
 
+    /// An event whose chain has come to a step that waits.
+    pub(super) fn park_event(
+        &mut self,
+        (message, username): (Arc<Message>, Option<ByteString>),
+        kv_before: u64,
+        rest: Rest,
+        answer: StepAnswer,
+    ) {
+        let parked = Parked {
+            rest,
+            message,
+            origin: Origin::default(),
+            sender: Sender {
+                username,
+                attributes: Vec::new(),
+            },
+            kv_before,
+            is_event: true,
+        };
+        self.park(parked, answer);
+    }
+
     /// Whether a message of the connection waits.
     pub(super) fn is_parked(&self, id: ConnectionId) -> bool {
         self.connection(id)
@@ -177,6 +202,9 @@ impl Shard {
                 return self.park(Parked { rest, ..parked }, answer);
             }
         };
+        if parked.is_event {
+            return self.take_emissions(now, parked.kv_before, &run);
+        }
         let is_told = origin.connection.is_some();
         let said = self.dispose(now, &message, (is_told, parked.kv_before), run);
         let (Some(id), Some(key)) = (origin.connection, origin.client) else {

@@ -121,23 +121,24 @@ impl Shard {
         };
         let connection = client.connection;
         if delivery.qos == QoS::AtMostOnce || overflow == Overflow::DropNewest {
-            self.dropped(key, "queue-full");
+            self.dropped(key, "queue-full", Some(delivery));
             return false;
         }
         if overflow == Overflow::Disconnect {
-            self.dropped(key, "queue-full");
+            self.dropped(key, "queue-full", Some(delivery));
             if let Some(id) = connection {
                 let text = "the client reads too slowly";
                 self.end_connection(now, id, ReasonCode::QuotaExceeded, text);
             }
             return false;
         }
-        if let Some(oldest) = client.outbox.pop() {
+        let oldest = client.outbox.pop();
+        if let Some(oldest) = &oldest {
             self.done(key, oldest.number, oldest.kept);
         } else if let (Some(from), Some(session)) = (client.outbox.trim_spilled(), client.kept) {
             self.append(Record::Trimmed { session, from });
         }
-        self.dropped(key, "queue-full");
+        self.dropped(key, "queue-full", oldest.as_ref());
         true
     }
 
@@ -165,7 +166,7 @@ impl Shard {
             return false;
         };
         self.done(key, delivery.number, delivery.kept);
-        self.dropped(key, "too-old");
+        self.dropped(key, "too-old", Some(&delivery));
         true
     }
 
@@ -211,7 +212,8 @@ impl Shard {
     }
 
     /// Counts and reports a message that will not be delivered.
-    pub(super) fn dropped(&mut self, key: u32, cause: &'static str) {
+    pub(super) fn dropped(&mut self, key: u32, cause: &'static str, delivery: Option<&Delivery>) {
+        self.raise_dropped(key, delivery, cause);
         match cause {
             "expired" => self.counters.dropped_expired += 1,
             "too-old" => self.counters.dropped_too_old += 1,
@@ -350,7 +352,7 @@ impl Shard {
         let exchange = match entry {
             Entry::Lost(kept) => {
                 self.done(key, number, kept);
-                return self.dropped(key, "lost");
+                return self.dropped(key, "lost", None);
             }
             Entry::Queued(delivery) if !was_sent => return client.outbox.push_back(delivery),
             Entry::Queued(delivery) => Exchange::Published(delivery),

@@ -3,6 +3,7 @@
 use super::client::{Feed, Membership, Subscription};
 use super::promise::Promise;
 use super::{ConnectionId, Shard};
+use crate::ports::raised::{Detail, EventKind};
 use crate::ports::store::Health;
 use crate::ports::{BrokerEvent, Record};
 use crate::router::groups::Member;
@@ -154,6 +155,10 @@ impl Shard {
             };
             self.ports.events.emit(event);
         }
+        self.raise(EventKind::Subscribed, key, || Detail::Subscription {
+            filter: wanted.filter.clone(),
+            qos: Some(options.qos),
+        });
         ReasonCode::granted(options.qos)
     }
 
@@ -318,6 +323,10 @@ impl Shard {
             };
             self.ports.events.emit(event);
         }
+        self.raise(EventKind::Unsubscribed, key, || Detail::Subscription {
+            filter: text.clone(),
+            qos: None,
+        });
         ReasonCode::Success
     }
 

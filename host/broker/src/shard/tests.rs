@@ -8,6 +8,7 @@ mod exclusive;
 mod lifetime;
 mod parked;
 mod plugin_kv;
+mod raised;
 mod redirect;
 mod refusing;
 mod restored;

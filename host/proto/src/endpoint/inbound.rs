@@ -185,12 +185,13 @@ impl Endpoint {
         let Some(session) = self.session.as_mut() else {
             return Ok(None);
         };
-        session.release(index);
+        let message = session.release(index);
         let entry = session.entry(index);
         Ok(entry.map(|(number, kept)| Event::Released {
             packet_id,
             number,
             kept,
+            message,
         }))
     }
 
@@ -250,10 +251,10 @@ impl Endpoint {
     }
 
     fn finish(&mut self, index: usize, ack: &Ack, qos: QoS) -> Event {
-        let mut entry = None;
+        let (mut entry, mut message) = (None, None);
         if let Some(session) = self.session.as_mut() {
             entry = session.entry(index);
-            session.complete(index);
+            message = session.complete(index);
             self.resent = self.resent.saturating_sub(1);
         }
         let (number, kept) = entry.unwrap_or_default();
@@ -263,6 +264,7 @@ impl Endpoint {
             reason: ack.reason,
             number,
             kept,
+            message,
         }
     }
 

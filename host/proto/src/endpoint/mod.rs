@@ -19,9 +19,10 @@ use crate::codec;
 use crate::packet::{
     Auth, Connect, Disconnect, PacketId, Publish, QoS, Subscribe, Unsubscribe, Version,
 };
-use crate::{LogPlace, ReasonCode, session::Session};
+use crate::{LogPlace, Message, ReasonCode, session::Session};
 use alias::{InboundAliases, OutboundAliases};
 use bytes::BytesMut;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What this server allows one connection. From the configuration, the same for all.
@@ -92,6 +93,8 @@ pub enum Event {
         number: u64,
         /// [`crate::Delivery::kept`].
         kept: Option<LogPlace>,
+        /// What was delivered; `None` if [`Event::Released`] had it.
+        message: Option<Arc<Message>>,
     },
     /// The client took over a QoS 2 message (PUBREC); its delivery need not be kept any more. Answer with
     /// [`Endpoint::release`] once that is stored.
@@ -102,6 +105,8 @@ pub enum Event {
         number: u64,
         /// [`crate::Delivery::kept`].
         kept: Option<LogPlace>,
+        /// What was delivered; `None` after a restart.
+        message: Option<Arc<Message>>,
     },
     /// The publisher released a QoS 2 identifier (PUBREL). Answer with [`Endpoint::complete`] once that is
     /// stored: afterwards the identifier may mean a new message.

@@ -41,6 +41,8 @@ pub(super) struct Names {
     pub(super) aliases: Output,
     /// The name of an element, within a FOREACH.
     pub(super) item: Option<String>,
+    /// Whether the statement is about events: their fields are in the payload.
+    pub(super) is_event: bool,
 }
 
 /// A text as CEL writes it.
@@ -280,6 +282,14 @@ impl Names {
                 .iter()
                 .fold("item".to_owned(), |of, name| field(&of, name)));
         }
+        if let Some(of) = event_column(base).filter(|_| self.is_event) {
+            let written = rest.iter().fold(of.to_owned(), |of, name| field(&of, name));
+            // What one event has, another lacks.
+            return Ok(match want {
+                Want::Value => written,
+                Want::Text | Want::Bytes => format!("default({written}, null)"),
+            });
+        }
         let of = match (*base, rest) {
             ("true" | "false" | "null", []) => return Ok((*base).to_owned()),
             ("undefined", []) => return Ok("null".to_owned()),
@@ -320,6 +330,23 @@ impl Names {
         };
         Ok(of.to_owned())
     }
+}
+
+/// What a column of an event is; those that are called here as in messages are not among them.
+fn event_column(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "event" => "payload.event",
+        "topic" => "payload.topic",
+        "qos" => "payload.qos",
+        "payload" => "payload.payload",
+        "reason" => "payload.reason",
+        "from_clientid" => "payload.from",
+        "peername" => "payload.peer",
+        "proto_ver" => "payload.protocol",
+        "publish_received_at" => "payload.published_ms",
+        "connected_at" | "disconnected_at" => "payload.at_ms",
+        _ => return None,
+    })
 }
 
 /// `007` and numbers of more than 64 bits are none to CEL.

@@ -11,6 +11,7 @@ use crate::check::compile_here;
 use crate::expression::{Bound, Expression};
 use crate::place::Source;
 use crate::template::Template;
+use witmq_broker::ports::raised::{EVENTS, EventKind};
 
 /// Topics that one chain listens on.
 const TOPICS: usize = 16;
@@ -48,6 +49,7 @@ pub(super) fn make(name: &str, rule: &Rule, source: Source<'_>) -> Result<Import
         names: Names {
             aliases: Output::default(),
             item: None,
+            is_event: false,
         },
         remarks: Vec::new(),
         from: Vec::new(),
@@ -64,6 +66,21 @@ pub(super) fn make(name: &str, rule: &Rule, source: Source<'_>) -> Result<Import
     };
     making.actions(rule, &output);
     Ok(making.written(rule))
+}
+
+/// What an event of EMQX, by its old name or its new one, is here.
+fn event(topic: &str) -> Option<&'static str> {
+    let kind = match topic.strip_prefix(EVENTS)? {
+        "client_connected" | "client/connected" => EventKind::Connected,
+        "client_disconnected" | "client/disconnected" => EventKind::Disconnected,
+        "session_subscribed" | "session/subscribed" => EventKind::Subscribed,
+        "session_unsubscribed" | "session/unsubscribed" => EventKind::Unsubscribed,
+        "message_delivered" | "message/delivered" => EventKind::Delivered,
+        "message_acked" | "message/acked" => EventKind::Acked,
+        "delivery_dropped" | "message/delivery_dropped" => EventKind::Dropped,
+        _ => return None,
+    };
+    Some(kind.topic())
 }
 
 /// A text as TOML.
@@ -109,6 +126,13 @@ impl Making<'_> {
         let mut last = 0;
         for (topic, at) in &statement.from {
             last = *at;
+            if let Some(topic) = event(topic) {
+                if !self.from.iter().any(|known| known == topic) {
+                    self.from.push(topic.to_owned());
+                }
+                self.names.is_event = true;
+                continue;
+            }
             if topic.starts_with('$') && !topic.starts_with("$SYS/") {
                 let text = format!("messages from `{topic}`: no chain can listen there");
                 self.remark(*at, text);
@@ -119,6 +143,11 @@ impl Making<'_> {
             if !self.from.contains(topic) {
                 self.from.push(topic.clone());
             }
+        }
+        let is_mixed = self.from.iter().any(|topic| !topic.starts_with(EVENTS));
+        if self.names.is_event && is_mixed {
+            let text = "events and messages in one FROM: columns are read as those of events";
+            self.remark(last, text);
         }
         match self.from.len() {
             0 => Err(Wrong::new(

@@ -6,6 +6,7 @@ use super::{Inner, Table};
 use crate::breaker::{Entry, Fared};
 use crate::chain::Chain;
 use crate::check::describe;
+use crate::events;
 use crate::file::Mode;
 use crate::run::{End, Ran, Running, Sinks, due, rested};
 use crate::state::WINDOWS_AT_ONCE;
@@ -14,6 +15,7 @@ use crate::trace::Tracing;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use witmq_broker::ports::raised::{Raised, Wanted};
 use witmq_broker::ports::{
     ChainOutcome, ChainProgress, ChainRun, Chains, Publisher, Rest, StepAnswer, StepFailure,
     StepOutcome, Transform,
@@ -317,6 +319,16 @@ impl Chains for ShardChains {
             self.table = self.inner.table.load_full();
             self.inner.noted.note(&self.noted, version);
         }
+    }
+
+    fn wanted(&mut self) -> Wanted {
+        self.refresh();
+        self.table.wanted
+    }
+
+    fn present(&mut self, raised: &Raised, now_ms: u64) -> Option<Message> {
+        let is_wanted = self.wanted().has(raised.kind);
+        is_wanted.then(|| events::message(raised, now_ms)).flatten()
     }
 
     fn resume(

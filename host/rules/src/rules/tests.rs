@@ -1,6 +1,7 @@
 //! Chains from file to outcome.
 
 mod deploying;
+mod events;
 mod flow;
 mod limits;
 mod looking;

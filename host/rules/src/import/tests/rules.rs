@@ -332,3 +332,30 @@ fn comments_and_case_and_semicolons() {
         json!({"clientid": "dev-7"}),
     );
 }
+
+#[test]
+fn an_event_by_its_old_and_its_new_name() {
+    let shown = r#"{"event":"client.disconnected","client":"dev-7","reason":"keep alive timeout","at_ms":7}"#;
+    for name in ["client_disconnected", "client/disconnected"] {
+        let rule = format!(
+            "SELECT clientid, reason, disconnected_at as at, qos FROM \"$events/{name}\" WHERE reason <> 'normal'"
+        );
+        let wanted =
+            json!({"clientid": "dev-7", "reason": "keep alive timeout", "at": 7, "qos": null});
+        selects(&rule, "$events/client/disconnected", shown, wanted);
+    }
+    let dropped = r#"{"event":"message.dropped","topic":"a/b","payload":{"t":1},"from":"p"}"#;
+    selects(
+        "SELECT from_clientid, topic, payload.t as t FROM \"$events/delivery_dropped\"",
+        "$events/message/dropped",
+        dropped,
+        json!({"from_clientid": "p", "topic": "a/b", "t": 1}),
+    );
+    let rule = "SELECT topic FROM \"$events/message_dropped\", \"t\"";
+    let imported = import(rule);
+    assert!(
+        imported.text.contains("no chain can listen there"),
+        "{}",
+        imported.text
+    );
+}

@@ -238,6 +238,10 @@ impl Node {
         match action {
             Action::Wake(id) => self.write(id),
             Action::Resume(_) => Ok(()),
+            Action::Events => {
+                self.shard.run_events(self.now);
+                Ok(())
+            }
             Action::Authenticate { id, .. } => {
                 self.shard.authenticated(self.now, id, allow_all());
                 Ok(())
