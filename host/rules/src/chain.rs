@@ -58,8 +58,8 @@ pub(crate) struct Chain {
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
     counts: Spread<[AtomicU64; 7]>,
-    pub(crate) tap: Tap,
-    pub(crate) misses: Misses,
+    pub(crate) tap: Arc<Tap>,
+    pub(crate) misses: Arc<Misses>,
     last_error: Mutex<Option<String>>,
 }
 
@@ -80,6 +80,24 @@ pub(crate) enum Count {
 }
 
 impl Stats {
+    /// Numbers of their own, for a revision that is looked at together with this one.
+    pub(crate) fn beside(&self) -> Self {
+        Self {
+            tap: self.tap.clone(),
+            misses: self.misses.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Goes on with what was counted elsewhere.
+    pub(crate) fn absorb(&self, other: &Self) {
+        for counts in other.counts.all() {
+            for (mine, count) in self.counts.mine().iter().zip(counts) {
+                mine.fetch_add(count.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+        }
+    }
+
     pub(crate) fn count(&self, what: Count) {
         self.add(what, 1);
     }
@@ -243,9 +261,11 @@ impl Chain {
     }
 
     /// Steps that are the same as in an earlier revision go on with what they remembered there.
-    pub(crate) fn adopt(&mut self, old: &Self) {
+    /// Those from which messages come by themselves begin anew if the earlier revision goes on.
+    pub(crate) fn adopt(&mut self, old: &Self, goes_on: bool) {
         let mut left: Vec<&Step> = old.steps.iter().collect();
-        for step in &mut self.steps {
+        let may = |step: &Step| !goes_on || !step.kind.is_timed();
+        for step in self.steps.iter_mut().filter(|step| may(step)) {
             let same = left.iter().position(|old| step.kind.adopt(&old.kind));
             if let Some(place) = same {
                 left.remove(place);
@@ -258,6 +278,16 @@ impl Chain {
         for step in &mut self.steps {
             step.kind.attach(tables);
         }
+    }
+
+    /// It changes no table.
+    pub(crate) fn only_read(&mut self) {
+        self.steps.iter_mut().for_each(|step| step.kind.only_read());
+    }
+
+    /// A message came while it rests.
+    pub(crate) fn rested(&self) {
+        self.stats.count(Count::Rested);
     }
 
     /// Whether messages come out of it by themselves, at a time.

@@ -15,14 +15,18 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use witmq_broker::ports::control::RuleInfo;
+use trial::{Compared, Role, Share, Trial};
+use witmq_broker::ports::control::{RuleInfo, TrialKind};
 use witmq_broker::ports::raised::Wanted;
 use witmq_broker::router::trie::{Trie, Walk};
+use witmq_proto::TopicName;
 
 mod control;
 mod kept;
 mod noted;
 mod shard;
+mod trial;
+mod trying;
 pub use shard::ShardChains;
 
 /// Settings of the rule engine.
@@ -84,6 +88,7 @@ impl Default for RulesConfig {
 struct Entry {
     chain: Arc<Chain>,
     is_paused: bool,
+    trial: Option<Trial>,
 }
 
 /// All chains at one moment, in running order.
@@ -92,8 +97,8 @@ struct Table {
     chains: Vec<Entry>,
     /// Places in `chains`.
     index: Trie<()>,
-    /// Those that messages come out of by themselves.
-    timed: Vec<Arc<Chain>>,
+    /// Those that messages come out of by themselves, and whether that is a shadow.
+    timed: Vec<(Arc<Chain>, bool)>,
     /// Events that some of them begin with.
     wanted: Wanted,
 }
@@ -104,6 +109,7 @@ impl Table {
             .map(|deployed| Entry {
                 chain: deployed.chain.clone(),
                 is_paused: deployed.record.is_paused,
+                trial: deployed.trial.clone(),
             })
             .collect();
         chains.sort_by(|one, other| {
@@ -115,19 +121,28 @@ impl Table {
         let mut index = Trie::new();
         let mut timed = Vec::new();
         for (place, entry) in (0u32..).zip(&chains) {
-            if entry.chain.is_enabled && !entry.is_paused {
-                for filter in entry.chain.from.filters() {
+            if entry.is_paused {
+                continue;
+            }
+            let trial = entry.trial.iter();
+            let trial = trial.map(|trial| (&trial.chain, !trial.is_canary()));
+            let both = [(&entry.chain, false)].into_iter().chain(trial);
+            for (chain, is_shadow) in both.filter(|(chain, _)| chain.is_enabled) {
+                for filter in chain.from.filters() {
                     index.insert(filter, place, ());
                 }
-                if entry.chain.is_timed() {
-                    timed.push(entry.chain.clone());
+                if chain.is_timed() {
+                    timed.push((chain.clone(), is_shadow));
                 }
             }
         }
-        let serving = chains
-            .iter()
-            .filter(|entry| entry.chain.is_enabled && !entry.is_paused);
-        let wanted = events::all_wanted(serving.map(|entry| &entry.chain.from));
+        let serving = chains.iter().filter(|entry| !entry.is_paused);
+        let serving = serving.flat_map(|entry| {
+            let trial = entry.trial.as_ref().map(|trial| &trial.chain);
+            [Some(&entry.chain), trial].into_iter().flatten()
+        });
+        let serving = serving.filter(|chain| chain.is_enabled);
+        let wanted = events::all_wanted(serving.map(|chain| &chain.from));
         Self {
             chains,
             index,
@@ -136,10 +151,10 @@ impl Table {
         }
     }
 
-    /// The chain at a place of the index.
-    fn chain(&self, place: u32) -> Option<&Chain> {
+    /// What is at a place of the index.
+    fn entry(&self, place: u32) -> Option<&Entry> {
         let place = usize::try_from(place).ok()?;
-        self.chains.get(place).map(|entry| &*entry.chain)
+        self.chains.get(place)
     }
 
     fn infos(&self) -> Vec<RuleInfo> {
@@ -148,6 +163,28 @@ impl Table {
 }
 
 impl Entry {
+    /// The revision that runs for a client.
+    fn chain_for(&self, client: &str) -> &Chain {
+        match &self.trial {
+            Some(trial) if trial.takes(client) => &trial.chain,
+            _ => &self.chain,
+        }
+    }
+
+    /// Whether a message comes in: its topic may be one of the other revision's, or one that an earlier chain gave it.
+    fn takes(&self, chain: &Chain, topic: &TopicName, is_original: bool) -> bool {
+        match (&self.trial, is_original) {
+            (None, true) => true,
+            (None, false) => chain.from.matches(topic),
+            (Some(_), _) => chain.is_enabled && chain.from.matches(topic),
+        }
+    }
+
+    /// A revision that sees what this one sees.
+    fn shadow(&self) -> Option<&Trial> {
+        self.trial.as_ref().filter(|trial| !trial.is_canary())
+    }
+
     fn info(&self) -> RuleInfo {
         let info = self.chain.info();
         let state = match (self.chain.is_enabled, self.is_paused, &info.resting) {
@@ -156,7 +193,12 @@ impl Entry {
             (.., Some(_)) => "resting",
             _ => "running",
         };
-        RuleInfo { state, ..info }
+        let trial = self.trial.as_ref().map(Trial::info);
+        RuleInfo {
+            state,
+            trial,
+            ..info
+        }
     }
 }
 
@@ -165,13 +207,21 @@ impl Entry {
 struct Deployed {
     chain: Arc<Chain>,
     record: Record,
+    trial: Option<Trial>,
 }
 
 impl Deployed {
+    /// The revision whose text is to be kept with it: the one beside it, if there is one.
+    fn newest(&self) -> u64 {
+        let trial = self.trial.as_ref();
+        trial.map_or(self.chain.revision, |trial| trial.chain.revision)
+    }
+
     fn info(&self) -> RuleInfo {
         let entry = Entry {
             chain: self.chain.clone(),
             is_paused: self.record.is_paused,
+            trial: self.trial.clone(),
         };
         entry.info()
     }
@@ -275,7 +325,11 @@ impl Rules {
         let mut names: Vec<String> = table
             .chains
             .iter()
-            .flat_map(|entry| entry.chain.plugins())
+            .flat_map(|entry| {
+                let trial = entry.trial.iter();
+                let trial = trial.flat_map(|trial| trial.chain.plugins());
+                entry.chain.plugins().chain(trial)
+            })
             .map(str::to_owned)
             .collect();
         names.sort();
@@ -305,18 +359,16 @@ impl Inner {
         let mut state = self.state();
         for (name, record) in records {
             let place = self.kept.place(&name, record.revision);
-            let restored = (self.kept.text(&name, record.revision))
-                .map_err(|error| error.to_string())
-                .and_then(|text| {
-                    let chain = check::compile(&format!("{name}.toml"), &text);
-                    chain.map_err(|error| error.to_string())
-                });
-            match restored {
-                Ok(mut chain) => {
-                    self.ready(&mut chain);
-                    chain.revision = record.revision;
-                    let chain = Arc::new(chain);
-                    state.deployed.insert(name, Deployed { chain, record });
+            match self.recompiled(&name, record.revision) {
+                Ok(chain) => {
+                    let (chain, mut record) = (Arc::new(chain), record);
+                    let trial = self.restore_trial(&chain, &mut record, &mut problems);
+                    let deployed = Deployed {
+                        chain,
+                        record,
+                        trial,
+                    };
+                    state.deployed.insert(name, deployed);
                 }
                 Err(error) => {
                     problems.push(format!("chain `{name}` is left out: {place}: {error}"));
@@ -328,15 +380,72 @@ impl Inner {
         problems
     }
 
+    /// A revision from its text.
+    fn recompiled(&self, name: &str, revision: u64) -> Result<Chain, String> {
+        let text = self.kept.text(name, revision);
+        let text = text.map_err(|error| error.to_string())?;
+        let compiled = check::compile(&format!("{name}.toml"), &text);
+        let mut chain = compiled.map_err(|error| error.to_string())?;
+        self.ready(&mut chain);
+        chain.revision = revision;
+        Ok(chain)
+    }
+
+    /// What ran beside a chain; if it does not compile any more the chain runs for everybody.
+    fn restore_trial(
+        &self,
+        chain: &Chain,
+        record: &mut Record,
+        problems: &mut Vec<String>,
+    ) -> Option<Trial> {
+        let kept = record.trial.take()?;
+        let name = &chain.name;
+        match self.recompiled(name, kept.revision) {
+            Ok(beside) => {
+                let kind = kept.share.map_or(TrialKind::Shadow, TrialKind::Canary);
+                let trial = tried(beside, chain, kind, kept.began_ms);
+                record.trial = Some(kept);
+                Some(trial)
+            }
+            Err(error) => {
+                let place = self.kept.place(name, kept.revision);
+                problems.push(format!(
+                    "what was tried beside chain `{name}` ended: {place}: {error}"
+                ));
+                None
+            }
+        }
+    }
+
     /// From here on every shard's next message sees these chains, all of them or none.
     fn publish(&self, deployed: &BTreeMap<String, Deployed>) {
         self.table.store(Arc::new(Table::new(deployed.values())));
         self.version.fetch_add(1, Ordering::Release);
         // Windows of a chain that was paused may be due already.
         let table = self.table.load();
-        let steps = table.timed.iter().flat_map(|chain| &chain.steps);
+        let steps = table.timed.iter().flat_map(|(chain, _)| &chain.steps);
         let next = steps.filter_map(|step| step.kind.next_due()).min();
         next.into_iter().for_each(|next| self.alarm.at(next));
+    }
+}
+
+/// A revision as it is beside `running`.
+fn tried(mut chain: Chain, running: &Chain, kind: TrialKind, began_ms: u64) -> Trial {
+    let role = match kind {
+        TrialKind::Canary(share) => {
+            chain.stats = Arc::new(running.stats.beside());
+            chain.adopt(running, true);
+            Role::Canary(Share(share))
+        }
+        TrialKind::Shadow => {
+            chain.only_read();
+            Role::Shadow(Arc::new(Compared::default()))
+        }
+    };
+    Trial {
+        chain: Arc::new(chain),
+        role,
+        began_ms,
     }
 }
 

@@ -241,6 +241,12 @@ const NOBODY: Publisher<'_> = Publisher {
 };
 
 impl Running {
+    /// The plugin that a message waits for, and that message.
+    pub(crate) fn waits_for<'a>(&'a self, chain: &'a Chain) -> Option<(&'a str, &'a Message)> {
+        let (at, work) = self.under_way.last()?;
+        Some((chain.steps.get(*at)?.kind.plugin()?, work.head()))
+    }
+
     /// To the end, where no step can wait.
     fn finish(
         &mut self,
@@ -424,7 +430,7 @@ pub(crate) fn rested(
     message: &Arc<Message>,
     emissions: &mut Vec<Arc<Message>>,
 ) -> End {
-    chain.stats.count(Count::Rested);
+    chain.rested();
     match chain.on_error {
         OnError::Continue | OnError::Stop => End::On(vec![message.clone()]),
         OnError::DeadLetter => {

@@ -280,6 +280,13 @@ impl Kind {
         }
     }
 
+    /// It changes no table.
+    pub(crate) fn only_read(&mut self) {
+        if let Self::Store(step) = self {
+            step.only_read();
+        }
+    }
+
     /// Whether messages come out of it by themselves, at a time.
     pub(crate) fn is_timed(&self) -> bool {
         matches!(self, Self::Window(step) if step.is_timed())

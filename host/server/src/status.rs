@@ -7,7 +7,7 @@ use std::time::Instant;
 use witmq_admin::NodeStatus;
 use witmq_broker::kv::Spaces;
 use witmq_broker::ports::SinkInfo;
-use witmq_broker::ports::control::{PluginInfo, RuleInfo};
+use witmq_broker::ports::control::{PluginInfo, RuleInfo, TrialInfo};
 use witmq_broker::ports::{PluginControl, RuleControl, SinkControl};
 use witmq_broker::shard::Counters;
 use witmq_broker::{ShardId, Shared};
@@ -151,6 +151,9 @@ impl Page {
         ] {
             self.put(name, "gauge", &labels, value);
         }
+        if let Some(trial) = &rule.trial {
+            self.put_trial(&rule.name, trial);
+        }
         for step in &rule.steps {
             let place = format!(
                 "chain=\"{}\",step=\"{}\",kind=\"{}\"",
@@ -169,6 +172,24 @@ impl Page {
             self.put("chain_step_p50_us", "gauge", &labels, p50);
             self.put("chain_step_p99_us", "gauge", &labels, p99);
         }
+    }
+
+    /// A revision beside one that runs.
+    fn put_trial(&mut self, chain: &str, trial: &TrialInfo) {
+        let (kind, own) = (trial.kind, &trial.rule);
+        let labels = format!("{{chain=\"{chain}\",kind=\"{kind}\"}}");
+        for (name, count) in [
+            ("chain_trial_matched_total", own.matched),
+            ("chain_trial_failed_total", own.failed),
+            ("chain_trial_rests_total", own.rests),
+            ("chain_trial_same_total", trial.same),
+            ("chain_trial_different_total", trial.different),
+            ("chain_trial_failed_alone_total", trial.failed_alone),
+        ] {
+            self.put(name, "counter", &labels, float(count));
+        }
+        let revision = float(own.revision);
+        self.put("chain_trial_revision", "gauge", &labels, revision);
     }
 
     fn put_sink(&mut self, sink: &SinkInfo) {

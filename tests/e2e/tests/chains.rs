@@ -350,3 +350,155 @@ async fn no_message_meets_two_deployments_and_none_is_lost_or_doubled() {
     );
     assert_eq!(info["failed"], json!(0));
 }
+
+/// What one client hears of a chain that answers its own messages.
+async fn hears(broker: &Broker, id: &str) -> String {
+    let mut client = connect(options(broker.address("tcp"), id)).await.unwrap();
+    client.subscribe("said", QoS::AtLeastOnce).await;
+    let publish = client.sender.publish("ask", QoS::AtLeastOnce, false, "x");
+    publish.await.unwrap();
+    String::from_utf8_lossy(&client.message().await.payload).into_owned()
+}
+
+#[tokio::test]
+async fn a_canary_serves_the_same_clients_until_it_is_promoted_or_ended() {
+    let mut broker = Broker::serve_open("");
+    broker.chain("c", &says("old"));
+    let file = broker.folder().join("c.toml");
+    let path = file.to_str().unwrap();
+    std::fs::write(&file, says("new")).unwrap();
+    let said = broker.fails(&["rule", "apply", path, "--canary", "5"], 4);
+    assert!(said.contains("`5` is no share of clients"), "{said}");
+    let words = ["rule", "apply", path, "--canary", "50%"];
+    let said = broker.ok(&[&words[..], &["--dry-run"]].concat(), "");
+    assert!(
+        said.contains("c: revision 2 would be a canary for 50%"),
+        "{said}"
+    );
+    let said = broker.ok(&[&words[..], &["--if-match", "1", "--wait"]].concat(), "");
+    assert!(said.contains("c: revision 2 is a canary for 50%"), "{said}");
+    let said = broker.fails(&[&words[..], &["--if-match", "2"]].concat(), 4);
+    assert!(said.contains("chain `c` runs revision 1, not 2"), "{said}");
+    let said = broker.ok(&["rule", "ls"], "");
+    assert!(said.contains("2: canary 50%"), "{said}");
+
+    let mut first = Vec::new();
+    for id in 0..12 {
+        first.push(hears(&broker, &format!("client-{id}")).await);
+    }
+    let new = first.iter().filter(|said| *said == "new").count();
+    assert!((1..12).contains(&new), "{first:?}");
+    broker.kill_9_and_start_again();
+    for (id, said) in first.iter().enumerate() {
+        assert_eq!(&hears(&broker, &format!("client-{id}")).await, said, "{id}");
+    }
+    let said = broker.ok(&["rule", "stats", "c"], "");
+    let line = format!("c: revision 2; canary, 50% of the clients; matched {new}");
+    assert!(said.contains(&line), "{said}");
+
+    drop(broker.fails(&["rule", "promote", "c", "7"], 4));
+    let said = broker.ok(&["rule", "promote", "c", "2", "--if-match", "1"], "");
+    assert!(said.contains("c: revision 2 runs on every shard"), "{said}");
+    for id in 0..3 {
+        assert_eq!(hears(&broker, &format!("client-{id}")).await, "new");
+    }
+    let said = broker.ok(&["rule", "history", "c"], "");
+    assert!(
+        said.contains("canary") && said.contains("promoted"),
+        "{said}"
+    );
+    drop(broker.fails(&["rule", "promote", "c"], 3));
+}
+
+#[tokio::test]
+async fn a_shadow_is_compared_by_real_messages_and_says_nothing() {
+    let broker = Broker::serve_open("");
+    broker.chain("c", &says("old"));
+    let file = broker.folder().join("c.toml");
+    std::fs::write(&file, says("new")).unwrap();
+    let said = broker.ok(&["rule", "apply", file.to_str().unwrap(), "--shadow"], "");
+    assert!(
+        said.contains("c: revision 2 is a shadow of revision 1"),
+        "{said}"
+    );
+    assert_eq!(hears(&broker, "a").await, "old");
+    let words = "a ask x: what runs publishes said old, the shadow publishes said new";
+    for verb in ["stats", "why"] {
+        let said = broker.ok(&["rule", verb, "c"], "");
+        assert!(said.contains(words), "{said}");
+    }
+    let mut api = Api::of(&broker);
+    let info = api.ask("GET", "rules/c", "", "").json();
+    assert_eq!(info["trial"]["different"], json!(1));
+    assert_eq!(info["trial"]["rule"]["revision"], json!(2));
+    let ask = |api: &mut Api, query: &str, condition: &str| {
+        let answer = api.ask("POST", &format!("rules/c/{query}"), condition, "");
+        (answer.status, answer.header("etag").to_owned())
+    };
+    let tag = |tag: &str| tag.to_owned();
+    let wrong = "If-Match: \"2\"\r\n";
+    assert_eq!(ask(&mut api, "promote", wrong).0, 412);
+    assert_eq!(ask(&mut api, "promote?revision=9", "").0, 412);
+    let dry = ask(&mut api, "promote?revision=2&dry_run=true", "");
+    assert_eq!(dry, (200, tag("\"2\"")));
+    assert_eq!(hears(&broker, "b").await, "old", "nothing happened");
+    assert_eq!(ask(&mut api, "rollback", wrong).0, 412);
+    let ended = ask(&mut api, "rollback", "If-Match: \"1\"\r\n");
+    assert_eq!(ended, (200, tag("\"1\"")));
+    assert!(api.ask("GET", "rules/c", "", "").json()["trial"].is_null());
+    let both = api.ask("PUT", "rules/c?canary=5%25&shadow=true", "", &says("x"));
+    assert_eq!(
+        (both.status, &both.json()["code"]),
+        (400, &json!("bad-share"))
+    );
+    let put = api.ask(
+        "PUT",
+        "rules/c?canary=100%25",
+        "If-Match: \"1\"\r\n",
+        &says("all"),
+    );
+    assert_eq!((put.status, put.header("etag")), (200, "\"1\""));
+    assert_eq!(hears(&broker, "b").await, "all");
+}
+
+#[tokio::test]
+async fn a_chain_that_fails_again_and_again_is_shown_to_rest() {
+    let limits = "[limits]\nchain_breaker_failures = 3\nchain_breaker_rest_ms = 60000\n";
+    let broker = Broker::serve_open(limits);
+    let text = "mode = \"transform\"\nfrom = \"t\"\n[[step]]\nset = { a = \"payload.b\" }\n";
+    broker.chain("c", text);
+    let mut client = connect(options(broker.address("tcp"), "c")).await.unwrap();
+    client.subscribe("t", QoS::AtLeastOnce).await;
+    let mut send = |payload: &'static str| {
+        let sender = client.sender.clone();
+        async move {
+            sender
+                .publish("t", QoS::AtLeastOnce, false, payload)
+                .await
+                .unwrap()
+        }
+    };
+    for payload in ["x", "x", "x"] {
+        send(payload).await;
+    }
+    send("{\"b\":1}").await;
+    // Its answers are refusals; a message on another topic shows that they were sent.
+    client.subscribe("other", QoS::AtLeastOnce).await;
+    let publish = client.sender.publish("other", QoS::AtLeastOnce, false, "x");
+    publish.await.unwrap();
+    assert_eq!(&client.message().await.topic[..], b"other");
+    let said = broker.ok(&["rule", "ls"], "");
+    assert!(said.contains("resting"), "{said}");
+    let said = broker.ok(&["rule", "stats", "c"], "");
+    assert!(
+        said.contains("3 of 3 messages failed within 10 s"),
+        "{said}"
+    );
+    assert!(
+        said.contains("rested 1 times, 1 messages came meanwhile"),
+        "{said}"
+    );
+    drop(broker.ok(&["rule", "pause", "c"], ""));
+    let said = broker.ok(&["rule", "resume", "c"], "");
+    assert!(said.contains("c: revision 1 runs"), "{said}");
+}

@@ -12,7 +12,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use witmq_broker::ports::ControlError;
 use witmq_broker::ports::control::{
-    ChainFile, DeployOptions, Deployment, Expected, RuleChange, RuleInfo, StepInfo,
+    ChainFile, DeployOptions, Deployment, Expected, RuleChange, RuleInfo, StepInfo, TrialInfo,
+    TrialKind,
 };
 
 /// Largest folder of chains taken at once.
@@ -32,6 +33,7 @@ pub(super) fn routes() -> Router<Ports> {
         .route("/api/v1/rules/{name}/tap", get(tap))
         .route("/api/v1/rules/{name}/misses", get(misses))
         .route("/api/v1/rules/{name}/rollback", post(rollback))
+        .route("/api/v1/rules/{name}/promote", post(promote))
         .route("/api/v1/rules/{name}/pause", post(pause))
         .route("/api/v1/rules/{name}/resume", post(resume))
 }
@@ -97,21 +99,49 @@ async fn one(State(ports): State<Ports>, Path(name): Path<String>) -> Answer {
 struct DeployQuery {
     /// For messages; the name in the path if absent.
     file: Option<String>,
-    /// What a roll back goes to.
+    /// What a roll back goes to, or what is to be promoted.
     revision: Option<u64>,
+    /// Beside what runs, for a share of the clients: `5%`.
+    canary: Option<String>,
+    /// Beside what runs, compared and not applied.
+    #[serde(default)]
+    shadow: bool,
     #[serde(default)]
     dry_run: bool,
     #[serde(default)]
     wait: bool,
 }
 
+/// What a share is.
+const SHARES: &str =
+    "write 0.01% to 100%, with at most two digits behind the point (`%25` in a URL)";
+
 impl DeployQuery {
-    fn options(&self, expected: Option<Expected>) -> DeployOptions {
-        DeployOptions {
+    fn options(&self, expected: Option<Expected>) -> Result<DeployOptions, Problem> {
+        let wrong = |code, text: String, hint| {
+            Err(Problem::new(StatusCode::BAD_REQUEST, code, text).hint(hint))
+        };
+        let trial = match (&self.canary, self.shadow) {
+            (None, false) => None,
+            (None, true) => Some(TrialKind::Shadow),
+            (Some(_), true) => {
+                let text = "a revision is a canary or a shadow, not both".to_owned();
+                return wrong("bad-share", text, "give canary=5% or shadow=true");
+            }
+            (Some(share), false) => match TrialKind::canary(share) {
+                Some(canary) => Some(canary),
+                None => {
+                    let text = format!("`{share}` is no share of clients");
+                    return wrong("bad-share", text, SHARES);
+                }
+            },
+        };
+        Ok(DeployOptions {
             is_dry_run: self.dry_run,
             expected,
             waits: self.wait,
-        }
+            trial,
+        })
     }
 }
 
@@ -131,6 +161,7 @@ struct FileBody {
 async fn deploy(
     State(ports): State<Ports>,
     Query(query): Query<DeployQuery>,
+    headers: HeaderMap,
     Json(body): Json<FilesBody>,
 ) -> Answer {
     let files = body.files.into_iter().map(|file| ChainFile {
@@ -138,8 +169,27 @@ async fn deploy(
         source: file.source,
     });
     let files: Vec<ChainFile> = files.collect();
-    let options = query.options(None);
-    let deployment = blocking(move || ports.rules.deploy(&files, &options)).await?;
+    let expected = expected(&headers)?;
+    if expected.is_some() && files.len() != 1 {
+        let text = format!(
+            "a condition is about one chain, these are {} files",
+            files.len()
+        );
+        let problem = Problem::new(StatusCode::BAD_REQUEST, "bad-etag", text);
+        return Err(problem.hint("deploy the chain alone"));
+    }
+    let options = query.options(expected)?;
+    let name = files
+        .first()
+        .map(|file| file.file.clone())
+        .unwrap_or_default();
+    let stem = std::path::Path::new(&name).file_stem().unwrap_or_default();
+    let name = stem.to_string_lossy().into_owned();
+    let deployed = move || {
+        let deployed = ports.rules.deploy(&files, &options);
+        deployed.map_err(|error| changed(error, &name))
+    };
+    let deployment = blocking(deployed).await?;
     super::json(json!({
         "rules": deployment.rules.iter().map(rule_json).collect::<Vec<_>>(),
         "unchanged": deployment.unchanged,
@@ -154,7 +204,7 @@ async fn apply(
     headers: HeaderMap,
     source: String,
 ) -> Answer {
-    let options = query.options(expected(&headers)?);
+    let options = query.options(expected(&headers)?)?;
     let file = query.file.unwrap_or_else(|| format!("{name}.toml"));
     let stem = std::path::Path::new(&file).file_stem();
     if stem.and_then(|stem| stem.to_str()) != Some(&name) {
@@ -258,12 +308,26 @@ async fn rollback(
     Query(query): Query<DeployQuery>,
     headers: HeaderMap,
 ) -> Answer {
-    let options = query.options(expected(&headers)?);
+    let options = query.options(expected(&headers)?)?;
     let back = move || {
         let back = ports.rules.rollback(&name, query.revision, &options);
         back.map_err(|error| changed(error, &name))
     };
     single(&blocking(back).await?)
+}
+
+async fn promote(
+    State(ports): State<Ports>,
+    Path(name): Path<String>,
+    Query(query): Query<DeployQuery>,
+    headers: HeaderMap,
+) -> Answer {
+    let options = query.options(expected(&headers)?)?;
+    let promoted = move || {
+        let promoted = ports.rules.promote(&name, query.revision, &options);
+        promoted.map_err(|error| changed(error, &name))
+    };
+    single(&blocking(promoted).await?)
 }
 
 async fn pause(State(ports): State<Ports>, Path(name): Path<String>) -> Answer {
@@ -285,6 +349,15 @@ fn rule_json(info: &RuleInfo) -> Value {
         "resting": info.resting.as_ref().map(|(until_ms, why)| json!({ "until_ms": until_ms, "why": why })),
         "state_entries": info.state_entries, "state_bytes": info.state_bytes, "last_error": info.last_error,
         "steps": info.steps.iter().map(step_json).collect::<Vec<_>>(),
+        "trial": info.trial.as_ref().map(trial_json),
+    })
+}
+
+fn trial_json(trial: &TrialInfo) -> Value {
+    json!({
+        "kind": trial.kind, "percent": trial.percent, "began_ms": trial.began_ms, "same": trial.same,
+        "different": trial.different, "failed_alone": trial.failed_alone, "differences": trial.differences,
+        "rule": rule_json(&trial.rule),
     })
 }
 

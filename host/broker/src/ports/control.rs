@@ -5,6 +5,7 @@
 mod rules;
 pub use rules::{
     ChainFile, DeployOptions, Deployment, Expected, RuleChange, RuleControl, RuleInfo, StepInfo,
+    TrialInfo, TrialKind,
 };
 
 /// Something asked for could not be done; nothing changed.

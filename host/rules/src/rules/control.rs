@@ -1,6 +1,7 @@
 //! What the admin API and watched folders do: deploy, roll back, pause, remove, look.
 
 use super::kept::{Record, now_ms};
+use super::trying::{is_beside, over};
 use super::{Deployed, Rules, State, Table};
 use crate::chain::Chain;
 use crate::check;
@@ -13,24 +14,26 @@ use witmq_broker::ports::control::{
 use witmq_broker::ports::{ControlError, RuleControl};
 
 /// A file that is fit to run.
-struct Candidate<'a> {
-    chain: Chain,
-    file: &'a ChainFile,
+pub(super) struct Candidate<'a> {
+    pub(super) chain: Chain,
+    pub(super) file: &'a ChainFile,
 }
 
 /// Why a change is noted in the history.
-struct Reason<'a> {
-    what: &'a str,
-    text: Option<String>,
+pub(super) struct Reason<'a> {
+    pub(super) what: &'a str,
+    pub(super) text: Option<String>,
+    /// The revision beside what runs that takes its place.
+    pub(super) promotes: Option<u64>,
 }
 
-fn absent(name: &str) -> ControlError {
+pub(super) fn absent(name: &str) -> ControlError {
     let text = format!("no chain `{name}` is deployed; `witmq rule ls` shows what is");
     ControlError::NotFound(text)
 }
 
 /// What is expected against the revision that runs.
-fn compare(
+pub(super) fn compare(
     name: &str,
     expected: Option<Expected>,
     running: Option<u64>,
@@ -50,7 +53,7 @@ fn compare(
     Err(ControlError::Changed(text))
 }
 
-fn unkept(error: &io::Error) -> ControlError {
+pub(super) fn unkept(error: &io::Error) -> ControlError {
     ControlError::Internal(format!(
         "it cannot be kept on disk: {error}; what ran before runs on"
     ))
@@ -88,7 +91,7 @@ impl Rules {
         Ok(all)
     }
 
-    fn put(
+    pub(super) fn put(
         &self,
         files: &[ChainFile],
         options: &DeployOptions,
@@ -110,7 +113,7 @@ impl Rules {
         }
         let (mut next, mut unchanged, mut written) = (Vec::new(), Vec::new(), Vec::new());
         for candidate in candidates {
-            let name = &candidate.chain.name;
+            let (name, file) = (&candidate.chain.name.clone(), candidate.file);
             let old = state.deployed.get(name);
             compare(name, options.expected, old.map(|old| old.chain.revision))?;
             let is_same = old.is_some_and(|old| {
@@ -122,8 +125,14 @@ impl Rules {
                 next.push(old.clone());
                 continue;
             }
-            let deployed = self.revise(candidate.chain, old, &candidate.file.file, reason);
-            written.push((deployed.clone(), candidate.file));
+            if let Some(promoted) = reason.promotes {
+                is_beside(name, old, promoted)?;
+            }
+            let deployed = match options.trial {
+                None => self.revise(candidate.chain, old, &candidate.file.file, reason),
+                Some(kind) => self.beside(candidate, old, kind)?,
+            };
+            written.push((deployed.clone(), file));
             next.push(deployed);
         }
         let running = Table::new(&next);
@@ -160,18 +169,22 @@ impl Rules {
     ) -> Deployed {
         let inner = &self.inner;
         let last = inner.kept.last(&chain.name);
-        chain.revision = last.max(old.map_or(0, |old| old.chain.revision)) + 1;
+        let next = last.max(old.map_or(0, |old| old.chain.revision)) + 1;
+        chain.revision = reason.promotes.unwrap_or(next);
         if let Some(old) = old {
             chain.stats = old.chain.stats.clone(); // its numbers go on over revisions, those of its steps begin anew
-            chain.adopt(&old.chain);
+            chain.adopt(&old.chain, false);
         }
         let mut record = old.map(|old| old.record.clone()).unwrap_or_default();
         record.revision = chain.revision;
+        record.end_trial();
+        record.tried.remove(&chain.revision);
         let text = reason.text.clone().unwrap_or_else(|| file.to_owned());
         record.note(reason.what, text, inner.config.revisions);
         Deployed {
             chain: Arc::new(chain),
             record,
+            trial: None,
         }
     }
 
@@ -185,22 +198,30 @@ impl Rules {
         let mut records = state.records();
         let kept = written.iter().try_for_each(|(deployed, file)| {
             let chain = &deployed.chain;
-            inner.kept.put(&chain.name, chain.revision, &file.source)
+            inner.kept.put(&chain.name, deployed.newest(), &file.source)
         });
         for (deployed, _) in written {
             records.insert(&deployed.chain.name, &deployed.record);
         }
         if let Err(error) = kept.and_then(|()| inner.kept.commit(&records)) {
             for (deployed, _) in written {
-                (inner.kept).drop(&deployed.chain.name, deployed.chain.revision);
+                let is_promoted = state
+                    .deployed
+                    .get(&deployed.chain.name)
+                    .is_some_and(|old| old.trial.is_some() && old.newest() == deployed.newest());
+                if !is_promoted {
+                    (inner.kept).drop(&deployed.chain.name, deployed.newest());
+                }
             }
             return Err(unkept(&error));
         }
         for (deployed, _) in written {
             let chain = &deployed.chain;
-            (inner.kept).prune(&chain.name, chain.revision, inner.config.revisions);
+            let in_use = [chain.revision, deployed.newest()];
+            (inner.kept).prune(&chain.name, &in_use, inner.config.revisions);
             state.left_out.remove(&chain.name);
-            state.deployed.insert(chain.name.clone(), deployed.clone());
+            let old = state.deployed.insert(chain.name.clone(), deployed.clone());
+            over(old.as_ref(), deployed);
         }
         inner.publish(&state.deployed);
         Ok(())
@@ -209,9 +230,19 @@ impl Rules {
     /// The revision to go back to: the one before `running` that is still there, unless one is named.
     fn earlier(&self, name: &str, running: u64, wanted: Option<u64>) -> Result<u64, ControlError> {
         let kept = self.inner.kept.revisions(name);
+        let state = self.inner.state();
+        let tried = state
+            .deployed
+            .get(name)
+            .map(|deployed| &deployed.record.tried);
+        let tried = tried.cloned().unwrap_or_default();
+        drop(state);
         let found = match wanted {
             Some(wanted) => kept.iter().find(|number| **number == wanted),
-            None => kept.iter().rev().find(|number| **number < running),
+            None => {
+                let ran = |number: &&u64| **number < running && !tried.contains(number);
+                kept.iter().rev().find(ran)
+            }
         };
         found.copied().ok_or_else(|| {
             let list: Vec<String> = kept.iter().map(u64::to_string).collect();
@@ -235,6 +266,7 @@ impl RuleControl for Rules {
         let reason = Reason {
             what: "applied",
             text: None,
+            promotes: None,
         };
         self.put(files, options, &reason)
     }
@@ -284,18 +316,33 @@ impl RuleControl for Rules {
         revision: Option<u64>,
         options: &DeployOptions,
     ) -> Result<Deployment, ControlError> {
+        if revision.is_none()
+            && let Some(ended) = self.end_trial(name, options)?
+        {
+            return Ok(ended);
+        }
         let running = self.info(name)?.revision;
         let revision = self.earlier(name, running, revision)?;
         let source = self.source(name, Some(revision))?;
         let reason = Reason {
             what: "rolled-back",
             text: Some(format!("to the text of revision {revision}")),
+            promotes: None,
         };
         let file = ChainFile {
             file: format!("{name}.toml"),
             source,
         };
         self.put(&[file], options, &reason)
+    }
+
+    fn promote(
+        &self,
+        name: &str,
+        revision: Option<u64>,
+        options: &DeployOptions,
+    ) -> Result<Deployment, ControlError> {
+        self.promoted(name, revision, options)
     }
 
     fn set_paused(&self, name: &str, is_paused: bool) -> Result<RuleInfo, ControlError> {
@@ -310,6 +357,9 @@ impl RuleControl for Rules {
             changed.record.is_paused = is_paused;
             if !is_paused {
                 changed.chain.breaker.forgive();
+                if let Some(trial) = &changed.trial {
+                    trial.chain.breaker.forgive();
+                }
             }
             let what = if is_paused { "paused" } else { "resumed" };
             changed.record.note(what, "", inner.config.revisions);
@@ -368,7 +418,7 @@ impl RuleControl for Rules {
 
 impl State {
     /// As they are kept on disk, those that do not compile any more among them.
-    fn records(&self) -> BTreeMap<&str, &Record> {
+    pub(super) fn records(&self) -> BTreeMap<&str, &Record> {
         let deployed = self.deployed.iter();
         let deployed = deployed.map(|(name, deployed)| (name.as_str(), &deployed.record));
         let left_out = self.left_out.iter();

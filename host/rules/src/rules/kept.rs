@@ -4,7 +4,7 @@
 //! so that chains deployed together run together after a crash, or none of them does.
 
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -21,9 +21,24 @@ pub(super) struct Record {
     pub(super) revision: u64,
     #[serde(default)]
     pub(super) is_paused: bool,
+    /// A revision beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) trial: Option<TrialRecord>,
+    /// Revisions that never ran for everybody: nothing goes back to them unless they are named.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) tried: BTreeSet<u64>,
     /// Oldest first; as many as revisions are kept.
     #[serde(default)]
     pub(super) changes: VecDeque<Change>,
+}
+
+/// A canary or a shadow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct TrialRecord {
+    pub(super) revision: u64,
+    /// Clients of ten thousand; none: a shadow.
+    pub(super) share: Option<u16>,
+    pub(super) began_ms: u64,
 }
 
 /// Something that happened to it.
@@ -38,10 +53,26 @@ pub(super) struct Change {
 impl Record {
     /// The same with one more change, and the oldest forgotten if there are more than `most`.
     pub(super) fn note(&mut self, what: &str, text: impl Into<String>, most: u64) {
+        self.note_of(self.revision, what, text, most);
+    }
+
+    /// Nothing runs beside it any more.
+    pub(super) fn end_trial(&mut self) {
+        self.trial = None;
+    }
+
+    /// The same about another revision than the one that runs.
+    pub(super) fn note_of(
+        &mut self,
+        revision: u64,
+        what: &str,
+        text: impl Into<String>,
+        most: u64,
+    ) {
         self.changes.push_back(Change {
             at_ms: now_ms(),
             what: what.to_owned(),
-            revision: self.revision,
+            revision,
             text: text.into(),
         });
         while u64::try_from(self.changes.len()).unwrap_or(u64::MAX) > most.max(1) {
@@ -220,12 +251,16 @@ impl Kept {
         }
     }
 
-    /// Forgets texts until `most` are left; `running` stays.
-    pub(super) fn prune(&self, name: &str, running: u64, most: u64) {
+    /// Forgets texts until `most` are left; those in use stay.
+    pub(super) fn prune(&self, name: &str, in_use: &[u64], most: u64) {
         let all = self.revisions(name);
         let most = usize::try_from(most.max(1)).unwrap_or(usize::MAX);
         let gone = all.len().saturating_sub(most);
-        for revision in all.iter().take(gone).filter(|number| **number != running) {
+        for revision in all
+            .iter()
+            .take(gone)
+            .filter(|number| !in_use.contains(number))
+        {
             self.drop(name, *revision);
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Owns: [`ShardChains`]. Must not: change what is deployed.
 
-use super::{Inner, Table};
+use super::trial::{Apart, Came, Noting, Shaded};
+use super::{Entry as Place, Inner, Table};
 use crate::breaker::{Entry, Fared};
 use crate::chain::Chain;
 use crate::check::describe;
@@ -78,6 +79,8 @@ pub(super) struct Way {
     entry: Entry,
     fared: Fared,
     took: Duration,
+    /// What is noted for a shadow.
+    shaded: Option<Box<Shaded>>,
 }
 
 /// A way that was interrupted, with the chains as they were.
@@ -110,8 +113,8 @@ impl Way {
         publisher: Publisher<'_>,
     ) -> Gone {
         while let Some(place) = matched.get(self.at) {
-            if let Some(chain) = table.chain(*place) {
-                if let Some(gone) = self.through(chain, original, steps, publisher) {
+            if let Some(place) = table.entry(*place) {
+                if let Some(gone) = self.through(place, original, steps, publisher) {
                     return gone;
                 }
                 std::mem::swap(&mut self.messages, &mut self.after);
@@ -141,17 +144,17 @@ impl Way {
     /// One chain for all that the message became; `Some`: no further.
     fn through(
         &mut self,
-        chain: &Chain,
+        place: &Place,
         original: &Arc<Message>,
         steps: &mut dyn Transform,
         publisher: Publisher<'_>,
     ) -> Option<Gone> {
+        let chain = place.chain_for(publisher.client_id);
         while let Some(message) = self.messages.get(self.next) {
             if !self.is_running {
-                let is_here = message.topic == original.topic;
-                if !is_here && !chain.from.matches(&message.topic) {
-                    self.after.push(message.clone()); // an earlier chain moved it to another topic
-                    self.next += 1;
+                let is_original = message.topic == original.topic;
+                if !place.takes(chain, &message.topic, is_original) {
+                    self.passes_by(place, publisher);
                     continue;
                 }
                 self.entry = chain.breaker.enter(message.received_ms);
@@ -166,6 +169,9 @@ impl Way {
                 self.is_running = true;
                 (self.fared, self.took) = (Fared::Well, Duration::ZERO);
                 self.look = chain.stats.tap.look(message.received_ms);
+                self.shaded = place
+                    .shadow()
+                    .map(|_| Box::new(Shaded::begun(self.emissions.len())));
                 self.tracing = (self.look == Look::Whole).then(|| {
                     let who = (&*chain.name, chain.revision);
                     Box::new(Tracing::new(who, publisher.client_id, message))
@@ -178,13 +184,20 @@ impl Way {
                 fared: self.fared,
             };
             let began = Instant::now();
-            let ran = self.running.go(chain, steps, publisher, &mut sinks);
+            let ran = match &mut self.shaded {
+                None => self.running.go(chain, steps, publisher, &mut sinks),
+                Some(shaded) => {
+                    let noting = &mut Noting { steps, shaded };
+                    self.running.go(chain, noting, publisher, &mut sinks)
+                }
+            };
             let failed = sinks.failed;
             self.fared = sinks.fared;
             self.took += began.elapsed();
             match ran {
                 Ran::Waits(answer) => return Some(Gone::Waits(answer)),
                 Ran::Ended(end) => {
+                    self.compare(place, publisher, &failed, &end);
                     self.fares(chain);
                     self.looked(chain, publisher, failed, &end);
                     if let Some(run) = self.ended(chain, end) {
@@ -199,10 +212,14 @@ impl Way {
     /// The step that waited has its answer; `Some`: that ends the way.
     fn answered(
         &mut self,
-        chain: &Chain,
+        place: &Place,
         publisher: Publisher<'_>,
         answer: Result<StepOutcome, StepFailure>,
     ) -> Option<ChainRun> {
+        let chain = place.chain_for(publisher.client_id);
+        if let (Some(shaded), Some(asked)) = (&mut self.shaded, self.running.waits_for(chain)) {
+            shaded.answered(asked, &answer);
+        }
         let mut sinks = Sinks {
             emissions: &mut self.emissions,
             trace: self.tracing.as_deref_mut(),
@@ -213,9 +230,55 @@ impl Way {
         let failed = sinks.failed;
         self.fared = sinks.fared;
         let end = end?;
+        self.compare(place, publisher, &failed, &end);
         self.fares(chain);
         self.looked(chain, publisher, failed, &end);
         self.ended(chain, end)
+    }
+
+    /// A message that an earlier chain moved to another topic, or that is none of this revision's.
+    fn passes_by(&mut self, place: &Place, publisher: Publisher<'_>) {
+        let Some(message) = self.messages.get(self.next).cloned() else {
+            return;
+        };
+        if place.shadow().is_some() {
+            self.shaded = Some(Box::default());
+            let end = End::On(vec![message.clone()]);
+            self.compare_with(place, publisher, &end, (&[], None));
+        }
+        self.after.push(message);
+        self.next += 1;
+    }
+
+    /// The shadow's turn, if there is one.
+    fn compare(
+        &mut self,
+        place: &Place,
+        publisher: Publisher<'_>,
+        failed: &Option<(usize, String)>,
+        end: &End,
+    ) {
+        let Some(shaded) = &self.shaded else { return };
+        let published = self.emissions.get(shaded.published_before..);
+        let published = published.unwrap_or_default().to_vec();
+        let failed = failed.as_ref().map(|(_, error)| error.clone());
+        self.compare_with(place, publisher, end, (&published, failed));
+    }
+
+    fn compare_with(
+        &mut self,
+        place: &Place,
+        publisher: Publisher<'_>,
+        end: &End,
+        (published, failed): (&[Arc<Message>], Option<String>),
+    ) {
+        let message = self.messages.get(self.next);
+        if let (Some(shaded), Some(trial), Some(message)) =
+            (self.shaded.take(), place.shadow(), message)
+        {
+            let came = Came::new(&place.chain, end, published, failed);
+            shaded.compare(trial, (publisher, message), came);
+        }
     }
 
     /// The chain ended for a message: whether it is to rest.
@@ -347,9 +410,9 @@ impl Chains for ShardChains {
             table,
             matched,
         } = &mut *rest;
-        let chain = matched.get(way.at).and_then(|place| table.chain(*place));
-        if let Some(chain) = chain
-            && let Some(run) = way.answered(chain, publisher, answer)
+        let place = matched.get(way.at).and_then(|place| table.entry(*place));
+        if let Some(place) = place
+            && let Some(run) = way.answered(place, publisher, answer)
         {
             return ChainProgress::Done(run);
         }
@@ -366,8 +429,14 @@ impl Chains for ShardChains {
         }
         self.refresh();
         let mut left = WINDOWS_AT_ONCE;
-        for chain in &self.table.timed {
-            left -= due(chain, steps, (now_ms, left), &mut emissions).min(left);
+        for (chain, is_shadow) in &self.table.timed {
+            // Nothing comes of what a shadow does by itself, and it is compared with nothing.
+            let (mut nowhere, mut apart) = (Vec::new(), Apart::alone());
+            let (into, steps): (_, &mut dyn Transform) = match is_shadow {
+                true => (&mut nowhere, &mut apart),
+                false => (&mut emissions, &mut *steps),
+            };
+            left -= due(chain, steps, (now_ms, left), into).min(left);
         }
         emissions
     }

@@ -10,6 +10,7 @@ mod publishing;
 mod resting;
 mod state;
 mod tables;
+mod trying;
 mod waiting;
 mod windows;
 

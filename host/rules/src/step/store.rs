@@ -12,6 +12,8 @@ pub(crate) struct Store {
     table: Table,
     key: Expression,
     value: Expression,
+    /// In a shadow.
+    only_reads: bool,
 }
 
 impl Store {
@@ -30,12 +32,17 @@ impl Store {
             table: tables::named(around, &raw.table)?,
             key: around.expression(&raw.key)?,
             value: around.expression(&raw.value)?,
+            only_reads: false,
         })
     }
 
     pub(super) fn limit(&mut self, limits: Limits) {
         self.key.limit(limits);
         self.value.limit(limits);
+    }
+
+    pub(super) fn only_read(&mut self) {
+        self.only_reads = true;
     }
 
     pub(super) fn attach(&mut self, tables: &Tables) {
@@ -46,6 +53,7 @@ impl Store {
         let key = remember::key(around, Some(&self.key))?;
         let value = around.evaluate(&self.value)?;
         match &value {
+            _ if self.only_reads => {}
             Value::Null => self.table.remove(&key)?,
             value => self.table.put(&key, &value.to_json()?.to_string())?,
         }

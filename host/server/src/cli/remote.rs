@@ -19,6 +19,8 @@ pub(crate) struct Remote {
     /// The file that says so, if one does.
     said_by: Option<PathBuf>,
     token: String,
+    /// The condition of every change.
+    if_match: Option<String>,
     agent: ureq::Agent,
 }
 
@@ -47,8 +49,15 @@ impl Remote {
             base: base.trim_end_matches('/').to_owned(),
             said_by,
             token,
+            if_match: None,
             agent,
         })
+    }
+
+    /// Changes are made only if this revision is there.
+    pub(crate) fn only_if(mut self, revision: Option<u64>) -> Self {
+        self.if_match = revision.map(|revision| format!("\"{revision}\""));
+        self
     }
 
     /// GET, as JSON.
@@ -89,6 +98,10 @@ impl Remote {
             .agent
             .put(self.url(path))
             .header("Authorization", self.bearer());
+        let request = match &self.if_match {
+            Some(tag) => request.header("If-Match", tag),
+            None => request,
+        };
         self.finish(request.content_type(content_type).send(body))
     }
 
@@ -101,6 +114,10 @@ impl Remote {
             .agent
             .post(self.url(path))
             .header("Authorization", self.bearer());
+        let request = match &self.if_match {
+            Some(tag) => request.header("If-Match", tag),
+            None => request,
+        };
         self.finish(request.send_empty())
     }
 
@@ -113,6 +130,10 @@ impl Remote {
             .agent
             .post(self.url(path))
             .header("Authorization", self.bearer());
+        let request = match &self.if_match {
+            Some(tag) => request.header("If-Match", tag),
+            None => request,
+        };
         self.finish(request.send_json(body))
     }
 
@@ -125,6 +146,10 @@ impl Remote {
             .agent
             .post(self.url(path))
             .header("Authorization", self.bearer());
+        let request = match &self.if_match {
+            Some(tag) => request.header("If-Match", tag),
+            None => request,
+        };
         self.finish(request.content_type("text/plain").send(body))
     }
 
@@ -137,6 +162,10 @@ impl Remote {
             .agent
             .delete(self.url(path))
             .header("Authorization", self.bearer());
+        let request = match &self.if_match {
+            Some(tag) => request.header("If-Match", tag),
+            None => request,
+        };
         self.finish(request.call())
     }
 

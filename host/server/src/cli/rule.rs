@@ -29,7 +29,10 @@ pub(crate) fn run(command: RuleCommand) -> Result<(), CliError> {
             Ok(())
         }
         RuleCommand::Diff { paths, admin } => deploy::diff(&paths, &Remote::new(&admin)?),
-        RuleCommand::Apply(args) => deploy::apply(&args, &Remote::new(&args.admin)?),
+        RuleCommand::Apply(args) => {
+            let remote = Remote::new(&args.admin)?.only_if(args.condition.if_match);
+            deploy::apply(&args, &remote)
+        }
         RuleCommand::Ls { json, admin } => look::ls(json, &Remote::new(&admin)?),
         RuleCommand::Get {
             revision,
@@ -50,17 +53,33 @@ pub(crate) fn run(command: RuleCommand) -> Result<(), CliError> {
             numbers::graph(&chain.name, json, &Remote::new(&chain.admin)?)
         }
         RuleCommand::History(chain) => look::history(&chain.name, &Remote::new(&chain.admin)?),
+        RuleCommand::Promote {
+            name,
+            revision,
+            dry_run,
+            condition,
+            admin,
+        } => {
+            let remote = Remote::new(&admin)?.only_if(condition.if_match);
+            deploy::promote(&name, revision, dry_run, &remote)
+        }
         RuleCommand::Rollback {
             name,
             revision,
+            dry_run,
+            condition,
             admin,
-        } => deploy::rollback(&name, revision, &Remote::new(&admin)?),
+        } => {
+            let remote = Remote::new(&admin)?.only_if(condition.if_match);
+            deploy::rollback(&name, revision, dry_run, &remote)
+        }
         RuleCommand::Pause(chain) => deploy::pause(&chain.name, true, &Remote::new(&chain.admin)?),
         RuleCommand::Resume(chain) => {
             deploy::pause(&chain.name, false, &Remote::new(&chain.admin)?)
         }
-        RuleCommand::Rm(chain) => {
-            Remote::new(&chain.admin)?.delete(&path(&chain.name, ""))?;
+        RuleCommand::Rm { condition, chain } => {
+            let remote = Remote::new(&chain.admin)?.only_if(condition.if_match);
+            remote.delete(&path(&chain.name, ""))?;
             print(&format!("{}: removed", chain.name));
             Ok(())
         }

@@ -43,6 +43,53 @@ pub struct RuleInfo {
     pub last_error: Option<String>,
     /// Its steps, those of named chains behind the others.
     pub steps: Vec<StepInfo>,
+    /// A new revision beside it.
+    pub trial: Option<TrialInfo>,
+}
+
+/// A new revision beside the one that runs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TrialInfo {
+    /// `canary` or `shadow`.
+    pub kind: &'static str,
+    /// Percent of the clients that run it, if it is a canary.
+    pub percent: Option<f64>,
+    /// When it began, milliseconds since 1970.
+    pub began_ms: u64,
+    /// Its own numbers.
+    pub rule: Box<RuleInfo>,
+    /// Messages of which a shadow made the same as the revision that runs, since the broker started.
+    pub same: u64,
+    /// Something else.
+    pub different: u64,
+    /// It failed where the revision that runs did not.
+    pub failed_alone: u64,
+    /// The last differences in words, oldest first.
+    pub differences: Vec<String>,
+}
+
+/// How a new revision is tried beside the one that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrialKind {
+    /// It runs for so many of ten thousand clients, always the same ones.
+    Canary(u16),
+    /// It sees every message, is compared, and nothing of it is applied.
+    Shadow,
+}
+
+impl TrialKind {
+    /// A share as people write it: `5%`, `0.25%`.
+    #[must_use]
+    pub fn canary(text: &str) -> Option<Self> {
+        let number = text.trim().strip_suffix('%')?.trim();
+        let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+        let is_number = |text: &str| text.chars().all(|c| c.is_ascii_digit());
+        if whole.is_empty() || part.len() > 2 || !is_number(whole) || !is_number(part) {
+            return None;
+        }
+        let share: u16 = format!("{whole}{part:0<2}").parse().ok()?;
+        (1..=10_000).contains(&share).then_some(Self::Canary(share))
+    }
 }
 
 /// A step of a chain; numbers since its revision runs.
@@ -103,6 +150,8 @@ pub struct DeployOptions {
     pub expected: Option<Expected>,
     /// Until every shard has taken the new table.
     pub waits: bool,
+    /// Beside what runs, instead of in its place.
+    pub trial: Option<TrialKind>,
 }
 
 /// What a deployment came to.
@@ -121,7 +170,7 @@ pub struct Deployment {
 pub struct RuleChange {
     /// Milliseconds since 1970.
     pub at_ms: u64,
-    /// `applied`, `rolled-back`, `paused` or `resumed`.
+    /// `applied`, `rolled-back`, `paused`, `resumed`, `canary`, `shadow`, `promoted` or `ended`.
     pub what: String,
     /// The revision that ran afterwards.
     pub revision: u64,
@@ -177,11 +226,22 @@ pub trait RuleControl: Send + Sync {
     /// # Errors
     /// No such chain.
     fn history(&self, name: &str) -> Result<Vec<RuleChange>, ControlError>;
-    /// A new revision with the text of `revision`, or of the one before the one that runs. Its tests have to pass.
+    /// Ends a canary or shadow, if there is one and no revision is named; otherwise a new revision with the text of
+    /// `revision`, or of the one that ran before. Its tests have to pass.
     ///
     /// # Errors
     /// As `deploy`; no such chain or revision.
     fn rollback(
+        &self,
+        name: &str,
+        revision: Option<u64>,
+        options: &DeployOptions,
+    ) -> Result<Deployment, ControlError>;
+    /// The canary or shadow of a chain runs for everybody from now on; it has to be `revision`, if that is named.
+    ///
+    /// # Errors
+    /// As `deploy`; no such chain; `Changed` if it is another revision; `NotFound` if there is none.
+    fn promote(
         &self,
         name: &str,
         revision: Option<u64>,
@@ -218,5 +278,26 @@ pub trait RuleControl: Send + Sync {
     /// No such chain.
     fn remove(&self, name: &str) -> Result<(), ControlError> {
         self.remove_expected(name, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_a_hundredth_of_a_percent_to_all() {
+        for (text, share) in [("5%", 500), ("0.01%", 1), ("100%", 10_000), (" 2.5 %", 250)] {
+            assert_eq!(
+                TrialKind::canary(text),
+                Some(TrialKind::Canary(share)),
+                "{text}"
+            );
+        }
+        for text in [
+            "5", "", "%", "0%", "0.00%", "100.01%", "1.234%", "-1%", "1e2%", "9999999%",
+        ] {
+            assert_eq!(TrialKind::canary(text), None, "{text}");
+        }
     }
 }

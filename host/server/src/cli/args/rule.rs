@@ -30,6 +30,14 @@ pub(crate) struct ChainArgs {
     pub(crate) admin: AdminArgs,
 }
 
+/// What has to run for a change to be made.
+#[derive(Debug, Args)]
+pub(crate) struct ConditionArgs {
+    /// Only if this revision runs
+    #[arg(long, value_name = "REV")]
+    pub(crate) if_match: Option<u64>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ApplyArgs {
     /// Chain files, or folders of them
@@ -41,6 +49,14 @@ pub(crate) struct ApplyArgs {
     /// Come back when every shard has taken the chains
     #[arg(long)]
     pub(crate) wait: bool,
+    /// Beside what runs, for a share of the clients, always the same ones: 5%, 0.25%
+    #[arg(long, value_name = "SHARE", conflicts_with = "shadow")]
+    pub(crate) canary: Option<String>,
+    /// Beside what runs: it sees every message, is compared, and nothing of it is applied
+    #[arg(long)]
+    pub(crate) shadow: bool,
+    #[command(flatten)]
+    pub(crate) condition: ConditionArgs,
     #[command(flatten)]
     pub(crate) admin: AdminArgs,
 }
@@ -145,13 +161,33 @@ pub(crate) enum RuleCommand {
     },
     /// Show what happened to a chain
     History(ChainArgs),
-    /// Deploy the text of the revision before, or of REV, as a new revision
+    /// Let the canary or shadow of a chain run for everybody
+    Promote {
+        /// Name of the chain
+        name: String,
+        /// It has to be this revision
+        #[arg(value_name = "REV")]
+        revision: Option<u64>,
+        /// Check on the broker, change nothing
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        condition: ConditionArgs,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// End a canary or shadow; without one, deploy the text of the revision before, or of REV, as a new revision
     Rollback {
         /// Name of the chain
         name: String,
         /// As `history` shows it
         #[arg(value_name = "REV")]
         revision: Option<u64>,
+        /// Check on the broker, change nothing
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        condition: ConditionArgs,
         #[command(flatten)]
         admin: AdminArgs,
     },
@@ -160,7 +196,12 @@ pub(crate) enum RuleCommand {
     /// Let a paused chain run again
     Resume(ChainArgs),
     /// Take a chain out
-    Rm(ChainArgs),
+    Rm {
+        #[command(flatten)]
+        condition: ConditionArgs,
+        #[command(flatten)]
+        chain: ChainArgs,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,7 +4,7 @@ use super::diff::diff as lines_of;
 use super::{files_of, path, stem, text_of};
 use crate::cli::args::ApplyArgs;
 use crate::cli::plugin::{items, text};
-use crate::cli::remote::Remote;
+use crate::cli::remote::{Remote, encode};
 use crate::cli::{CliError, Exit, print};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -15,7 +15,11 @@ pub(super) fn apply(args: &ApplyArgs, remote: &Remote) -> Result<(), CliError> {
     for file in files_of(&args.paths)? {
         files.push(json!({ "file": file.display().to_string(), "source": text_of(&file)? }));
     }
-    let query = format!("rules?dry_run={}&wait={}", args.dry_run, args.wait);
+    let mut query = format!("rules?dry_run={}&wait={}", args.dry_run, args.wait);
+    match &args.canary {
+        Some(share) => query.push_str(&format!("&canary={}", encode(share))),
+        None => query.push_str(&format!("&shadow={}", args.shadow)),
+    }
     let done = remote.post_json(&query, &json!({ "files": files }))?;
     if items(&done["rules"]).count() > 1 {
         print("in running order:");
@@ -30,6 +34,9 @@ pub(super) fn apply(args: &ApplyArgs, remote: &Remote) -> Result<(), CliError> {
 /// What became, or would become, of one chain.
 fn said(rule: &Value, is_same: bool, is_dry_run: bool) -> String {
     let (name, revision) = (text(&rule["name"]), &rule["revision"]);
+    if !rule["trial"].is_null() && !is_same {
+        return tried(rule, is_dry_run);
+    }
     let end = match (is_dry_run, is_same) {
         (true, true) => return format!("{name}: would stay as it is, revision {revision}"),
         (true, false) => return format!("{name}: would deploy revision {revision}"),
@@ -44,6 +51,23 @@ fn said(rule: &Value, is_same: bool, is_dry_run: bool) -> String {
             format!("{name}: revision {revision} is kept{end}; its file says `enabled = false`")
         }
         _ => format!("{name}: revision {revision} runs on every shard{end}"),
+    }
+}
+
+/// What became, or would become, of a revision beside the one that runs.
+fn tried(rule: &Value, is_dry_run: bool) -> String {
+    let (name, runs, trial) = (text(&rule["name"]), &rule["revision"], &rule["trial"]);
+    let revision = &trial["rule"]["revision"];
+    let would = if is_dry_run { "would be " } else { "is " };
+    match trial["percent"].as_f64() {
+        Some(percent) => format!(
+            "{name}: revision {revision} {would}a canary for {percent}% of the clients, {runs} runs for the others; \
+             `witmq rule promote {name}` or `rule rollback {name}` ends that"
+        ),
+        None => format!(
+            "{name}: revision {revision} {would}a shadow of revision {runs}; `witmq rule stats {name}` compares them, \
+             `witmq rule promote {name}` or `rule rollback {name}` ends that"
+        ),
     }
 }
 
@@ -86,8 +110,30 @@ pub(super) fn diff(paths: &[PathBuf], remote: &Remote) -> Result<(), CliError> {
     Ok(())
 }
 
-pub(super) fn rollback(name: &str, revision: Option<u64>, remote: &Remote) -> Result<(), CliError> {
-    let query = revision.map_or_else(String::new, |revision| format!("?revision={revision}"));
+pub(super) fn promote(
+    name: &str,
+    revision: Option<u64>,
+    is_dry_run: bool,
+    remote: &Remote,
+) -> Result<(), CliError> {
+    let query = query(revision, is_dry_run);
+    let info = remote.post(&path(name, &format!("/promote{query}")))?;
+    print(&said(&info, false, is_dry_run));
+    Ok(())
+}
+
+fn query(revision: Option<u64>, is_dry_run: bool) -> String {
+    let revision = revision.map(|revision| format!("&revision={revision}"));
+    format!("?dry_run={is_dry_run}{}", revision.unwrap_or_default())
+}
+
+pub(super) fn rollback(
+    name: &str,
+    revision: Option<u64>,
+    is_dry_run: bool,
+    remote: &Remote,
+) -> Result<(), CliError> {
+    let query = query(revision, is_dry_run);
     let info = remote.post(&path(name, &format!("/rollback{query}")))?;
     if info["unchanged"] == Value::Bool(true) {
         let text = format!(
@@ -96,7 +142,7 @@ pub(super) fn rollback(name: &str, revision: Option<u64>, remote: &Remote) -> Re
         );
         return Err(CliError::new(Exit::Refused, text));
     }
-    print(&said(&info, false, false));
+    print(&said(&info, false, is_dry_run));
     Ok(())
 }
 

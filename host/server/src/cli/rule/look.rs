@@ -41,8 +41,24 @@ pub(super) fn ls(json: bool, remote: &Remote) -> Result<(), CliError> {
         });
         cells.collect::<Vec<String>>()
     };
-    let rows: Vec<Vec<String>> = items(&list).map(row).collect();
-    table(&columns.map(|(head, _)| head), &rows);
+    let trial = |rule: &Value| {
+        let trial = &rule["trial"];
+        let revision = text(&trial["rule"]["revision"]);
+        match (trial.is_null(), trial["percent"].as_f64()) {
+            (true, _) => String::new(),
+            (_, Some(percent)) => format!("{revision}: canary {percent}%"),
+            (_, None) => format!("{revision}: shadow"),
+        }
+    };
+    let rows = items(&list).map(|rule| {
+        let mut cells = row(rule);
+        cells.insert(cells.len() - 1, trial(rule));
+        cells
+    });
+    let rows: Vec<Vec<String>> = rows.collect();
+    let mut heads: Vec<&str> = columns.iter().map(|(head, _)| *head).collect();
+    heads.insert(heads.len() - 1, "TRIAL");
+    table(&heads, &rows);
     Ok(())
 }
 
@@ -121,6 +137,10 @@ pub(super) fn why(name: &str, json: bool, remote: &Remote) -> Result<(), CliErro
         return Ok(());
     }
     let misses: Vec<Miss> = serde_json::from_value(misses).map_err(unknown)?;
+    let info = remote.read(&path(name, ""))?;
+    for difference in items(&info["trial"]["differences"]) {
+        print(&format!("shadow: {}", text(difference)));
+    }
     if misses.is_empty() {
         print("no condition of it was false lately");
     }

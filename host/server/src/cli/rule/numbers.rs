@@ -26,6 +26,36 @@ pub(super) fn stats(name: &str, remote: &Remote) -> Result<(), CliError> {
             "   rested {rests} times, {rested} messages came meanwhile"
         ));
     }
+    steps_of(&info);
+    let trial = &info["trial"];
+    if trial.is_null() {
+        return Ok(());
+    }
+    let own = &trial["rule"];
+    let numbers = ["matched", "filtered", "failed", "limited"];
+    let numbers = numbers.map(|key| format!("{key} {}", own[key])).join(", ");
+    let what = match trial["percent"].as_f64() {
+        Some(percent) => format!("canary, {percent}% of the clients"),
+        None => format!(
+            "shadow, same {}, different {}, failed alone {}",
+            trial["same"], trial["different"], trial["failed_alone"]
+        ),
+    };
+    print(&format!(
+        "{name}: revision {}; {what}; {numbers}",
+        own["revision"]
+    ));
+    if let Some(why) = own["resting"]["why"].as_str() {
+        let until = moment(&own["resting"]["until_ms"]);
+        print(&format!("   rests until {until}: {why}"));
+    }
+    steps_of(own);
+    items(&trial["differences"]).for_each(|line| print(&format!("   {}", text(line))));
+    Ok(())
+}
+
+/// A line for each step.
+fn steps_of(info: &Value) {
     let micros = |value: &Value| format!("{:.1}", value.as_f64().unwrap_or(0.0));
     let rows: Vec<Vec<String>> = items(&info["steps"])
         .map(|step| {
@@ -49,7 +79,6 @@ pub(super) fn stats(name: &str, remote: &Remote) -> Result<(), CliError> {
         "STEP", "WHAT", "PASSED", "ENDED", "FAILED", "P50 µs", "P99 µs", "ERRORS",
     ];
     table(&head, &rows);
-    Ok(())
 }
 
 /// A step in a word or two.
