@@ -21,6 +21,7 @@
 //! | `breaker` | when a chain is given a rest |
 //! | `tally` | numbers of each step |
 //! | `trace`, `tap` | what became of a message step by step, and who is shown that |
+//! | `record`, `replay` | messages as they came, and what a file makes of them |
 //! | `import` | rules of EMQX as chain files |
 //! | `schema` | the JSON Schema of a file |
 //! | `check` | a file's own tests, and the trace of one message |
@@ -35,6 +36,8 @@ mod functions;
 mod import;
 mod payload;
 mod place;
+mod record;
+mod replay;
 mod rules;
 mod run;
 mod schema;
@@ -52,6 +55,8 @@ pub use expression::Limits as ExpressionLimits;
 pub use functions::{describe as describe_functions, page as functions_page};
 pub use import::{Imported, Remark, import_emqx};
 pub use place::RuleError;
+pub use record::{Recorded, Recording};
+pub use replay::{Replayed, replay};
 pub use rules::{Rules, RulesConfig, ShardChains};
 pub use schema::schema;
 pub use tables::Tables;

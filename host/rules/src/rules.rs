@@ -6,6 +6,7 @@ use crate::chain::Chain;
 use crate::check;
 use crate::events;
 use crate::file::Mode;
+use crate::record::Recorder;
 use crate::state::{Alarm, Bounds, POOL_BYTES, Pool};
 use crate::tables::Tables;
 use arc_swap::ArcSwap;
@@ -25,7 +26,7 @@ mod control;
 mod kept;
 mod noted;
 mod shard;
-mod trial;
+pub(crate) mod trial;
 mod trying;
 pub use shard::ShardChains;
 
@@ -243,6 +244,7 @@ struct Inner {
     alarm: Arc<Alarm>,
     teller: Arc<Teller>,
     noted: Noted,
+    recorder: Recorder,
     kept: Kept,
     state: Mutex<State>,
 }
@@ -269,6 +271,7 @@ impl Rules {
             alarm: Arc::default(),
             teller: Arc::default(),
             noted: Noted::default(),
+            recorder: Recorder::default(),
             kept: Kept::new(config.dir.clone()),
             bounds: config.bounds(),
             state: Mutex::default(),

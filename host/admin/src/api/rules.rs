@@ -28,6 +28,11 @@ pub(super) fn routes() -> Router<Ports> {
             "/api/v1/rules/{name}",
             get(one).put(apply).delete(remove).layer(text),
         )
+        .route("/api/v1/recordings", post(record))
+        .route(
+            "/api/v1/recordings/{id}",
+            get(recorded).delete(end_recording),
+        )
         .route("/api/v1/rules/{name}/source", get(source))
         .route("/api/v1/rules/{name}/history", get(history))
         .route("/api/v1/rules/{name}/tap", get(tap))
@@ -296,6 +301,32 @@ async fn tap(
     Query(query): Query<TapQuery>,
 ) -> Answer {
     ready(blocking(move || ports.rules.tap(&name, query.after)).await?)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecordBody {
+    filter: String,
+    for_ms: u64,
+    messages: usize,
+}
+
+async fn record(State(ports): State<Ports>, Json(body): Json<RecordBody>) -> Answer {
+    let begun = move || (ports.rules).record(&body.filter, body.for_ms, body.messages);
+    ready(blocking(begun).await?)
+}
+
+async fn recorded(
+    State(ports): State<Ports>,
+    Path(id): Path<u64>,
+    Query(query): Query<TapQuery>,
+) -> Answer {
+    ready(blocking(move || ports.rules.recorded(id, query.after.unwrap_or(0))).await?)
+}
+
+async fn end_recording(State(ports): State<Ports>, Path(id): Path<u64>) -> Answer {
+    blocking(move || ports.rules.end_recording(id)).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 async fn misses(State(ports): State<Ports>, Path(name): Path<String>) -> Answer {

@@ -5,6 +5,8 @@ use super::trying::{is_beside, over};
 use super::{Deployed, Rules, State, Table};
 use crate::chain::Chain;
 use crate::check;
+use crate::record::{self, Wanted};
+use crate::template::{Template, Templates};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, MutexGuard};
@@ -51,6 +53,16 @@ pub(super) fn compare(
         _ => return Ok(()),
     };
     Err(ControlError::Changed(text))
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Result<String, ControlError> {
+    serde_json::to_string(value).map_err(|error| ControlError::Internal(error.to_string()))
+}
+
+fn no_recording(id: u64) -> ControlError {
+    ControlError::NotFound(format!(
+        "there is no recording {id}; one that nobody asks for is given up after half a minute"
+    ))
 }
 
 pub(super) fn unkept(error: &io::Error) -> ControlError {
@@ -149,6 +161,45 @@ impl Rules {
             deployment.behind = Some(inner.wait_for_shards());
         }
         Ok(deployment)
+    }
+
+    fn begin_recording(
+        &self,
+        filter: &str,
+        time_ms: u64,
+        messages: usize,
+    ) -> Result<String, ControlError> {
+        let invalid = |code, message: String, hint: &str| ControlError::Invalid {
+            code,
+            message,
+            hint: Some(hint.to_owned()),
+        };
+        let template = Template::parse(filter).map_err(|cause| {
+            let text = format!("`{filter}` is no filter: {cause}");
+            invalid(
+                "bad-filter",
+                text,
+                "write it as a subscription's: sensors/+/temp, sensors/#",
+            )
+        })?;
+        let is_within = (1..=record::TIME_MS).contains(&time_ms);
+        if !is_within || !(1..=record::MESSAGES).contains(&messages) {
+            let text = format!("{messages} messages in {time_ms} ms cannot be recorded");
+            let most = (record::MESSAGES, record::TIME_MS / 3_600_000);
+            let hint = format!("at most {} messages, and {} hours", most.0, most.1);
+            return Err(invalid("bad-recording", text, &hint));
+        }
+        let wanted = Wanted {
+            from: Templates::from(template),
+            time_ms,
+            messages,
+            bytes: record::BYTES,
+        };
+        let begun = self.inner.recorder.begin(wanted, now_ms());
+        json(&begun.ok_or_else(|| {
+            let text = "messages are being recorded already, and it is one recording at a time";
+            ControlError::LimitReached(text.to_owned())
+        })?)
     }
 
     fn chain(&self, name: &str) -> Result<Arc<Chain>, ControlError> {
@@ -384,15 +435,28 @@ impl RuleControl for Rules {
         ]
     }
 
+    fn record(&self, filter: &str, time_ms: u64, messages: usize) -> Result<String, ControlError> {
+        self.begin_recording(filter, time_ms, messages)
+    }
+
+    fn recorded(&self, id: u64, after: u64) -> Result<String, ControlError> {
+        let recording = self.inner.recorder.ask(id, after, now_ms());
+        json(&recording.ok_or_else(|| no_recording(id))?)
+    }
+
+    fn end_recording(&self, id: u64) -> Result<(), ControlError> {
+        let is_ended = self.inner.recorder.end(id);
+        is_ended.then_some(()).ok_or_else(|| no_recording(id))
+    }
+
     fn tap(&self, name: &str, after: Option<u64>) -> Result<String, ControlError> {
         let chain = self.chain(name)?;
         let tapped = chain.stats.tap.ask(after, now_ms());
-        serde_json::to_string(&tapped).map_err(|error| ControlError::Internal(error.to_string()))
+        json(&tapped)
     }
 
     fn misses(&self, name: &str) -> Result<String, ControlError> {
-        let misses = self.chain(name)?.stats.misses.list();
-        serde_json::to_string(&misses).map_err(|error| ControlError::Internal(error.to_string()))
+        json(&self.chain(name)?.stats.misses.list())
     }
 
     fn remove_expected(&self, name: &str, expected: Option<Expected>) -> Result<(), ControlError> {

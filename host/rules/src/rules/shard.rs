@@ -353,6 +353,7 @@ impl Chains for ShardChains {
         message: &Arc<Message>,
     ) -> ChainProgress {
         self.refresh();
+        self.inner.recorder.see(publisher, message);
         if self.table.index.is_empty() || !self.find(&message.topic) {
             return ChainProgress::Done(ChainRun::untouched());
         }

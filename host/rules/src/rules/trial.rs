@@ -166,14 +166,14 @@ fn cut(text: &str) -> String {
 
 /// What a revision made of one message.
 #[derive(Debug, Default)]
-pub(super) struct Came {
+pub(crate) struct Came {
     /// What a transform chain lets go on, or what else it does in words.
-    on: Vec<Arc<Message>>,
-    ends: Option<String>,
-    published: Vec<Arc<Message>>,
-    handed: Vec<(String, Arc<Message>)>,
+    pub(crate) on: Vec<Arc<Message>>,
+    pub(crate) ends: Option<String>,
+    pub(crate) published: Vec<Arc<Message>>,
+    pub(crate) handed: Vec<(String, Arc<Message>)>,
     /// The last error.
-    failed: Option<String>,
+    pub(crate) failed: Option<String>,
 }
 
 fn is_same_message(one: &Message, other: &Message) -> bool {
@@ -188,7 +188,7 @@ fn are_same(ones: &[Arc<Message>], others: &[Arc<Message>]) -> bool {
 }
 
 impl Came {
-    pub(super) fn new(
+    pub(crate) fn new(
         chain: &Chain,
         end: &End,
         published: &[Arc<Message>],
@@ -214,7 +214,7 @@ impl Came {
         }
     }
 
-    fn is_same(&self, other: &Self) -> bool {
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
         let handed = self.handed.iter().zip(&other.handed);
         self.ends == other.ends
             && are_same(&self.on, &other.on)
@@ -223,7 +223,7 @@ impl Came {
             && { handed }.all(|(one, other)| one.0 == other.0 && is_same_message(&one.1, &other.1))
     }
 
-    fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         if let Some(error) = &self.failed {
             return cut(&format!("fails ({error})"));
         }
@@ -361,14 +361,14 @@ impl Transform for Noting<'_> {
 }
 
 /// What a shadow calls: answers that are known, and nobody.
-pub(super) struct Apart<'a> {
+pub(crate) struct Apart<'a> {
     answers: &'a [(String, Message, Result<StepOutcome, StepFailure>)],
-    handed: Vec<(String, Arc<Message>)>,
+    pub(crate) handed: Vec<(String, Arc<Message>)>,
 }
 
 impl Apart<'_> {
     /// Where no plugin has said anything.
-    pub(super) fn alone() -> Self {
+    pub(crate) fn alone() -> Self {
         Self {
             answers: &[],
             handed: Vec::new(),

@@ -6,6 +6,7 @@ mod import;
 mod look;
 mod numbers;
 mod offline;
+mod record;
 
 use super::args::RuleCommand;
 use super::remote::{Remote, encode};
@@ -16,7 +17,21 @@ pub(crate) fn run(command: RuleCommand) -> Result<(), CliError> {
     match command {
         RuleCommand::New { name } => offline::new(&name),
         RuleCommand::Check { files } => offline::check(&files),
-        RuleCommand::Test { files } => offline::test(&files),
+        RuleCommand::Test {
+            files,
+            replay,
+            against,
+        } => match replay {
+            None => offline::test(&files),
+            Some(recording) => record::replay(&files, against.as_deref(), &recording),
+        },
+        RuleCommand::Record {
+            filter,
+            time,
+            out,
+            max,
+            admin,
+        } => record::record((&filter, time, max), out.as_deref(), &Remote::new(&admin)?),
         RuleCommand::Import { from } => import::import(from),
         RuleCommand::Run { file, msg, json } => offline::trace(&file, &msg, json),
         RuleCommand::Schema => {

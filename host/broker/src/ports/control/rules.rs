@@ -256,6 +256,23 @@ pub trait RuleControl: Send + Sync {
     fn numbers(&self) -> Vec<(&'static str, bool, u64)> {
         Vec::new()
     }
+    /// Begins to record messages whose topic matches, as they come in, before any chain: for so long, so many at most. As
+    /// JSON: `{"id", "is_over", "recorded", "skipped_messages", "skipped_bytes", "last", "messages"}`.
+    ///
+    /// # Errors
+    /// A filter that is none, or too much; `LimitReached` while another recording goes on.
+    fn record(&self, filter: &str, time_ms: u64, messages: usize) -> Result<String, ControlError>;
+    /// What a recording has behind message `after`, some of it if that is much; what is before is forgotten. A recording that
+    /// nobody asks for is given up.
+    ///
+    /// # Errors
+    /// There is no such recording.
+    fn recorded(&self, id: u64, after: u64) -> Result<String, ControlError>;
+    /// Ends it.
+    ///
+    /// # Errors
+    /// There is no such recording.
+    fn end_recording(&self, id: u64) -> Result<(), ControlError>;
     /// Traces of its messages behind number `after`, or from now on, as JSON: `{"last", "shown", "skipped", "missed",
     /// "traces"}`. Messages are traced while this is asked at least every ten seconds; so many a second, failures always.
     ///

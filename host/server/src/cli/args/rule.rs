@@ -79,6 +79,28 @@ pub(crate) enum RuleCommand {
         /// Chain files, or folders of them
         #[arg(required = true)]
         files: Vec<PathBuf>,
+        /// Run recorded messages through the file instead; exit code 1 if a step fails or, with --against, something differs
+        #[arg(long, value_name = "RECORDING")]
+        replay: Option<PathBuf>,
+        /// A file that is to make the same of them
+        #[arg(long, value_name = "OLD", requires = "replay")]
+        against: Option<PathBuf>,
+    },
+    /// Write messages down as they come to the broker, for `rule test --replay`
+    Record {
+        /// Topics, as a subscription's: sensors/+/temp, sensors/#
+        filter: String,
+        /// For how long: 90s, 15m, 2h
+        #[arg(long = "for", value_name = "TIME", default_value = "1m", value_parser = time)]
+        time: Duration,
+        /// File to write; without, the messages are printed
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Messages at most
+        #[arg(long, value_name = "N", default_value_t = 10_000)]
+        max: usize,
+        #[command(flatten)]
+        admin: AdminArgs,
     },
     /// Run a chain file on one message without a broker and show every step
     Run {
