@@ -18,11 +18,8 @@ pub(crate) struct Certificates {
 /// The folders or certificates cannot be written.
 pub(crate) fn config(args: &DevArgs) -> Result<(Config, Certificates)> {
     let data_dir = args.dir.join(".witmq");
-    for folder in [
-        &data_dir,
-        &args.dir.join("rules"),
-        &args.dir.join("plugins"),
-    ] {
+    let watched = crate::watch::FOLDERS.map(|folder| args.dir.join(folder));
+    for folder in watched.iter().chain([&data_dir]) {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;
     }
@@ -113,7 +110,7 @@ pub(crate) fn banner(
          \x20 MQTT       mqtt://{tcp}      {who}\n\
          \x20 TLS        mqtts://{tls}     CA {ca}\n\
          \x20 WebSocket  ws://{http}/mqtt  ws://{ws}/mqtt  wss://{wss}/mqtt\n\
-         \x20 Watching   {rules}/*.toml  {plugins}/*.wasm\n\
+         \x20 Watching   {rules}/*.toml  {sinks}/*.toml  {plugins}/*.wasm\n\
          \x20 Demo       {demo}\n\
          \x20 Try        witmq sub 'demo/#'    witmq pub demo/room/2/temp '{{\"c\":41.5}}'\n\
          Ctrl-C stops.",
@@ -126,6 +123,7 @@ pub(crate) fn banner(
         wss = at("wss"),
         ca = certificates.ca.display(),
         rules = args.dir.join("rules").display(),
+        sinks = args.dir.join("sinks").display(),
         plugins = args.dir.join("plugins").display(),
     )
 }

@@ -58,11 +58,7 @@ fn dev(args: &DevArgs) -> Result<()> {
     let (config, certificates) = dev::config(args)?;
     logging::start(&config.log)?;
     let broker = wire::start(&config, wire::Access::dev(args.no_anonymous))?;
-    let watch = watch::start(
-        &args.dir.join("rules"),
-        &args.dir.join("plugins"),
-        broker.watched(),
-    )?;
+    let watch = watch::start(&args.dir, broker.watched())?;
     let demo = (!args.no_demo && !args.no_anonymous)
         .then(|| demo::start(broker.addresses().address("tcp")));
     println!("{}", dev::banner(args, broker.addresses(), &certificates));

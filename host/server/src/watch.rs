@@ -1,4 +1,4 @@
-//! The watched folders of `witmq dev`: a saved chain or component is deployed, with the outcome in the log.
+//! The watched folders of `witmq dev`: a saved chain, sink or component is deployed, with the outcome in the log.
 
 use notify::{Event, RecursiveMode, Watcher as _};
 use std::collections::BTreeSet;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 use witmq_broker::ports::control::InstallOptions;
-use witmq_broker::ports::{ControlError, PluginControl, RuleControl};
+use witmq_broker::ports::{ControlError, PluginControl, RuleControl, SinkControl};
 
 /// Changes waiting to be looked at; beyond this the folder is read again as a whole.
 const QUEUE: usize = 256;
@@ -24,24 +24,27 @@ pub(crate) struct Watch {
 pub(crate) struct Targets {
     pub(crate) rules: Arc<dyn RuleControl>,
     pub(crate) plugins: Arc<dyn PluginControl>,
+    pub(crate) sinks: Arc<dyn SinkControl>,
 }
 
-/// Deploys what is in `rules` and `plugins` now, then whenever a file of them changes.
+/// Folders below that of `witmq dev`. What others name comes first: chains name sinks and plugins.
+pub(crate) const FOLDERS: [&str; 3] = ["plugins", SINKS, "rules"];
+const SINKS: &str = "sinks";
+
+/// Deploys what is in [`FOLDERS`] of `dir` now, then whenever a file of them changes.
 ///
 /// # Errors
 /// The folders cannot be watched.
-pub(crate) fn start(rules: &Path, plugins: &Path, targets: Targets) -> anyhow::Result<Watch> {
-    // Plugins first: chains name them.
-    for folder in [plugins, rules] {
-        for path in files_of(folder) {
-            deploy(&path, &targets);
-        }
+pub(crate) fn start(dir: &Path, targets: Targets) -> anyhow::Result<Watch> {
+    let folders = FOLDERS.map(|folder| dir.join(folder));
+    for path in folders.iter().flat_map(|folder| files_of(folder)) {
+        deploy(&path, &targets);
     }
     let (changed, changes) = sync_channel(QUEUE);
-    let folders = [plugins.to_owned(), rules.to_owned()];
     let mut watcher = notify::recommended_watcher(move |event| note(event, &changed))?;
-    watcher.watch(rules, RecursiveMode::NonRecursive)?;
-    watcher.watch(plugins, RecursiveMode::NonRecursive)?;
+    for folder in &folders {
+        watcher.watch(folder, RecursiveMode::NonRecursive)?;
+    }
     std::thread::Builder::new()
         .name("witmq-watch".into())
         .spawn(move || follow(&changes, &folders, &targets))?;
@@ -81,10 +84,13 @@ fn follow(changes: &Receiver<Change>, folders: &[PathBuf], targets: &Targets) {
         } else {
             batch.into_iter().flatten().collect()
         };
-        // Components before chains, as at the start.
-        let (components, chains): (Vec<_>, Vec<_>) =
-            paths.into_iter().partition(|p| has_extension(p, "wasm"));
-        for path in components.iter().chain(&chains) {
+        // In the order of the start.
+        let mut paths: Vec<PathBuf> = paths.into_iter().collect();
+        paths.sort_by_key(|path| match has_extension(path, "wasm") {
+            true => 0,
+            false => 1 + u8::from(!is_sink(path)),
+        });
+        for path in &paths {
             deploy(path, targets);
         }
     }
@@ -92,6 +98,11 @@ fn follow(changes: &Receiver<Change>, folders: &[PathBuf], targets: &Targets) {
 
 fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|e| e == extension)
+}
+
+fn is_sink(path: &Path) -> bool {
+    let folder = path.parent().and_then(Path::file_name);
+    folder.is_some_and(|name| name == SINKS) && has_extension(path, "toml")
 }
 
 fn files_of(folder: &Path) -> Vec<PathBuf> {
@@ -106,7 +117,16 @@ fn deploy(path: &Path, targets: &Targets) {
         return;
     };
     let file = path.display().to_string();
-    let outcome = if has_extension(path, "toml") {
+    let outcome = if is_sink(path) {
+        match std::fs::read_to_string(path) {
+            Ok(text) => (targets.sinks.apply(&file, &text, false))
+                .map(|sink| format!("a sink of the kind {}", sink.kind)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                (targets.sinks.remove(stem, false)).map(|()| "removed".to_owned())
+            }
+            Err(e) => Err(ControlError::Internal(format!("{file}: {e}"))),
+        }
+    } else if has_extension(path, "toml") {
         match std::fs::read_to_string(path) {
             Ok(text) => targets
                 .rules

@@ -395,6 +395,7 @@ impl Broker {
         Targets {
             rules: self.rules.clone(),
             plugins: self.plugins.clone(),
+            sinks: Arc::new(self.sinks.clone()),
         }
     }
 
