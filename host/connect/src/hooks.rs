@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use bytes::BytesMut;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use witmq_broker::ports::hooks::Query;
 use witmq_broker::ports::{
     Authorize, Publisher, StepAnswer, StepFailure, StepOutcome, Transform, Verdict,
@@ -22,6 +23,8 @@ const BUFFER_BYTES: usize = 64 * 1024;
 pub(crate) struct Intake {
     pub(crate) queue: Arc<Queue>,
     pub(crate) state: Arc<State>,
+    /// Whether chains can hand something over: a bridge may only receive.
+    pub(crate) takes: AtomicBool,
 }
 
 pub(crate) type Table = BTreeMap<String, Arc<Intake>>;
@@ -47,6 +50,9 @@ impl Intake {
         message: &Message,
         buffer: &mut BytesMut,
     ) -> Result<(), StepFailure> {
+        if !self.takes.load(Ordering::Relaxed) {
+            return Err(StepFailure::NoSink(name.to_owned()));
+        }
         buffer.clear();
         let kept = match encode(publisher, message, buffer) {
             true => self.queue.push(buffer),

@@ -216,6 +216,25 @@ impl<'a> Keys<'a> {
         entries.collect()
     }
 
+    /// A list of texts, each with its place.
+    pub(crate) fn texts(&mut self, key: &'static str) -> Result<Vec<(String, usize)>, SinkError> {
+        let Some(value) = self.take(key) else {
+            return Ok(Vec::new());
+        };
+        let at = value.span().start;
+        let DeValue::Array(array) = value.into_inner() else {
+            return Err(self.wrong(key, at, "a list of texts"));
+        };
+        let texts = array.into_iter().map(|value| {
+            let at = value.span().start;
+            match value.into_inner() {
+                DeValue::String(text) => Ok((text.into_owned(), at)),
+                _ => Err(self.wrong(key, at, "a list of texts")),
+            }
+        });
+        texts.collect()
+    }
+
     /// A table; an empty one if it is not there.
     pub(crate) fn table(&mut self, key: &'static str) -> Result<Self, SinkError> {
         Ok(self.given(key)?.unwrap_or_else(|| {

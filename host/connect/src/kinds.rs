@@ -1,14 +1,19 @@
 //! The kinds of connectors there are; each has a file of its own.
 
 mod file;
+mod mqtt;
 mod tls;
 mod webhook;
 
 use crate::keys::Keys;
-use crate::outlet::Outlet;
+use crate::outlet::{Later, Outlet};
 use crate::place::SinkError;
 use crate::secret::Secret;
-use std::path::PathBuf;
+use crate::settings::Settings as Sink;
+use crate::state::State;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use witmq_broker::ports::Take;
 
 /// What connectors reach beyond themselves, as the operator allows it.
 #[derive(Clone)]
@@ -16,6 +21,10 @@ pub(crate) struct Means {
     pub(crate) secrets: Secret,
     /// Files are written below this folder.
     pub(crate) exports: PathBuf,
+    /// This broker, among others.
+    pub(crate) origin: String,
+    /// Into the broker.
+    pub(crate) take: Take,
 }
 
 /// Settings of one kind.
@@ -23,16 +32,18 @@ pub(crate) struct Means {
 pub(crate) enum Kind {
     File(file::Settings),
     Webhook(Box<webhook::Settings>),
+    Mqtt(Box<mqtt::Settings>),
 }
 
 /// As `kind` names them.
-const NAMES: [&str; 2] = ["file", "webhook"];
+const NAMES: [&str; 3] = ["file", "webhook", "mqtt"];
 
 impl Kind {
     pub(crate) fn parse(name: &str, keys: &mut Keys<'_>) -> Result<Self, SinkError> {
         match keys.word("kind", &NAMES)? {
             Some("file") => Ok(Self::File(file::Settings::parse(name, keys)?)),
             Some("webhook") => Ok(Self::Webhook(Box::new(webhook::Settings::parse(keys)?))),
+            Some("mqtt") => Ok(Self::Mqtt(Box::new(mqtt::Settings::parse(keys)?))),
             _ => {
                 let error = keys.error("`kind` is missing");
                 Err(error.hint(format!("there are {}", NAMES.join(", "))))
@@ -44,14 +55,69 @@ impl Kind {
         match self {
             Self::File(_) => "file",
             Self::Webhook(_) => "webhook",
+            Self::Mqtt(_) => "mqtt",
         }
     }
 
     /// Connects to nobody yet.
-    pub(crate) fn outlet(&self, means: &Means) -> Box<dyn Outlet> {
+    pub(crate) fn outlet(&self, name: &str, means: &Means) -> Box<dyn Outlet> {
         match self {
             Self::File(settings) => Box::new(file::File::new(settings.clone(), means)),
             Self::Webhook(settings) => Box::new(webhook::Webhook::new((**settings).clone(), means)),
+            Self::Mqtt(settings) => {
+                let bridge = mqtt::Bridge {
+                    settings: (**settings).clone(),
+                    name: name.to_owned(),
+                    means: means.clone(),
+                };
+                Box::new(mqtt::Outward::new(bridge))
+            }
+        }
+    }
+
+    /// Where it writes: nobody else may.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::File(settings) => Some(settings.folder()),
+            _ => None,
+        }
+    }
+
+    /// Whether chains can hand something over.
+    pub(crate) fn takes(&self) -> bool {
+        match self {
+            Self::Mqtt(settings) => settings.takes(),
+            _ => true,
+        }
+    }
+
+    /// Whether something comes from the other side.
+    pub(crate) fn gives(&self) -> bool {
+        match self {
+            Self::Mqtt(settings) => settings.gives(),
+            _ => false,
+        }
+    }
+
+    /// What brings messages from the other side, if this kind does; runs until it is dropped.
+    pub(crate) fn source(
+        &self,
+        sink: &Sink,
+        means: &Means,
+        state: &Arc<State>,
+    ) -> Option<Later<'static, ()>> {
+        match self {
+            Self::Mqtt(settings) if settings.gives() => {
+                let (settings, name) = ((**settings).clone(), sink.name.clone());
+                let (means, state) = (means.clone(), state.clone());
+                let bridge = mqtt::Bridge {
+                    settings,
+                    name,
+                    means,
+                };
+                Some(Box::pin(mqtt::receive(bridge, sink.retry, state)))
+            }
+            _ => None,
         }
     }
 }

@@ -14,6 +14,8 @@ use std::time::Duration;
 pub(crate) enum Answer {
     /// It is where it belongs.
     Done,
+    /// It is not to go there, for it runs in a circle: counted.
+    Looped,
     /// Never, with words: a dead letter.
     Never(String),
 }

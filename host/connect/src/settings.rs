@@ -48,6 +48,14 @@ pub(crate) struct Retry {
     pub(crate) jitter_percent: u64,
 }
 
+impl Retry {
+    /// A pause, longer by chance: many that failed at once do not come back at once.
+    pub(crate) fn with_jitter(&self, pause: Duration) -> Duration {
+        let jitter = rand::random_range(0..=self.jitter_percent);
+        pause + pause * u32::try_from(jitter).unwrap_or(0) / 100
+    }
+}
+
 impl Settings {
     /// Reads a file; the sink's name is its stem.
     pub(crate) fn parse(file: &str, text: &str) -> Result<Self, SinkError> {

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use witmq_broker::ports::SinkInfo;
-use witmq_broker::ports::{ControlError, Inject, SinkControl};
+use witmq_broker::ports::{ControlError, Inject, SinkControl, Take};
 
 /// Bytes of one file.
 const FILE_BYTES: usize = 64 * 1024;
@@ -32,6 +32,8 @@ pub struct SinksConfig {
     pub sinks: usize,
     /// Into the broker; false while it is busy.
     pub publish: Inject,
+    /// The same, answered when it is kept.
+    pub take: Take,
     /// Secrets of the operator.
     pub secrets: Secret,
     /// Whether a plugin with a sink has this name.
@@ -79,12 +81,15 @@ impl Sinks {
     /// Restores what was applied. What cannot be restored is given back in words; its queue stays on disk.
     #[must_use]
     pub fn new(config: SinksConfig) -> (Self, Vec<String>) {
+        let folder = config.data_dir.join("sinks");
         let inner = Inner {
-            folder: config.data_dir.join("sinks"),
             means: Means {
+                origin: origin(&folder),
+                take: config.take.clone(),
                 secrets: config.secrets.clone(),
                 exports: config.data_dir.join("exports"),
             },
+            folder,
             config,
             table: Arc::default(),
             deployed: Mutex::default(),
@@ -121,6 +126,21 @@ impl Sinks {
             }
         }
     }
+}
+
+/// What tells this broker from others, made once. A folder that cannot be written has another one each time.
+fn origin(folder: &Path) -> String {
+    let path = folder.join("origin");
+    let kept = fs::read_to_string(&path).unwrap_or_default();
+    if kept.len() == 16 {
+        return kept;
+    }
+    let made = format!("{:016x}", rand::random::<u64>());
+    let written = fs::create_dir_all(folder).and_then(|()| write(&path, made.as_bytes()));
+    if let Err(error) = written {
+        tracing::warn!(%error, "what tells this broker from others cannot be kept");
+    }
+    made
 }
 
 fn internal(what: &str, error: &io::Error) -> ControlError {
@@ -190,6 +210,7 @@ impl Inner {
         let intake = Arc::new(Intake {
             queue: Arc::new(queue),
             state,
+            takes: settings.kind.takes().into(),
         });
         let running = Some(self.run(&settings, &intake)?);
         let deployed = Deployed {
@@ -209,7 +230,16 @@ impl Inner {
             publish: self.config.publish.clone(),
         };
         let (kind, means) = (settings.kind.clone(), self.means.clone());
-        Running::start(work, move || kind.outlet(&means))
+        if settings.kind.gives() {
+            intake.state.begin_inward();
+        }
+        let (name, inward) = (settings.name.clone(), settings.clone());
+        let (state, ways) = (intake.state.clone(), self.means.clone());
+        Running::start(
+            work,
+            move || kind.outlet(&name, &means),
+            move || inward.kind.source(&inward, &ways, &state),
+        )
     }
 
     /// From here on every shard's next message sees these sinks.
@@ -272,9 +302,12 @@ impl Inner {
             }
         }
         sink.intake.queue.bound(settings.queue);
+        let takes = settings.kind.takes();
+        sink.intake.takes.store(takes, Ordering::Relaxed);
         let state = &sink.intake.state;
         state.is_paused.store(settings.is_paused, Ordering::Relaxed);
         state.recover();
+        state.recover_inward();
         sink.running = None;
         let running = self.run(&settings, &sink.intake);
         (sink.settings, sink.source) = (settings, source);
@@ -284,7 +317,7 @@ impl Inner {
 }
 
 fn info(sink: &Deployed) -> SinkInfo {
-    let Intake { queue, state } = &*sink.intake;
+    let Intake { queue, state, .. } = &*sink.intake;
     let number = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     SinkInfo {
         name: sink.settings.name.clone(),
@@ -301,8 +334,35 @@ fn info(sink: &Deployed) -> SinkInfo {
         failed: number(&state.failed),
         dropped: number(&state.dropped),
         dead: number(&state.dead),
+        received: number(&state.received),
+        looped: number(&state.looped),
         expired: number(&state.expired),
     }
+}
+
+/// Whether this one writes where no other does.
+fn keep_apart(
+    deployed: &BTreeMap<String, Deployed>,
+    file: &str,
+    settings: &Settings,
+) -> Result<(), ControlError> {
+    let Some(folder) = settings.kind.folder() else {
+        return Ok(());
+    };
+    let others = deployed.values().map(|sink| &sink.settings);
+    let taken = others
+        .filter(|other| other.name != settings.name)
+        .find(|other| other.kind.folder() == Some(folder));
+    let Some(other) = taken else { return Ok(()) };
+    Err(ControlError::Invalid {
+        code: "folder-taken",
+        message: format!(
+            "{file}: the sink `{}` writes to the folder `{}`",
+            other.name,
+            folder.display()
+        ),
+        hint: Some("give each sink a `folder` of its own".to_owned()),
+    })
 }
 
 fn unknown(name: &str) -> ControlError {
@@ -316,6 +376,7 @@ impl SinkControl for Sinks {
         let inner = &self.inner;
         let settings = inner.admit(file, source)?;
         let mut deployed = inner.deployed();
+        keep_apart(&deployed, file, &settings)?;
         let count = deployed.len();
         let present = deployed.get_mut(&settings.name);
         if present.is_none() && count >= inner.config.sinks {
@@ -348,11 +409,12 @@ impl SinkControl for Sinks {
 
     fn check(&self, file: &str, source: &str) -> Result<String, ControlError> {
         let settings = self.inner.admit(file, source)?;
+        keep_apart(&self.inner.deployed(), file, &settings)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| internal("cannot start a runtime", &error))?;
-        let mut outlet = settings.kind.outlet(&self.inner.means);
+        let mut outlet = settings.kind.outlet(&settings.name, &self.inner.means);
         let checked = runtime.block_on(async {
             let checked = tokio::time::timeout(settings.timeout, outlet.check()).await;
             outlet.close().await;

@@ -14,6 +14,10 @@ pub(crate) struct State {
     /// The queue was full, or the disk did not take them.
     pub(crate) dropped: AtomicU64,
     pub(crate) dead: AtomicU64,
+    /// Messages that came from the other side.
+    pub(crate) received: AtomicU64,
+    /// Messages that a bridge did not carry: they run in a circle.
+    pub(crate) looped: AtomicU64,
     /// Too old before their turn came.
     pub(crate) expired: AtomicU64,
     pub(crate) is_paused: AtomicBool,
@@ -23,7 +27,19 @@ pub(crate) struct State {
 #[derive(Debug, Default)]
 struct Health {
     is_failing: bool,
+    inward: Inward,
     last_error: Option<String>,
+}
+
+/// How it stands with what comes from the other side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Inward {
+    /// It is listened to, or nothing is to come.
+    #[default]
+    Well,
+    /// The first attempt is under way.
+    Begins,
+    Failing,
 }
 
 /// Adds to a counter.
@@ -51,10 +67,32 @@ impl State {
         std::mem::replace(&mut health.is_failing, false)
     }
 
+    /// The other side is going to be listened to.
+    pub(crate) fn begin_inward(&self) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        health.inward = Inward::Begins;
+    }
+
+    /// Nothing comes from the other side; true: it was not known before.
+    pub(crate) fn fail_inward(&self, error: &str) -> bool {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        health.last_error = Some(error.to_owned());
+        std::mem::replace(&mut health.inward, Inward::Failing) != Inward::Failing
+    }
+
+    /// The other side is listened to; true: that had failed before.
+    pub(crate) fn recover_inward(&self) -> bool {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut health.inward, Inward::Well) == Inward::Failing
+    }
+
     /// `healthy`, `failing` or `paused`.
     pub(crate) fn word(&self) -> &'static str {
         let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        match (self.is_paused.load(Ordering::Relaxed), health.is_failing) {
+        match (
+            self.is_paused.load(Ordering::Relaxed),
+            health.is_failing || health.inward != Inward::Well,
+        ) {
             (true, _) => "paused",
             (false, true) => "failing",
             (false, false) => "healthy",

@@ -3,7 +3,7 @@
 //! Owns: [`Running`], a thread that was started and can be told to pause and to end. One batch is on its way at a
 //! time, so messages reach the service in order, and one that has to wait holds up those behind it.
 
-use crate::outlet::{Answer, Outlet, Trouble};
+use crate::outlet::{Answer, Later, Outlet, Trouble};
 use crate::queue::{Position, Queue, Reader};
 use crate::record::{Record, now_ms};
 use crate::settings::Settings;
@@ -53,6 +53,7 @@ impl Running {
     pub(crate) fn start(
         work: Work,
         outlet: impl FnOnce() -> Box<dyn Outlet> + Send + 'static,
+        source: impl Fn() -> Option<Later<'static, ()>> + Send + 'static,
     ) -> io::Result<Self> {
         let reader = Reader::open(&work.queue)?;
         let reader = reader.ok_or_else(|| io::Error::other("its queue is still being read"))?;
@@ -79,7 +80,8 @@ impl Running {
             };
             runtime.block_on(async {
                 tokio::select! {
-                    () = worker.run(listen) => {}
+                    () = worker.run(listen.clone()) => {}
+                    () = follow(listen, source) => {}
                     () = keep_synced(&queue, sync) => {}
                 }
             });
@@ -120,6 +122,27 @@ async fn keep_synced(queue: &Arc<Queue>, every: Duration) {
         let _is_stopping = tokio::task::spawn_blocking(move || sync_now(&queue))
             .await
             .is_err();
+    }
+}
+
+/// Lets a source run while it may. Does not end: the worker does.
+async fn follow(
+    mut orders: watch::Receiver<Order>,
+    source: impl Fn() -> Option<Later<'static, ()>>,
+) {
+    loop {
+        let order = *orders.borrow_and_update();
+        let running = (order == Order::Run).then(&source).flatten();
+        let is_over = match running {
+            Some(running) => tokio::select! {
+                changed = orders.changed() => changed.is_err(),
+                () = running => false,
+            },
+            None => orders.changed().await.is_err(),
+        };
+        if is_over {
+            return std::future::pending().await;
+        }
     }
 }
 
@@ -266,6 +289,7 @@ impl Worker {
                 for answer in answers {
                     match answer {
                         Answer::Done => count(&self.work.state.delivered, 1),
+                        Answer::Looped => count(&self.work.state.looped, 1),
                         Answer::Never(text) => self.bury(&text).await,
                     }
                     self.pop();
@@ -351,9 +375,7 @@ impl Worker {
                 pause
             }
         };
-        let jitter = rand::random_range(0..=retry.jitter_percent);
-        let jitter = u32::try_from(jitter).unwrap_or(0);
-        tokio::time::sleep(pause + pause * jitter / 100).await;
+        tokio::time::sleep(retry.with_jitter(pause)).await;
     }
 
     /// Publishes the first one with the topic it had and why. It is done with only when the broker took that.

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::oneshot;
 use witmq_broker::ports::PluginControl;
@@ -26,6 +27,8 @@ use witmq_runtime::{Grants, HttpGrant, HttpLimits, Outside, Runtime, RuntimeConf
 const AUTH_FILE_WASM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/auth-file.wasm"));
 /// Connectors, each of which has a thread.
 const SINKS: usize = 64;
+/// Between two looks whether a message is kept.
+const PAUSE: Duration = Duration::from_millis(1);
 /// Bytes of a secret.
 const SECRET_BYTES: u64 = 64 * 1024;
 
@@ -46,6 +49,35 @@ impl LateNode {
 
     fn publish(&self, message: Message) -> bool {
         (self.0.get()).is_some_and(|(_, publish)| publish(message))
+    }
+
+    /// Puts a message into the broker, and waits until it is kept.
+    fn take(&self, message: Message) -> Pin<Box<dyn Future<Output = bool> + Send>> {
+        let node = self.0.get().map(|(node, _)| node.clone());
+        Box::pin(async move {
+            let Some(node) = node else { return false };
+            let at = shard_of(&message.topic, node.shards());
+            let (answer, answered) = oneshot::channel();
+            let is_asked = node.ask(at, move |shard, now| {
+                let _is_gone = answer.send(shard.bring_in(now, message)).is_err();
+            });
+            let Some(position) = (match is_asked {
+                true => answered.await.ok().flatten(),
+                false => None,
+            }) else {
+                return false;
+            };
+            loop {
+                let (answer, answered) = oneshot::channel();
+                let is_asked = node.ask(at, move |shard, _| {
+                    let _is_gone = answer.send(shard.is_stored(position)).is_err();
+                });
+                if is_asked && answered.await == Ok(true) {
+                    return true;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        })
     }
 
     /// Asks the shard of a client.
@@ -120,7 +152,7 @@ impl LateSinks {
 
     /// Restores the connectors: what they need, plugins have already.
     pub(crate) fn start(&self, config: &Config, runtime: &Runtime, node: &LateNode) -> Sinks {
-        let (plugins, late) = (runtime.clone(), node.clone());
+        let (plugins, late, taking) = (runtime.clone(), node.clone(), node.clone());
         let has_sink = |plugin: &witmq_broker::ports::control::PluginInfo| {
             plugin.hooks.iter().any(|hook| hook == "sink")
         };
@@ -128,6 +160,7 @@ impl LateSinks {
             data_dir: config.data_dir.clone(),
             sinks: SINKS,
             publish: Arc::new(move |message| late.publish(message)),
+            take: Arc::new(move |message| taking.take(message)),
             secrets: secrets(config.secrets.clone()),
             is_plugin: Arc::new(move |name| {
                 let installed = plugins.list();

@@ -203,6 +203,8 @@ impl Page {
             ("sink_failed_total", "counter", sink.failed),
             ("sink_dropped_total", "counter", sink.dropped),
             ("sink_dead_total", "counter", sink.dead),
+            ("sink_received_total", "counter", sink.received),
+            ("sink_looped_total", "counter", sink.looped),
             ("sink_expired_total", "counter", sink.expired),
         ] {
             self.put(name, kind, &labels, float(value));

@@ -12,6 +12,7 @@ pub mod api;
 pub mod client;
 pub mod faults;
 pub mod load;
+pub mod mosquitto;
 pub mod one_by_one;
 pub mod raw;
 pub mod scram;

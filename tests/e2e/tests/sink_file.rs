@@ -200,6 +200,23 @@ fn a_name_is_a_connector_or_a_plugin_and_never_both() {
 }
 
 #[test]
+fn dev_applies_what_is_saved_and_removes_what_is_taken_away() {
+    let broker = Broker::dev(&["--no-demo"]);
+    let path = broker.folder().join("sinks/kept.toml");
+    std::fs::write(&path, "kind = \"file\"\n").unwrap();
+    let names = |broker: &Broker| broker.ok(&["sink", "ls", "--json"], "");
+    let wait = |is_there: bool| {
+        let end = std::time::Instant::now() + witmq_e2e::PATIENCE;
+        while names(&broker).contains("\"kept\"") != is_there {
+            assert!(std::time::Instant::now() < end, "{}", names(&broker));
+        }
+    };
+    wait(true);
+    std::fs::remove_file(&path).unwrap();
+    wait(false);
+}
+
+#[test]
 fn the_examples_are_what_they_say() {
     let folder = witmq_e2e::root().join("examples/chains");
     let broker = Broker::serve_open("");

@@ -3,6 +3,13 @@
 //! Blocking calls: run them on a thread that may block, never on a shard.
 
 use super::ControlError;
+use std::pin::Pin;
+use std::sync::Arc;
+use witmq_proto::Message;
+
+/// Puts a message into the broker from any thread: true when it is retained, routed and kept as far as anybody who has
+/// a claim to it is promised; false while nothing is taken.
+pub type Take = Arc<dyn Fn(Message) -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
 
 /// A sink as `witmq sink ls` shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +36,10 @@ pub struct SinkInfo {
     pub dropped: u64,
     /// Messages that went to the dead-letter topic.
     pub dead: u64,
+    /// Messages that came from the other side.
+    pub received: u64,
+    /// Messages that a bridge did not carry: they passed this broker before, or too many.
+    pub looped: u64,
     /// Messages that expired in the queue.
     pub expired: u64,
 }

@@ -406,6 +406,15 @@ impl Shard {
         }
     }
 
+    /// The same for somebody who waits until [`Shard::is_stored`]; `None`: it is not taken at present.
+    pub fn bring_in(&mut self, now: Instant, message: Message) -> Option<Position> {
+        if self.is_congested() || self.ports.store.health() != Health::Well {
+            return None;
+        }
+        let reason = self.take(now, &Arc::new(message), false);
+        (!reason.is_failure()).then_some(self.position)
+    }
+
     /// The channel to `to` is full, or has room again. While one is, publishers are paused.
     pub fn congested(&mut self, to: ShardId, is_full: bool) {
         let bit = 1u64 << (to.0 & 63);

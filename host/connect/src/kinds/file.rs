@@ -46,6 +46,13 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Below `exports`.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
 /// The file that is written.
 struct Part {
     file: fs::File,

@@ -13,6 +13,7 @@ fn config(folder: &Path) -> SinksConfig {
         data_dir: folder.to_owned(),
         sinks: 2,
         publish: Arc::new(|_| true),
+        take: Arc::new(|_| Box::pin(async { true })),
         secrets: Arc::new(|_| None),
         is_plugin: Arc::new(|name| name == "plugin"),
     }
@@ -186,6 +187,48 @@ fn what_may_not_be_applied_changes_nothing() {
 }
 
 #[test]
+fn a_folder_belongs_to_one_sink() {
+    let folder = tempfile::tempdir().unwrap();
+    let sinks = opened(folder.path());
+    let text = "kind = \"file\"\nfolder = \"x/a\"";
+    sinks.apply("a.toml", text, false).unwrap();
+    sinks.apply("a.toml", text, false).unwrap();
+    let text = "kind = \"file\"\nfolder = \"x//a/\"\nprefix = \"b\"";
+    let said = [
+        sinks.apply("b.toml", text, false).unwrap_err(),
+        sinks.apply("b.toml", text, true).unwrap_err(),
+        sinks.check("b.toml", text).unwrap_err(),
+    ];
+    for error in said {
+        let text = error.to_string();
+        assert!(
+            text.contains("b.toml: the sink `a` writes to the folder `x/"),
+            "{text}"
+        );
+    }
+    let text = "kind = \"file\"\nfolder = \"x\"";
+    sinks.apply("b.toml", text, false).unwrap();
+}
+
+#[test]
+fn a_bridge_that_only_receives_is_no_sink_of_chains() {
+    let folder = tempfile::tempdir().unwrap();
+    let sinks = opened(folder.path());
+    let text = "kind = \"mqtt\"\nurl = \"mqtt://127.0.0.1:1\"\npaused = true\n";
+    let inward = format!("{text}in = {{ filters = [\"a\"] }}\n");
+    sinks.apply("far.toml", &inward, false).unwrap();
+    assert!(matches!(
+        deliver(&sinks, "far", 0..1),
+        Err(StepFailure::NoSink(_))
+    ));
+    let both = format!("{inward}out = {{}}\n");
+    sinks.apply("far.toml", &both, false).unwrap();
+    deliver(&sinks, "far", 0..1).unwrap();
+    assert_eq!(one(&sinks).queued_messages, 1);
+    sinks.stop();
+}
+
+#[test]
 fn a_queue_is_not_thrown_away_unless_that_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let sinks = opened(folder.path());
@@ -209,10 +252,9 @@ fn a_queue_is_not_thrown_away_unless_that_is_said() {
         sinks.remove("out", true),
         Err(ControlError::NotFound(_))
     ));
-    assert_eq!(
-        fs::read_dir(folder.path().join("sinks")).unwrap().count(),
-        0
-    );
+    let left = fs::read_dir(folder.path().join("sinks")).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["origin"]);
 }
 
 #[test]

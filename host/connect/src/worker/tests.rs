@@ -64,6 +64,7 @@ impl Bench {
         let intake = Intake {
             queue: Arc::new(queue),
             state: Arc::default(),
+            takes: true.into(),
         };
         push(&intake, first);
         let (given, was_given) = channel();
@@ -86,7 +87,7 @@ impl Bench {
         let says: Says = Box::new(says);
         let outlet = move || Box::new(Told { says, given }) as Box<dyn Outlet>;
         Self {
-            running: Some(Running::start(work, outlet).unwrap()),
+            running: Some(Running::start(work, outlet, || None).unwrap()),
             intake,
             given: was_given,
             letters,
