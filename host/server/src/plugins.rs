@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio::sync::oneshot;
 use witmq_broker::ports::PluginControl;
 use witmq_broker::ports::clients::{Answered, Busy, ClientInfo, Clients};
