@@ -6,7 +6,7 @@ use super::new::{Hook, Lang};
 use super::sink::SinkCommand;
 use super::user::UserCommand;
 use clap::{Args, Parser, Subcommand};
-pub(crate) use rule::{ApplyArgs, ImportCommand, RuleCommand};
+pub(crate) use rule::{ApplyArgs, ImportCommand, RecordArgs, RevisionArgs, RuleCommand};
 use std::path::PathBuf;
 
 /// An MQTT broker whose decisions are WebAssembly components, replaced while it runs.

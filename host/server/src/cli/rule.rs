@@ -25,13 +25,7 @@ pub(crate) fn run(command: RuleCommand) -> Result<(), CliError> {
             None => offline::test(&files),
             Some(recording) => record::replay(&files, against.as_deref(), &recording),
         },
-        RuleCommand::Record {
-            filter,
-            time,
-            out,
-            max,
-            admin,
-        } => record::record((&filter, time, max), out.as_deref(), &Remote::new(&admin)?),
+        RuleCommand::Record(args) => record::record(&args),
         RuleCommand::Import { from } => import::import(from),
         RuleCommand::Run { file, msg, json } => offline::trace(&file, &msg, json),
         RuleCommand::Schema => {
@@ -68,26 +62,8 @@ pub(crate) fn run(command: RuleCommand) -> Result<(), CliError> {
             numbers::graph(&chain.name, json, &Remote::new(&chain.admin)?)
         }
         RuleCommand::History(chain) => look::history(&chain.name, &Remote::new(&chain.admin)?),
-        RuleCommand::Promote {
-            name,
-            revision,
-            dry_run,
-            condition,
-            admin,
-        } => {
-            let remote = Remote::new(&admin)?.only_if(condition.if_match);
-            deploy::promote(&name, revision, dry_run, &remote)
-        }
-        RuleCommand::Rollback {
-            name,
-            revision,
-            dry_run,
-            condition,
-            admin,
-        } => {
-            let remote = Remote::new(&admin)?.only_if(condition.if_match);
-            deploy::rollback(&name, revision, dry_run, &remote)
-        }
+        RuleCommand::Promote(args) => deploy::promote(&args),
+        RuleCommand::Rollback(args) => deploy::rollback(&args),
         RuleCommand::Pause(chain) => deploy::pause(&chain.name, true, &Remote::new(&chain.admin)?),
         RuleCommand::Resume(chain) => {
             deploy::pause(&chain.name, false, &Remote::new(&chain.admin)?)

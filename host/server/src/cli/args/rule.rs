@@ -38,6 +38,40 @@ pub(crate) struct ConditionArgs {
     pub(crate) if_match: Option<u64>,
 }
 
+/// A revision of a chain that is to run.
+#[derive(Debug, Args)]
+pub(crate) struct RevisionArgs {
+    /// Name of the chain
+    pub(crate) name: String,
+    /// As `history` shows it
+    #[arg(value_name = "REV")]
+    pub(crate) revision: Option<u64>,
+    /// Check on the broker, change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) condition: ConditionArgs,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecordArgs {
+    /// Topics, as a subscription's: sensors/+/temp, sensors/#
+    pub(crate) filter: String,
+    /// For how long: 90s, 15m, 2h
+    #[arg(long = "for", value_name = "TIME", default_value = "1m", value_parser = time)]
+    pub(crate) time: Duration,
+    /// File to write; without, the messages are printed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Messages at most
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub(crate) max: usize,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ApplyArgs {
     /// Chain files, or folders of them
@@ -87,21 +121,7 @@ pub(crate) enum RuleCommand {
         against: Option<PathBuf>,
     },
     /// Write messages down as they come to the broker, for `rule test --replay`
-    Record {
-        /// Topics, as a subscription's: sensors/+/temp, sensors/#
-        filter: String,
-        /// For how long: 90s, 15m, 2h
-        #[arg(long = "for", value_name = "TIME", default_value = "1m", value_parser = time)]
-        time: Duration,
-        /// File to write; without, the messages are printed
-        #[arg(long, value_name = "FILE")]
-        out: Option<PathBuf>,
-        /// Messages at most
-        #[arg(long, value_name = "N", default_value_t = 10_000)]
-        max: usize,
-        #[command(flatten)]
-        admin: AdminArgs,
-    },
+    Record(RecordArgs),
     /// Run a chain file on one message without a broker and show every step
     Run {
         file: PathBuf,
@@ -183,36 +203,10 @@ pub(crate) enum RuleCommand {
     },
     /// Show what happened to a chain
     History(ChainArgs),
-    /// Let the canary or shadow of a chain run for everybody
-    Promote {
-        /// Name of the chain
-        name: String,
-        /// It has to be this revision
-        #[arg(value_name = "REV")]
-        revision: Option<u64>,
-        /// Check on the broker, change nothing
-        #[arg(long)]
-        dry_run: bool,
-        #[command(flatten)]
-        condition: ConditionArgs,
-        #[command(flatten)]
-        admin: AdminArgs,
-    },
+    /// Let the canary or shadow of a chain run for everybody; it has to be REV, if that is named
+    Promote(RevisionArgs),
     /// End a canary or shadow; without one, deploy the text of the revision before, or of REV, as a new revision
-    Rollback {
-        /// Name of the chain
-        name: String,
-        /// As `history` shows it
-        #[arg(value_name = "REV")]
-        revision: Option<u64>,
-        /// Check on the broker, change nothing
-        #[arg(long)]
-        dry_run: bool,
-        #[command(flatten)]
-        condition: ConditionArgs,
-        #[command(flatten)]
-        admin: AdminArgs,
-    },
+    Rollback(RevisionArgs),
     /// Keep a chain deployed and idle, also after a restart
     Pause(ChainArgs),
     /// Let a paused chain run again

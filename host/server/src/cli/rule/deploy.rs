@@ -2,7 +2,7 @@
 
 use super::diff::diff as lines_of;
 use super::{files_of, path, stem, text_of};
-use crate::cli::args::ApplyArgs;
+use crate::cli::args::{ApplyArgs, RevisionArgs};
 use crate::cli::plugin::{items, text};
 use crate::cli::remote::{Remote, encode};
 use crate::cli::{CliError, Exit, print};
@@ -110,15 +110,15 @@ pub(super) fn diff(paths: &[PathBuf], remote: &Remote) -> Result<(), CliError> {
     Ok(())
 }
 
-pub(super) fn promote(
-    name: &str,
-    revision: Option<u64>,
-    is_dry_run: bool,
-    remote: &Remote,
-) -> Result<(), CliError> {
-    let query = query(revision, is_dry_run);
-    let info = remote.post(&path(name, &format!("/promote{query}")))?;
-    print(&said(&info, false, is_dry_run));
+/// The broker, told what has to run there.
+fn remote(args: &RevisionArgs) -> Result<Remote, CliError> {
+    Ok(Remote::new(&args.admin)?.only_if(args.condition.if_match))
+}
+
+pub(super) fn promote(args: &RevisionArgs) -> Result<(), CliError> {
+    let query = query(args.revision, args.dry_run);
+    let info = remote(args)?.post(&path(&args.name, &format!("/promote{query}")))?;
+    print(&said(&info, false, args.dry_run));
     Ok(())
 }
 
@@ -127,14 +127,9 @@ fn query(revision: Option<u64>, is_dry_run: bool) -> String {
     format!("?dry_run={is_dry_run}{}", revision.unwrap_or_default())
 }
 
-pub(super) fn rollback(
-    name: &str,
-    revision: Option<u64>,
-    is_dry_run: bool,
-    remote: &Remote,
-) -> Result<(), CliError> {
-    let query = query(revision, is_dry_run);
-    let info = remote.post(&path(name, &format!("/rollback{query}")))?;
+pub(super) fn rollback(args: &RevisionArgs) -> Result<(), CliError> {
+    let (name, query) = (&args.name, query(args.revision, args.dry_run));
+    let info = remote(args)?.post(&path(name, &format!("/rollback{query}")))?;
     if info["unchanged"] == Value::Bool(true) {
         let text = format!(
             "{name}: revision {} has that text already, nothing changed",
@@ -142,7 +137,7 @@ pub(super) fn rollback(
         );
         return Err(CliError::new(Exit::Refused, text));
     }
-    print(&said(&info, false, is_dry_run));
+    print(&said(&info, false, args.dry_run));
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use super::offline::wrong;
 use super::text_of;
+use crate::cli::args::RecordArgs;
 use crate::cli::remote::Remote;
 use crate::cli::{CliError, Exit, print};
 use serde_json::json;
@@ -49,12 +50,10 @@ fn unknown(error: serde_json::Error) -> CliError {
     CliError::failed(text)
 }
 
-pub(super) fn record(
-    (filter, time, max): (&str, Duration, usize),
-    out: Option<&Path>,
-    remote: &Remote,
-) -> Result<(), CliError> {
-    let for_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+pub(super) fn record(args: &RecordArgs) -> Result<(), CliError> {
+    let (filter, max, out) = (&args.filter, args.max, args.out.as_deref());
+    let remote = &Remote::new(&args.admin)?;
+    let for_ms = u64::try_from(args.time.as_millis()).unwrap_or(u64::MAX);
     let wanted = json!({ "filter": filter, "for_ms": for_ms, "messages": max });
     let begun = remote.post_json("recordings", &wanted)?;
     let mut recording: Recording = serde_json::from_value(begun).map_err(unknown)?;
