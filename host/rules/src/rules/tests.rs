@@ -1,5 +1,6 @@
 //! Chains from file to outcome.
 
+mod bench;
 mod deploying;
 mod events;
 mod flow;

@@ -158,10 +158,20 @@ impl Work {
         self.format = Format::Auto;
     }
 
-    /// The payload, if it is no text and no bytes.
-    pub(crate) fn json(&mut self) -> Result<Option<&Json>, String> {
+    /// The payload, if it is no text and no bytes, to be changed and given back. Without a copy where it can be read again if
+    /// nothing comes of that, or where something is sure to.
+    pub(crate) fn borrow_json(&mut self, is_sure: bool) -> Result<Option<Json>, String> {
         self.decode()?;
-        Ok(self.json.as_ref().and_then(Option::as_ref))
+        if self.is_changed && !is_sure {
+            return Ok(self.json.clone().flatten());
+        }
+        match self.json.take() {
+            Some(Some(json)) => Ok(Some(json)),
+            other => {
+                self.json = other;
+                Ok(None)
+            }
+        }
     }
 
     /// Another payload.

@@ -96,7 +96,10 @@ impl Set {
             let value = around.evaluate(expression)?;
             values.push((target, value));
         }
-        let mut change = Change::default();
+        let mut change = Change {
+            is_sure: self.targets.is_empty(),
+            ..Change::default()
+        };
         for (target, value) in values {
             change.set(target, &value, around.chain.encode, around.work)?;
         }
@@ -120,6 +123,8 @@ impl Set {
 struct Change {
     head: Option<Message>,
     payload: Option<Prepared>,
+    /// It cannot fail once the payload is JSON.
+    is_sure: bool,
 }
 
 impl Change {
@@ -131,8 +136,8 @@ impl Change {
         let payload = match self.payload.take() {
             Some(payload) => payload,
             None => {
-                let json = work.json()?.ok_or("set: the payload is no JSON")?;
-                Prepared::Json(json.clone())
+                let json = work.borrow_json(self.is_sure)?;
+                Prepared::Json(json.ok_or("set: the payload is no JSON")?)
             }
         };
         match self.payload.insert(payload) {
