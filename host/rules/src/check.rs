@@ -81,10 +81,10 @@ pub fn check(file: &str, text: &str) -> Result<(), RuleError> {
 
 /// What a test or a trace gives, in the chain's format.
 fn given_payload(chain: &Chain, payload: Json) -> Result<Bytes, String> {
-    match (chain.decode, payload) {
-        (Format::Json | Format::Cbor | Format::Msgpack, payload) => chain.decode.write(&payload),
-        (_, Json::String(text)) => Ok(text.into()),
-        (_, other) => Ok(other.to_string().into()),
+    match (&chain.decode, payload) {
+        (Format::Auto | Format::Text | Format::Bytes, Json::String(text)) => Ok(text.into()),
+        (Format::Auto | Format::Text | Format::Bytes, other) => Ok(other.to_string().into()),
+        (format, payload) => format.write(&payload),
     }
 }
 

@@ -6,7 +6,7 @@ mod state;
 mod step;
 mod test;
 
-use crate::payload::Format;
+use crate::payload::{self, Format};
 use crate::place::{RuleError, Source, suggest};
 use crate::step::words;
 pub(crate) use either::Either;
@@ -37,9 +37,9 @@ pub(crate) struct File {
     #[serde(default = "yes")]
     pub(crate) enabled: bool,
     /// How payloads are read, and how they are written when they changed.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "payload::decode")]
     pub(crate) decode: Format,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "payload::encode")]
     pub(crate) encode: Format,
     /// A payload that cannot be read, and steps that say nothing else.
     pub(crate) on_error: Option<Spanned<OnError>>,
@@ -80,6 +80,10 @@ pub(crate) enum Mode {
 /// Words of the format that this version does not have yet.
 const LATER: [&str; 1] = ["http"];
 
+/// How a descriptor is made.
+const DESCRIPTOR: &str =
+    "protoc --include_imports --descriptor_set_out=x.desc x.proto, then base64 -w0 x.desc";
+
 /// Parses a file.
 pub(crate) fn parse(source: Source<'_>) -> Result<File, RuleError> {
     let file: File = toml::from_str(source.text).map_err(|error| {
@@ -106,6 +110,7 @@ pub(crate) fn parse(source: Source<'_>) -> Result<File, RuleError> {
                     None => located,
                 }
             }
+            None if message.starts_with("protobuf: ") => located.hint(DESCRIPTOR),
             None => located,
         }
     })?;

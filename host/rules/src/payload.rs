@@ -1,19 +1,24 @@
 //! Payloads from bytes to JSON and back, in the formats of `decode` and `encode`.
 //! Must not: know messages, chains or expressions' evaluation.
 
+mod protobuf;
+mod sparkplug;
+mod written;
+
 use crate::expression::Value;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use ciborium::Value as Cbor;
+pub(crate) use protobuf::Schema;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
+pub(crate) use written::{decode, encode};
 
 /// Lists and maps within each other, in a payload that is no JSON (`serde_json` has the same limit).
 const DEPTH: usize = 128;
 
 /// How a payload is read or written.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Format {
     /// Read: JSON if it is some, otherwise text, otherwise bytes. Written: text and bytes as they are, the rest as JSON.
     #[default]
@@ -23,11 +28,14 @@ pub(crate) enum Format {
     Bytes,
     Cbor,
     Msgpack,
+    /// Read only, except for what a test gives.
+    Sparkplug,
+    Protobuf(Schema),
 }
 
 impl Format {
-    /// Every one.
-    pub(crate) const ALL: [Self; 6] = [
+    /// Those that a word names, for reading and for writing; `sparkplug-b` is for reading only.
+    pub(crate) const WORDS: [Self; 6] = [
         Self::Auto,
         Self::Json,
         Self::Text,
@@ -37,7 +45,7 @@ impl Format {
     ];
 
     /// The name in files.
-    pub(crate) fn name(self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Auto => "auto",
             Self::Json => "json",
@@ -45,21 +53,23 @@ impl Format {
             Self::Bytes => "bytes",
             Self::Cbor => "cbor",
             Self::Msgpack => "msgpack",
+            Self::Sparkplug => "sparkplug-b",
+            Self::Protobuf(_) => "protobuf",
         }
     }
 
     /// Whether there are payloads that it does not read.
-    pub(crate) fn may_fail(self) -> bool {
+    pub(crate) fn may_fail(&self) -> bool {
         !matches!(self, Self::Auto | Self::Bytes)
     }
 
     /// Whether it has objects.
-    pub(crate) fn has_fields(self) -> bool {
+    pub(crate) fn has_fields(&self) -> bool {
         !matches!(self, Self::Text | Self::Bytes)
     }
 
     /// The payload as JSON; none if it is text or bytes.
-    pub(crate) fn read(self, payload: &[u8]) -> Result<Option<Json>, String> {
+    pub(crate) fn read(&self, payload: &[u8]) -> Result<Option<Json>, String> {
         let wrong = |cause: String| format!("the payload is no {}: {cause}", self.name());
         match self {
             Self::Auto => Ok(serde_json::from_slice(payload).ok()),
@@ -74,11 +84,13 @@ impl Format {
             }
             Self::Cbor => read_cbor(payload).map(Some).map_err(wrong),
             Self::Msgpack => read_msgpack(payload).map(Some).map_err(wrong),
+            Self::Sparkplug => sparkplug::read(payload).map(Some).map_err(wrong),
+            Self::Protobuf(schema) => schema.read(payload).map(Some).map_err(wrong),
         }
     }
 
     /// JSON as a payload.
-    pub(crate) fn write(self, json: &Json) -> Result<Bytes, String> {
+    pub(crate) fn write(&self, json: &Json) -> Result<Bytes, String> {
         match self {
             Self::Cbor => {
                 let mut out = Vec::new();
@@ -89,6 +101,11 @@ impl Format {
                 let out = rmp_serde::to_vec(json).map_err(|error| error.to_string())?;
                 Ok(out.into())
             }
+            Self::Sparkplug => {
+                let schema = sparkplug::schema().ok_or("its schema cannot be built")?;
+                Ok(schema.write(json)?.into())
+            }
+            Self::Protobuf(schema) => Ok(schema.write(json)?.into()),
             Self::Auto | Self::Json | Self::Text | Self::Bytes => {
                 // Half of what `to_string` takes, which writes piece by piece through `fmt`.
                 let out = serde_json::to_vec(json).map_err(|error| error.to_string())?;
@@ -98,7 +115,7 @@ impl Format {
     }
 
     /// What an expression gave: bytes that are ready, or JSON to be written.
-    pub(crate) fn prepare(self, value: &Value<'_>) -> Result<Prepared, String> {
+    pub(crate) fn prepare(&self, value: &Value<'_>) -> Result<Prepared, String> {
         let ready = |bytes: &[u8]| Ok(Prepared::Ready(Bytes::copy_from_slice(bytes)));
         match (self, value) {
             (Self::Auto | Self::Text | Self::Bytes, Value::String(text)) => ready(text.as_bytes()),
@@ -117,7 +134,7 @@ impl Format {
     }
 
     /// What an expression gave, as a payload.
-    pub(crate) fn encode(self, value: &Value<'_>) -> Result<Bytes, String> {
+    pub(crate) fn encode(&self, value: &Value<'_>) -> Result<Bytes, String> {
         match self.prepare(value)? {
             Prepared::Ready(bytes) => Ok(bytes),
             Prepared::Json(json) => self.write(&json),
@@ -204,7 +221,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    fn read(format: Format, payload: &[u8]) -> Result<Json, String> {
+    fn read(format: &Format, payload: &[u8]) -> Result<Json, String> {
         format.read(payload).map(Option::unwrap)
     }
 
@@ -219,7 +236,7 @@ mod tests {
                 json!(u64::MAX),
             ),
         ] {
-            assert_eq!(read(Format::Cbor, payload), Ok(expected));
+            assert_eq!(read(&Format::Cbor, payload), Ok(expected));
         }
         for payload in [
             &[][..],
@@ -230,14 +247,14 @@ mod tests {
             &[0xC2, 0x42, 1, 0, 0, 0], // cut
             &[0x9B, 255, 255, 255, 255, 255, 255, 255, 255],
         ] {
-            let error = read(Format::Cbor, payload).unwrap_err();
+            let error = read(&Format::Cbor, payload).unwrap_err();
             assert!(error.starts_with("the payload is no cbor: "), "{error}");
         }
         let extension = [0xD4, 1, 1];
-        assert_eq!(read(Format::Msgpack, &extension), Ok(json!([1, "AQ=="])));
-        assert_eq!(read(Format::Msgpack, &[0xC4, 2, 1, 2]), Ok(json!("AQI=")));
+        assert_eq!(read(&Format::Msgpack, &extension), Ok(json!([1, "AQ=="])));
+        assert_eq!(read(&Format::Msgpack, &[0xC4, 2, 1, 2]), Ok(json!("AQI=")));
         for payload in [&[][..], &[0xC1], &[1, 2], &[0xDD, 255, 255, 255, 255]] {
-            let error = read(Format::Msgpack, payload).unwrap_err();
+            let error = read(&Format::Msgpack, payload).unwrap_err();
             assert!(error.starts_with("the payload is no msgpack: "), "{error}");
         }
     }
@@ -246,9 +263,9 @@ mod tests {
     fn depth_is_bounded() {
         for (format, list) in [(Format::Cbor, 0x81), (Format::Msgpack, 0x91)] {
             let nested = |levels: usize| [vec![list; levels], vec![1]].concat();
-            assert!(read(format, &nested(DEPTH - 2)).is_ok(), "{format:?}");
-            assert!(read(format, &nested(DEPTH + 2)).is_err(), "{format:?}");
-            assert!(read(format, &nested(1_000_000)).is_err(), "{format:?}");
+            assert!(read(&format, &nested(DEPTH - 2)).is_ok(), "{format:?}");
+            assert!(read(&format, &nested(DEPTH + 2)).is_err(), "{format:?}");
+            assert!(read(&format, &nested(1_000_000)).is_err(), "{format:?}");
         }
     }
 
@@ -275,7 +292,7 @@ mod tests {
         fn what_is_written_is_read(json in any_json()) {
             for format in [Format::Cbor, Format::Msgpack] {
                 let written = format.write(&json).unwrap();
-                prop_assert_eq!(read(format, &written), Ok(json.clone()));
+                prop_assert_eq!(read(&format, &written), Ok(json.clone()));
             }
         }
 

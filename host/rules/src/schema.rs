@@ -24,8 +24,8 @@ pub fn schema() -> String {
             "order": {"type": "integer", "default": 0},
             "description": {"type": "string"},
             "enabled": {"type": "boolean", "default": true},
-            "decode": format("How payloads are read"),
-            "encode": format("How changed payloads are written"),
+            "decode": format("How payloads are read", &["sparkplug-b"]),
+            "encode": format("How changed payloads are written", &[]),
             "on_error": on_error(),
             "step": steps(),
             "chain": {
@@ -65,9 +65,19 @@ fn or_cel(known: Json) -> Json {
     json!({"oneOf": [known, cel()]})
 }
 
-fn format(description: &str) -> Json {
-    let names = Format::ALL.map(Format::name);
-    json!({"description": description, "enum": names, "default": "auto"})
+fn format(description: &str, more: &[&str]) -> Json {
+    let names = Format::WORDS.each_ref().map(Format::name);
+    let words = names.iter().chain(more).collect::<Vec<_>>();
+    let protobuf = json!({
+        "type": "object",
+        "required": ["protobuf", "message"],
+        "additionalProperties": false,
+        "properties": {
+            "protobuf": text("FileDescriptorSet with its imports, in base64"),
+            "message": text("Full name of the message"),
+        },
+    });
+    json!({"description": description, "oneOf": [{"enum": words}, protobuf], "default": "auto"})
 }
 
 fn on_error() -> Json {

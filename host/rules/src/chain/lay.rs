@@ -83,7 +83,7 @@ pub(super) fn lay(file: &File, topic: &[&str], source: Source<'_>) -> Result<Lai
     let mut start = 0;
     if file.decode.may_fail() {
         start = steps.len();
-        let format = file.decode;
+        let format = file.decode.clone();
         steps.push(Step {
             word: "decode",
             kind: step::Kind::Decode(step::Decode { format }),

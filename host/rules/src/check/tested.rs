@@ -253,7 +253,7 @@ fn compare(expected: &Expected, got: &Message, chain: &Chain) -> Result<(), Stri
     let is_same = match payload {
         toml::Value::String(text) => text.as_bytes() == &got.payload[..],
         other => {
-            let formats = [Format::Json, chain.encode, chain.decode].into_iter();
+            let formats = [&Format::Json, &chain.encode, &chain.decode].into_iter();
             let mut read = formats.filter_map(|format| format.read(&got.payload).ok()?);
             read.any(|json| is_part(&to_json(other), &json))
         }

@@ -48,7 +48,7 @@ impl Held {
     pub(crate) fn into_work(self) -> Work {
         Work {
             message: self.message,
-            format: self.format,
+            format: self.format.clone(),
             json: None,
             is_changed: false,
             encode: self.encode,
@@ -63,10 +63,10 @@ impl Work {
     pub(crate) fn new(message: Arc<Message>, chain: &Chain) -> Self {
         Self {
             message,
-            format: chain.decode,
+            format: chain.decode.clone(),
             json: None,
             is_changed: false,
-            encode: chain.encode,
+            encode: chain.encode.clone(),
             bound: Vec::new(),
             jumps: 0,
             is_late: false,
@@ -77,10 +77,10 @@ impl Work {
     pub(crate) fn part(&self, message: Arc<Message>) -> Self {
         Self {
             message,
-            format: self.format,
+            format: self.format.clone(),
             json: None,
             is_changed: false,
-            encode: self.encode,
+            encode: self.encode.clone(),
             bound: self.bound.clone(),
             jumps: self.jumps,
             is_late: self.is_late,
@@ -92,8 +92,8 @@ impl Work {
         let held = Held {
             message: self.message.clone(),
             bound: self.bound.clone(),
-            format: self.format,
-            encode: self.encode,
+            format: self.format.clone(),
+            encode: self.encode.clone(),
         };
         let bound = held
             .bound
@@ -131,7 +131,7 @@ impl Work {
                 message.properties.payload_format = None;
             }
             message.payload = payload;
-            (self.is_changed, self.format) = (false, self.encode);
+            (self.is_changed, self.format) = (false, self.encode.clone());
         }
         Ok(())
     }
@@ -183,7 +183,7 @@ impl Work {
             }
             Prepared::Ready(payload) => {
                 Arc::make_mut(&mut self.message).payload = payload;
-                (self.json, self.is_changed, self.format) = (None, false, self.encode);
+                (self.json, self.is_changed, self.format) = (None, false, self.encode.clone());
             }
         }
     }

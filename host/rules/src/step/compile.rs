@@ -33,7 +33,7 @@ pub(crate) struct Compiling<'a> {
     pub(crate) source: Source<'a>,
     pub(crate) mode: Mode,
     /// How the chain writes payloads.
-    pub(crate) encode: Format,
+    pub(crate) encode: &'a Format,
     pub(crate) names: &'a Names<'a>,
     /// Where the step begins.
     pub(crate) at: usize,
@@ -119,7 +119,7 @@ pub(crate) fn compile(
     let around = Compiling {
         source,
         mode: file.mode,
-        encode: file.encode,
+        encode: &file.encode,
         names,
         at: step.span().start,
     };

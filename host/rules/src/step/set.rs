@@ -101,7 +101,7 @@ impl Set {
             ..Change::default()
         };
         for (target, value) in values {
-            change.set(target, &value, around.chain.encode, around.work)?;
+            change.set(target, &value, &around.chain.encode, around.work)?;
         }
         for gone in &self.gone {
             around.note(|| format!("delete {gone:?}"));
@@ -150,7 +150,7 @@ impl Change {
         &mut self,
         target: &Target,
         value: &Value<'_>,
-        encode: Format,
+        encode: &Format,
         work: &mut Work,
     ) -> Result<(), String> {
         match target {
