@@ -3,6 +3,7 @@
 mod beside;
 
 use crate::abi::hot;
+use crate::abi::lean::Nothing;
 use crate::abi::witmq::plugin::types;
 use crate::abi::{authenticate, authorize};
 use crate::manifest::{Manifest, Need};
@@ -70,12 +71,14 @@ impl Fill {
         }
     }
 
-    /// The message as the guest sees it, where it lies: what it did not ask for is empty. `properties` is scratch.
+    /// The message as the guest sees it, where it lies: what it did not ask for is empty. `properties` is scratch, and
+    /// `nothing` what the guest has for what is empty.
     pub(crate) fn message<'a>(
         self,
         message: &'a Message,
         publisher: Publisher<'a>,
         properties: &'a mut BytesMut,
+        nothing: &'a Nothing,
     ) -> hot::Message<'a> {
         properties.clear();
         if self.properties {
@@ -86,12 +89,12 @@ impl Fill {
             false => ("", ""),
         };
         hot::Message {
-            topic: message.topic.as_str(),
-            payload: if self.payload { &message.payload } else { &[] },
+            topic: nothing.text(message.topic.as_str()),
+            payload: nothing.bytes(if self.payload { &message.payload } else { &[] }),
             payload_len: u32::try_from(message.payload.len()).unwrap_or(u32::MAX),
-            properties,
-            client_id,
-            username,
+            properties: nothing.bytes(properties),
+            client_id: nothing.text(client_id),
+            username: nothing.text(username),
             session: publisher.session,
             received_ms: message.received_ms,
             qos: hot_qos(message.qos),

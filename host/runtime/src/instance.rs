@@ -4,6 +4,7 @@
 //! answer without an executor, which is how shards call.
 
 use crate::abi::hot::OnMessage;
+use crate::abi::lean::Nothing;
 use crate::abi::{authenticate, authorize, events, lifecycle, sink, timer};
 use crate::config::RuntimeConfig;
 use crate::convert;
@@ -71,6 +72,7 @@ pub(crate) struct Instance {
     timer: Option<timer::Guest>,
     /// Scratch for the properties of a message.
     properties: BytesMut,
+    nothing: Nothing,
     made: Instant,
     calls: u64,
 }
@@ -168,6 +170,7 @@ impl Instance {
             events,
             timer,
             properties: BytesMut::new(),
+            nothing: Nothing::default(),
             made: Instant::now(),
             calls: 0,
         })
@@ -251,8 +254,9 @@ impl Instance {
         let Some(on_message) = self.transform else {
             return self.end(Hook::Transform, start, Ok(Err(missing("transform"))));
         };
-        self.store.data_mut().payload = message.payload.clone();
-        let input = (self.template.fill).message(message, publisher, &mut self.properties);
+        self.show(message);
+        let fill = self.template.fill;
+        let input = fill.message(message, publisher, &mut self.properties, &self.nothing);
         let answer = on_message.call(&mut self.store, &input);
         self.transformed(start, answer)
     }
@@ -267,11 +271,19 @@ impl Instance {
             return self.end(Hook::Transform, start, Ok(Err(missing("transform"))));
         };
         let message = &publication.message;
-        self.store.data_mut().payload = message.payload.clone();
+        self.show(message);
         let fill = self.template.fill;
-        let input = fill.message(message, publication.publisher(), &mut self.properties);
+        let publisher = publication.publisher();
+        let input = fill.message(message, publisher, &mut self.properties, &self.nothing);
         let answer = on_message.call_async(&mut self.store, &input).await;
         self.transformed(start, answer)
+    }
+
+    /// What `host-payload` reads during the call.
+    fn show(&mut self, message: &Message) {
+        if self.template.reads_payload {
+            self.store.data_mut().payload = message.payload.clone();
+        }
     }
 
     fn transformed(
@@ -279,7 +291,9 @@ impl Instance {
         start: Instant,
         answer: wasmtime::Result<Result<crate::abi::hot::Outcome, crate::abi::hot::Failure>>,
     ) -> Result<StepOutcome, Failed> {
-        self.store.data_mut().payload = Bytes::new();
+        if self.template.reads_payload {
+            self.store.data_mut().payload = Bytes::new();
+        }
         let answer = answer.map(|answer| answer.map_err(convert::hot_failure));
         let outcome = self.end(Hook::Transform, start, answer)?;
         let split_messages = self.template.limits.split_messages;

@@ -23,9 +23,11 @@ const CAPABILITIES: [(&str, &str); 9] = [
     ("host-publish", "publish"),
     ("host-timers", "timers"),
     ("host-secrets", "secrets"),
-    ("host-payload", "payload"),
+    ("host-payload", PAYLOAD),
     ("host-clients", CLIENTS),
 ];
+/// The payload of the message of a call, in parts.
+pub(crate) const PAYLOAD: &str = "payload";
 /// A capability that waits.
 const CLIENTS: &str = "clients";
 /// The one of WASI that waits and has to be granted, and how it is shown.

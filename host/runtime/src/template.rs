@@ -6,7 +6,7 @@ use crate::abi::lifecycle::Place;
 use crate::config::RuntimeConfig;
 use crate::convert::Fill;
 use crate::http::Beyond;
-use crate::package::Package;
+use crate::package::{PAYLOAD, Package};
 use crate::plugin::Shared;
 use crate::state::State;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ pub(crate) struct Template {
     pub(crate) limits: Arc<RuntimeConfig>,
     pub(crate) engine: Engine,
     pub(crate) fill: Fill,
+    /// It may read the payload in parts while it is called.
+    pub(crate) reads_payload: bool,
     /// Time of one call on a shard.
     pub(crate) deadline: Duration,
     /// Time of one call beside the shards.
@@ -55,6 +57,7 @@ impl Template {
             retire_bytes,
             memory_bytes,
             fill: Fill::of(&package.manifest),
+            reads_payload: package.capabilities.iter().any(|name| name == PAYLOAD),
             deadline: tighter(asked.deadline_ms, limits.deadline),
             timeout: tighter(asked.timeout_ms, limits.timeout),
             plugin,

@@ -2,6 +2,7 @@
 //!
 //! Generated bindings copy a message into owned strings and lists first, which costs as much as the call.
 
+use super::lean::Lean;
 use crate::imports::State;
 use bytes::Bytes;
 use wasmtime::component::{
@@ -24,14 +25,14 @@ pub(crate) enum Qos {
 #[derive(Clone, Copy, ComponentType, Debug, Lower)]
 #[component(record)]
 pub(crate) struct Message<'a> {
-    pub(crate) topic: &'a str,
-    pub(crate) payload: &'a [u8],
+    pub(crate) topic: Lean<'a, str>,
+    pub(crate) payload: Lean<'a, [u8]>,
     #[component(name = "payload-len")]
     pub(crate) payload_len: u32,
-    pub(crate) properties: &'a [u8],
+    pub(crate) properties: Lean<'a, [u8]>,
     #[component(name = "client-id")]
-    pub(crate) client_id: &'a str,
-    pub(crate) username: &'a str,
+    pub(crate) client_id: Lean<'a, str>,
+    pub(crate) username: Lean<'a, str>,
     pub(crate) session: u64,
     #[component(name = "received-ms")]
     pub(crate) received_ms: u64,

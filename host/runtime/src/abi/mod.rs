@@ -19,6 +19,7 @@
 )]
 
 pub(crate) mod hot;
+pub(crate) mod lean;
 
 wasmtime::component::bindgen!({
     path: "../../wit",

@@ -14,6 +14,9 @@ use witmq_proto::packet::{PublishProperties, QoS};
 use witmq_proto::{ByteString, Bytes, Message, ReasonCode, TopicName};
 use witmq_runtime::{Outside, Runtime, RuntimeConfig};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Where components are built to.
 const GUESTS: &str = "target/guests/wasm32-wasip2/guest";
 /// Where compiled ones are kept.
