@@ -55,6 +55,8 @@ pub(crate) enum Command {
     /// Look at the files of a broker that does not run
     #[command(subcommand)]
     Storage(StorageCommand),
+    /// Look whether this machine is fit for what the configuration allows; exit code 1 if a check fails
+    Doctor(DoctorArgs),
     /// Show numbers about a running broker
     Status(AdminArgs),
     /// Print the version
@@ -112,6 +114,16 @@ pub(crate) struct ServeArgs {
     /// Check the configuration and exit
     #[arg(long)]
     pub(crate) check: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Configuration file; defaults apply without one
+    #[arg(short, long, env = "WITMQ_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// A list of all checks in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// How to reach the MQTT side.

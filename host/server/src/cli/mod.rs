@@ -7,6 +7,7 @@ mod args;
 mod author;
 mod credentials;
 mod delayed;
+mod doctor;
 mod drain;
 mod exit;
 mod look;
@@ -47,6 +48,7 @@ pub(crate) fn run(command: Command) -> Result<(), CliError> {
         Command::Storage(command) => storage::run(command),
         Command::Delayed(command) => delayed::run(command),
         Command::Drain(args) => drain::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Status(args) => {
             let status = remote::Remote::new(&args)?.read("status")?;
             print(&serde_json::to_string_pretty(&status).unwrap_or_default());
