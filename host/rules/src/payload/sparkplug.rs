@@ -10,8 +10,11 @@ use prost_reflect::prost_types::{
 use serde_json::{Map, Value as Json};
 use std::sync::OnceLock;
 
+/// Name, number, type.
+type Field = (&'static str, i32, &'static str);
+
 /// Messages with their fields: name, number, and type; `*` is a list of, a capital a message.
-const MESSAGES: [(&str, &[(&str, i32, &str)]); 11] = [
+const MESSAGES: [(&str, &[Field]); 11] = [
     (
         "Payload",
         &[
