@@ -59,7 +59,7 @@ fn v5(broker: SocketAddr, expiry: u32) -> Raw {
     Raw::connect_v5(broker, "c", how).unwrap().0
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn the_life_of_a_client_is_seen() {
     let (broker, mut watcher) = watched("").await;
     let address = broker.address("tcp");
@@ -93,7 +93,7 @@ async fn the_life_of_a_client_is_seen() {
     assert_eq!(event["client"], "c");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_client_that_falls_silent_is_seen() {
     let (broker, mut watcher) = watched("").await;
     let mut socket = TcpStream::connect(broker.address("tcp")).unwrap();
@@ -109,7 +109,7 @@ async fn a_client_that_falls_silent_is_seen() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn the_way_of_a_message_is_seen() {
     let (broker, mut watcher) = watched("[limits]\nqueue_messages = 4\n").await;
     let mut subscriber = v5(broker.address("tcp"), 60);
@@ -155,7 +155,7 @@ async fn the_way_of_a_message_is_seen() {
     assert!(said.contains("$events/{what...}"), "{said}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn events_are_looked_at_as_messages_are() {
     let (broker, mut watcher) = watched("").await;
     let folder = broker.folder().join("chains");
