@@ -63,6 +63,7 @@ pub(crate) fn lint(run: &mut Run<'_>) -> Result<()> {
 pub(crate) fn test(run: &mut Run<'_>, fast: bool) -> Result<()> {
     if !fast {
         tools::end_to_end(run)?;
+        tools::valgrind(run)?;
     }
     tools::wasm(run)?;
     style(run)?;
@@ -82,6 +83,12 @@ pub(crate) fn test(run: &mut Run<'_>, fast: bool) -> Result<()> {
     if !fast {
         let call = Call::cargo("test --release --no-fail-fast").words(packages(END_TO_END));
         run.step("end to end", &environment(run, call))?;
+        let program = run.tree().broker().with_file_name("matrix");
+        let short = ["--instructions", "--short"];
+        run.step(
+            "instructions of a message",
+            &Call::new(program).words(short),
+        )?;
     }
     run.summary();
     Ok(())

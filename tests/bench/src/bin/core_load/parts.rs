@@ -1,4 +1,4 @@
-//! Single parts of a message's way: decode, encode, match, look up who is interested.
+//! Single parts of a message's way: decode, encode, match, look up who is interested; and what the machine itself takes.
 
 use anyhow::{Context as _, Result};
 use std::hint::black_box;
@@ -16,6 +16,20 @@ use witmq_proto::{BytesMut, Packet, TopicFilter};
 const BATCH: u32 = 32;
 /// Filters of the trie and of the index.
 const FILTERS: u32 = 10_000;
+
+/// What the C library does for every message, and no line of ours: copies, comparisons, memory taken and given back.
+pub(crate) fn machine(count: u32) -> Result<u32> {
+    let (short, long) = (vec![7_u8; 16], vec![7_u8; 300]);
+    let mut buffer = Vec::with_capacity(1024);
+    for _ in 0..count {
+        buffer.clear();
+        buffer.extend_from_slice(black_box(&short));
+        buffer.extend_from_slice(black_box(&long));
+        let copy: Box<[u8]> = black_box(buffer.as_slice()).into();
+        black_box(copy.starts_with(black_box(&short)) && *copy == *buffer.as_slice());
+    }
+    Ok(count)
+}
 
 /// PUBLISH packets of 16 bytes, 32 in a buffer.
 pub(crate) fn decode(count: u32) -> Result<u32> {
