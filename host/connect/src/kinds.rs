@@ -2,6 +2,7 @@
 
 mod file;
 mod mqtt;
+mod postgres;
 mod tls;
 mod webhook;
 
@@ -33,10 +34,11 @@ pub(crate) enum Kind {
     File(file::Settings),
     Webhook(Box<webhook::Settings>),
     Mqtt(Box<mqtt::Settings>),
+    Postgres(Box<postgres::Settings>),
 }
 
 /// As `kind` names them.
-const NAMES: [&str; 3] = ["file", "webhook", "mqtt"];
+const NAMES: [&str; 4] = ["file", "webhook", "mqtt", "postgres"];
 
 impl Kind {
     pub(crate) fn parse(name: &str, keys: &mut Keys<'_>) -> Result<Self, SinkError> {
@@ -44,6 +46,7 @@ impl Kind {
             Some("file") => Ok(Self::File(file::Settings::parse(name, keys)?)),
             Some("webhook") => Ok(Self::Webhook(Box::new(webhook::Settings::parse(keys)?))),
             Some("mqtt") => Ok(Self::Mqtt(Box::new(mqtt::Settings::parse(keys)?))),
+            Some("postgres") => Ok(Self::Postgres(Box::new(postgres::Settings::parse(keys)?))),
             _ => {
                 let error = keys.error("`kind` is missing");
                 Err(error.hint(format!("there are {}", NAMES.join(", "))))
@@ -56,6 +59,7 @@ impl Kind {
             Self::File(_) => "file",
             Self::Webhook(_) => "webhook",
             Self::Mqtt(_) => "mqtt",
+            Self::Postgres(_) => "postgres",
         }
     }
 
@@ -71,6 +75,9 @@ impl Kind {
                     means: means.clone(),
                 };
                 Box::new(mqtt::Outward::new(bridge))
+            }
+            Self::Postgres(settings) => {
+                Box::new(postgres::Postgres::new((**settings).clone(), means))
             }
         }
     }

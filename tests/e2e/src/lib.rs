@@ -14,6 +14,7 @@ pub mod faults;
 pub mod load;
 pub mod mosquitto;
 pub mod one_by_one;
+pub mod postgres;
 pub mod raw;
 pub mod scram;
 pub mod sinks;

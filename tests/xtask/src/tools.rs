@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 const WASM: &str = "wasm32-wasip2";
 
 /// Programs of the gate's longer steps, each with its Debian package.
-const PROGRAMS: [(&str, &str); 13] = [
+const PROGRAMS: [(&str, &str); 15] = [
     ("mosquitto", "mosquitto"),
     ("mosquitto_pub", "mosquitto-clients"),
     ("mosquitto_sub", "mosquitto-clients"),
@@ -26,6 +26,8 @@ const PROGRAMS: [(&str, &str); 13] = [
     ("npm", "npm"),
     ("python3", "python3-venv"),
     ("valgrind", "valgrind"),
+    ("psql", "postgresql"),
+    ("pg_ctlcluster", "postgresql"),
 ];
 
 /// Python packages of the end-to-end tests.

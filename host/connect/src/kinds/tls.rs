@@ -48,6 +48,11 @@ pub(super) fn trust(ca: Option<&str>) -> Result<Arc<ClientConfig>, String> {
     ))
 }
 
+/// Without the brackets of an IPv6 address.
+pub(super) fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
 /// A connection, secured if that is asked for.
 ///
 /// # Errors
@@ -57,7 +62,7 @@ pub(super) async fn dial(
     port: u16,
     trusted: Option<Arc<ClientConfig>>,
 ) -> Result<Box<dyn Wire>, String> {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let host = bare(host);
     let stream = TcpStream::connect((host, port)).await;
     let stream = stream.map_err(|error| format!("cannot connect to {host}:{port}: {error}"))?;
     let _is_slower = stream.set_nodelay(true).is_err();
