@@ -141,7 +141,10 @@ fn read(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
         Some(clients) => builder.with_client_cert_verifier(verifier(clients)?),
         None => builder.with_no_client_auth(),
     };
-    let config = builder.with_single_cert(chain, private).map_err(unusable)?;
+    let mut config = builder.with_single_cert(chain, private).map_err(unusable)?;
+    // A client that comes back goes on where it was, however many others came meanwhile: what the server has to remember
+    // is in the client's ticket, under a key that changes every six hours and with each reading of the files.
+    config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(unusable)?;
     Ok(Arc::new(config))
 }
 

@@ -415,3 +415,35 @@ fn converse<S: Read + Write>(
     socket.flush().expect("flush");
     expect_conversation(&mut FrameReader(socket), client_id);
 }
+
+/// More clients than rustls would remember sessions of.
+#[test]
+fn clients_resume_their_tls_sessions_however_many_came_meanwhile() {
+    use rustls::HandshakeKind;
+    const CLIENTS: u32 = 300;
+    let (slot, trusting) = certificate();
+    let config = NodeConfig {
+        listeners: vec![listener(Transport::Tls, Some(slot.clone()))],
+        ..NodeConfig::default()
+    };
+    let (node, address) = start(config, Limits::default());
+    let own_store = |_| {
+        let mut config = (*trusting).clone();
+        config.resumption = rustls::client::Resumption::in_memory_sessions(8);
+        Arc::new(config)
+    };
+    let clients: Vec<_> = (0..CLIENTS).map(own_store).collect();
+    let kind = |client: &Arc<rustls::ClientConfig>| {
+        let mut stream = secure(address, client);
+        stream.write_all(&conversation("resuming")).expect("write");
+        expect_conversation(&mut stream, "resuming");
+        stream.conn.handshake_kind().expect("shaken hands")
+    };
+    for client in &clients {
+        assert_eq!(kind(client), HandshakeKind::Full);
+    }
+    for client in &clients {
+        assert_eq!(kind(client), HandshakeKind::Resumed);
+    }
+    node.shutdown(Duration::from_secs(1));
+}

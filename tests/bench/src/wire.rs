@@ -98,6 +98,16 @@ pub fn subscribe<'a>(id: u16, filters: impl IntoIterator<Item = &'a str>, qos: u
     packet(0x82, &body)
 }
 
+/// An UNSUBSCRIBE.
+#[must_use]
+pub fn unsubscribe<'a>(id: u16, filters: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
+    let mut body = id.to_be_bytes().to_vec();
+    for filter in filters {
+        put_text(&mut body, filter);
+    }
+    packet(0xA2, &body)
+}
+
 /// A PUBLISH whose packet id and stamp are patched for each message.
 #[derive(Debug, Clone)]
 pub struct Template {
@@ -238,6 +248,9 @@ mod tests {
             bytes,
             [0x82, 12, 0, 3, 0, 1, b'a', 1, 0, 3, b'b', b'/', b'#', 1]
         );
+        let bytes = unsubscribe(3, ["a", "b/#"]);
+        let wanted = [0xA2, 10, 0, 3, 0, 1, b'a', 0, 3, b'b', b'/', b'#'];
+        assert_eq!(bytes, wanted);
     }
 
     #[test]

@@ -170,6 +170,7 @@ pub(crate) fn bench(run: &mut Run<'_>, words: &[String]) -> Result<()> {
     if measures {
         tools::mosquitto(run);
         build(run)?;
+        guests(run)?;
     } else if asks("--instructions") {
         tools::valgrind(run)?;
         guests(run)?;

@@ -2,6 +2,21 @@
 //!
 //! Owns: the one list. Must not: know who is measured.
 
+/// What WitMQ is meant to reach.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Goal {
+    /// At most this.
+    Most(f64),
+    /// At least this.
+    Least(f64),
+    /// At most so much more than the same figure of another case.
+    Above(&'static str, f64),
+    /// At most so many times the same figure of another case.
+    Times(&'static str, f64),
+    /// At most so many times the best of the other brokers.
+    Peers(f64),
+}
+
 /// A number that a run gives.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Figure {
@@ -9,8 +24,31 @@ pub(crate) struct Figure {
     pub(crate) title: &'static str,
     /// Its name in the run's JSON.
     pub(crate) field: &'static str,
-    /// What WitMQ is meant to reach.
-    pub(crate) goal: Option<f64>,
+    pub(crate) goal: Option<Goal>,
+}
+
+impl Figure {
+    /// Whether a value reaches the goal, `bound` being the goal as a number.
+    pub(crate) fn is_met(&self, bound: f64, value: f64) -> bool {
+        match self.goal {
+            Some(Goal::Least(_)) => value >= bound,
+            _ => value <= bound,
+        }
+    }
+}
+
+/// What a broker is told besides what every run tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    Plain,
+    /// MQTT over WebSocket.
+    WebSocket,
+    /// Clients log in and have rules, as `serve` wants it.
+    Named,
+    /// A component that does nothing is given every message whole.
+    Step,
+    /// Its system calls are counted, by a difference of two runs.
+    Counted,
 }
 
 /// One way of loading a broker.
@@ -20,6 +58,7 @@ pub(crate) struct Case {
     pub(crate) name: &'static str,
     /// The words after `mqload`, separated by blanks.
     pub(crate) words: &'static str,
+    pub(crate) way: Way,
     /// What is read off it.
     pub(crate) figures: &'static [Figure],
 }
@@ -28,7 +67,7 @@ impl Case {
     /// About memory and things kept, of which a floor has none.
     pub(crate) fn is_state(&self) -> bool {
         let scenario = self.words.split(' ').next().unwrap_or_default();
-        ["conns", "subs", "retained", "session"].contains(&scenario)
+        ["conns", "subs", "churn", "retained", "session"].contains(&scenario)
     }
 
     /// At a fixed rate.
@@ -40,7 +79,19 @@ impl Case {
 /// CPU of the broker for each delivered message, µs.
 pub(crate) const CPU: &str = "cpu_us_per_msg";
 
+/// System calls of the broker for each delivered message.
+pub(crate) const CALLS: &str = "calls_per_msg";
+
 const fn figure(title: &'static str, field: &'static str, goal: Option<f64>) -> Figure {
+    let goal = match goal {
+        Some(most) => Some(Goal::Most(most)),
+        None => None,
+    };
+    Figure { title, field, goal }
+}
+
+const fn against(title: &'static str, field: &'static str, goal: Goal) -> Figure {
+    let goal = Some(goal);
     Figure { title, field, goal }
 }
 
@@ -49,21 +100,25 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "fanin-16",
         words: "fanin --pubs 50 --payload 16 --window 64",
+        way: Way::Plain,
         figures: &[figure("fan-in 50→1, 16 B, W64", CPU, Some(0.25))],
     },
     Case {
         name: "fanin-single",
         words: "fanin --pubs 200 --payload 16 --window 1",
+        way: Way::Plain,
         figures: &[figure("fan-in 200→1, 16 B, one at a time", CPU, Some(4.0))],
     },
     Case {
         name: "fanout-1000",
         words: "fanout --subs 1000 --payload 16 --window 16",
+        way: Way::Plain,
         figures: &[figure("fan-out 1→1000, 16 B, W16", CPU, Some(0.8))],
     },
     Case {
         name: "fanout-1000-1",
         words: "fanout --subs 1000 --payload 256 --window 1",
+        way: Way::Plain,
         figures: &[figure(
             "fan-out 1→1000, 256 B, one at a time",
             CPU,
@@ -73,31 +128,37 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "fanout-100-4k",
         words: "fanout --subs 100 --payload 4096 --window 8",
+        way: Way::Plain,
         figures: &[figure("fan-out 1→100, 4 KiB, W8", CPU, Some(1.3))],
     },
     Case {
         name: "pair-q0",
         words: "pair --pubs 50 --payload 16 --window 64",
+        way: Way::Plain,
         figures: &[figure("50 pairs, QoS 0, 16 B, W64", CPU, Some(0.3))],
     },
     Case {
         name: "pair-q0-256",
         words: "pair --pubs 50 --payload 256 --window 64",
+        way: Way::Plain,
         figures: &[figure("50 pairs, QoS 0, 256 B, W64", CPU, Some(0.4))],
     },
     Case {
         name: "pair-q0-4k",
         words: "pair --pubs 50 --payload 4096 --window 8",
+        way: Way::Plain,
         figures: &[figure("50 pairs, QoS 0, 4 KiB, W8", CPU, Some(1.8))],
     },
     Case {
         name: "pair-q1",
         words: "pair --pubs 50 --payload 16 --qos 1 --window 16",
+        way: Way::Plain,
         figures: &[figure("50 pairs, QoS 1, 16 B, W16", CPU, Some(1.2))],
     },
     Case {
         name: "pair-q1-single",
         words: "pair --pubs 200 --payload 256 --qos 1 --window 1",
+        way: Way::Plain,
         figures: &[figure(
             "200 pairs, QoS 1, 256 B, one at a time",
             CPU,
@@ -107,26 +168,91 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "pair-q2",
         words: "pair --pubs 50 --payload 16 --qos 2 --window 16",
+        way: Way::Plain,
         figures: &[figure("50 pairs, QoS 2, 16 B, W16", CPU, Some(2.4))],
+    },
+    Case {
+        name: "pair-q0-256-auth",
+        words: "pair --pubs 50 --payload 256 --window 64",
+        way: Way::Named,
+        figures: &[figure(
+            "… 256 B, clients with passwords and rules",
+            CPU,
+            None,
+        )],
+    },
+    Case {
+        name: "pair-q0-256-step",
+        words: "pair --pubs 50 --payload 256 --window 64",
+        way: Way::Step,
+        figures: &[against(
+            "… 256 B, a component that does nothing",
+            CPU,
+            Goal::Above("pair-q0-256", 0.6),
+        )],
+    },
+    Case {
+        name: "pair-q0-256-ws",
+        words: "pair --pubs 50 --payload 256 --window 64",
+        way: Way::WebSocket,
+        figures: &[against(
+            "… 256 B, over WebSocket",
+            CPU,
+            Goal::Times("pair-q0-256", 1.3),
+        )],
+    },
+    Case {
+        name: "pair-q0-calls",
+        words: "pair --pubs 50 --payload 16 --window 64",
+        way: Way::Counted,
+        figures: &[figure("… 16 B, W64: system calls", CALLS, Some(0.06))],
+    },
+    Case {
+        name: "fanin-calls",
+        words: "fanin --pubs 200 --payload 16 --window 1",
+        way: Way::Counted,
+        figures: &[figure(
+            "fan-in 200→1, one at a time: system calls",
+            CALLS,
+            Some(1.5),
+        )],
+    },
+    Case {
+        name: "rate-20k",
+        words: "pair --pubs 20 --payload 256 --rate 20000",
+        way: Way::Plain,
+        figures: &[
+            figure("20 pairs, QoS 0, 256 B, 20,000 msg/s", CPU, None),
+            against("… p50, µs", "p50_us", Goal::Peers(1.15)),
+            against("… p99, µs", "p99_us", Goal::Peers(1.15)),
+        ],
     },
     Case {
         name: "rate-2k",
         words: "pair --pubs 20 --payload 256 --rate 2000",
+        way: Way::Plain,
         figures: &[figure("20 pairs, QoS 0, 256 B, 2,000 msg/s", CPU, None)],
     },
     Case {
         name: "rate-q1-2k",
         words: "pair --pubs 20 --payload 256 --qos 1 --rate 2000",
+        way: Way::Plain,
         figures: &[figure("20 pairs, QoS 1, 256 B, 2,000 msg/s", CPU, None)],
     },
     Case {
         name: "conns-10k",
         words: "conns --n 10000 --subscribe",
+        way: Way::Plain,
         figures: &[
             figure(
                 "connect, 10,000 clients, µs",
                 "cpu_us_per_connect",
                 Some(25.0),
+            ),
+            against(
+                "… connects a second",
+                "connect_per_s",
+                Goal::Least(10_000.0),
             ),
             figure("idle connection, bytes", "rss_bytes_per_conn", Some(2000.0)),
             figure(
@@ -137,8 +263,33 @@ pub(crate) const CASES: &[Case] = &[
         ],
     },
     Case {
+        name: "conns-ws-5k",
+        words: "conns --n 5000",
+        way: Way::WebSocket,
+        figures: &[figure(
+            "idle WebSocket, 5,000 clients, bytes",
+            "rss_bytes_per_conn",
+            Some(4000.0),
+        )],
+    },
+    Case {
+        name: "churn-1m",
+        words: "churn --n 1000000 --storm 50 --rate 1000",
+        way: Way::Plain,
+        figures: &[
+            figure(
+                "1,000,000 subscriptions, 50 clients change theirs: a message's p99.9, µs",
+                "p999_us",
+                None,
+            ),
+            figure("… longest, µs", "max_us", Some(5000.0)),
+            figure("… CPU µs for each change", "cpu_us_per_change", None),
+        ],
+    },
+    Case {
         name: "subs-100k",
         words: "subs --n 100000",
+        way: Way::Plain,
         figures: &[
             figure(
                 "100,000 subscriptions: publish and match, µs",
@@ -152,6 +303,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "retained-100k",
         words: "retained --n 100000",
+        way: Way::Plain,
         figures: &[
             figure(
                 "100,000 retained messages: retrieve one, µs",
@@ -165,6 +317,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "session-60k",
         words: "session --n 60000",
+        way: Way::Plain,
         figures: &[
             figure(
                 "60,000 queued for an absent session: drain one, µs",
@@ -179,7 +332,7 @@ pub(crate) const CASES: &[Case] = &[
 
 #[cfg(test)]
 mod tests {
-    use super::CASES;
+    use super::{CASES, Figure, Goal};
 
     #[test]
     fn names_and_titles_are_unique_and_the_kinds_are_told_apart() {
@@ -189,6 +342,18 @@ mod tests {
         assert_eq!(names.len(), CASES.len());
         let state = CASES.iter().filter(|case| case.is_state()).count();
         let paced = CASES.iter().filter(|case| case.is_paced()).count();
-        assert_eq!((state, paced), (4, 2));
+        assert_eq!((state, paced), (6, 4));
+    }
+
+    #[test]
+    fn a_goal_that_is_taken_from_another_case_finds_its_figure() {
+        for figure in CASES.iter().flat_map(|case| case.figures) {
+            let Some(Goal::Above(of, _) | Goal::Times(of, _)) = figure.goal else {
+                continue;
+            };
+            let case = CASES.iter().find(|case| case.name == of).unwrap();
+            let has_it = |other: &Figure| other.field == figure.field;
+            assert!(case.figures.iter().any(has_it), "{}", figure.title);
+        }
     }
 }

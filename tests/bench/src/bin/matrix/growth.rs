@@ -21,13 +21,46 @@ struct Sweep {
     axis: &'static str,
     /// `{x}` is the number.
     words: &'static str,
-    /// Set in WitMQ's configuration to the number, instead of in `words`.
-    setting: Option<&'static str>,
+    /// Where the number stands, if not in `words`.
+    setting: Option<Setting>,
     numbers: &'static [u32],
     /// What is plotted, and what stands in the table besides: title and field.
     figures: &'static [(&'static str, &'static str)],
     /// Whether other brokers are measured with it.
     has_others: bool,
+}
+
+/// Something of WitMQ's that is set to the number.
+#[derive(Clone, Copy)]
+enum Setting {
+    /// A key of its configuration.
+    Key(&'static str),
+    /// So many chains; one of them names the topics if so wanted.
+    Chains { with_one: bool },
+}
+
+impl Setting {
+    fn apply(self, peer: &mut Peer, number: u32) {
+        match self {
+            Self::Key(key) => peer.config = format!("{key} = {number}\n{}", peer.config),
+            Self::Chains { with_one } => {
+                for at in 0..number {
+                    let from = match with_one && at == 0 {
+                        true => "+/+/device/temperature".to_owned(),
+                        false => format!("elsewhere/{at}/#"),
+                    };
+                    let chain = format!(
+                        "mode = \"transform\"\nfrom = \"{from}\"\n\n[[step]]\nfilter = \"size(topic) > 3\"\n"
+                    );
+                    peer.files.push((format!("chains/c{at}.toml"), chain));
+                }
+                if number > 0 {
+                    peer.prepare
+                        .push(peer.command_of(&["rule", "apply", "{folder}/chains"]));
+                }
+            }
+        }
+    }
 }
 
 const CPU: (&str, &str) = ("CPU µs for a delivered message", "cpu_us_per_msg");
@@ -86,8 +119,42 @@ const SWEEPS: &[Sweep] = &[
         title: "50 pairs, QoS 1, 16 B, W16: CPU µs for a message",
         axis: "shards (on two cores, with the generator)",
         words: "pair --pubs 50 --payload 16 --qos 1 --window 16",
-        setting: Some("shards"),
+        setting: Some(Setting::Key("shards")),
         numbers: &[1, 2, 4],
+        figures: &[CPU, RATE],
+        has_others: false,
+    },
+    Sweep {
+        name: "retained",
+        title: "Retained messages: CPU µs to retrieve one by #",
+        axis: "retained messages",
+        words: "retained --n {x}",
+        setting: None,
+        numbers: &[10_000, 100_000, 1_000_000],
+        figures: &[
+            CPU,
+            ("CPU µs to store one", "cpu_us_per_store"),
+            ("bytes each", "rss_bytes_per_retained"),
+        ],
+        has_others: true,
+    },
+    Sweep {
+        name: "chains",
+        title: "50 pairs, QoS 0, 256 B, W64, one chain for their topics: CPU µs for a message",
+        axis: "chains (the others are for other topics)",
+        words: "pair --pubs 50 --payload 256 --window 64",
+        setting: Some(Setting::Chains { with_one: true }),
+        numbers: &[1, 10, 100, 1_000],
+        figures: &[CPU, RATE],
+        has_others: false,
+    },
+    Sweep {
+        name: "chains-elsewhere",
+        title: "50 pairs, QoS 0, 256 B, W64, no chain for their topics: CPU µs for a message",
+        axis: "chains, all for other topics",
+        words: "pair --pubs 50 --payload 256 --window 64",
+        setting: Some(Setting::Chains { with_one: false }),
+        numbers: &[1, 10, 100, 1_000],
         figures: &[CPU, RATE],
         has_others: false,
     },
@@ -139,7 +206,7 @@ fn runs(play: &mut Play, sweep: &Sweep, peers: &[&Peer], rounds: usize) -> Resul
             for peer in peers {
                 let mut peer = (*peer).clone();
                 if let Some(setting) = sweep.setting {
-                    peer.config = format!("{setting} = {number}\n{}", peer.config);
+                    setting.apply(&mut peer, *number);
                 }
                 let run = play.play(&peer, sweep.name, &words, round)?;
                 let value = sweep
@@ -226,6 +293,7 @@ mod tests {
             kind: Kind::Own,
             command: Vec::new(),
             config: String::new(),
+            files: Vec::new(),
             prepare: Vec::new(),
             port: None,
         };

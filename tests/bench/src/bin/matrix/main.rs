@@ -3,6 +3,7 @@
 //! Owns: the order of the runs (all peers before the next round, a fresh process for each run), the table, the goals.
 //! Must not: measure anything itself (`mqload` does), or leave a process behind.
 
+mod calls;
 mod cases;
 mod growth;
 mod instructions;

@@ -3,7 +3,7 @@
 //! Owns: commands and configuration files, so that nobody drops by policy, writes to disk or logs, and everybody sends
 //! at once (TCP_NODELAY). Must not: start anything (`play` does).
 
-use crate::cases::Case;
+use crate::cases::{Case, Way};
 use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -32,8 +32,10 @@ pub(crate) struct Peer {
     pub(crate) command: Vec<String>,
     /// Its configuration, written to `{folder}/config` with the same words filled in.
     pub(crate) config: String,
-    /// Run once it listens, if any.
-    pub(crate) prepare: Vec<String>,
+    /// Other files of its folder: name and contents, filled in too.
+    pub(crate) files: Vec<(String, String)>,
+    /// Commands that are run once it listens.
+    pub(crate) prepare: Vec<Vec<String>>,
     /// A port that cannot be chosen.
     pub(crate) port: Option<u16>,
 }
@@ -61,6 +63,27 @@ durability = "none"
 level = "error"
 "#;
 
+/// Where the commands of WitMQ find the broker.
+const ADMIN: [&str; 4] = [
+    "--admin",
+    "http://127.0.0.1:{port2}",
+    "--data-dir",
+    "{folder}/data",
+];
+
+/// Name and password of [`Way::Named`].
+pub(crate) const NAMED: &str = "bench";
+
+/// The component of [`Way::Step`], below the folder of the sources; `cargo xtask guests` builds it.
+const GUEST: &str = "target/guests/wasm32-wasip2/guest/witmq_test_guests_bench.wasm";
+
+const STEP: &str = r##"mode = "transform"
+from = "#"
+
+[[step]]
+plugin = "nothing"
+"##;
+
 const MOSQUITTO: &str = "
 listener {port} 127.0.0.1
 allow_anonymous true
@@ -74,7 +97,45 @@ log_type none
 impl Peer {
     /// Whether it can be measured with a case.
     pub(crate) fn plays(&self, case: &Case) -> bool {
-        self.kind != Kind::Floor || !case.is_state()
+        match case.way {
+            Way::Plain => self.kind != Kind::Floor || !case.is_state(),
+            Way::Counted => true,
+            // Debian's mosquitto does not open a WebSocket on loopback only.
+            Way::WebSocket | Way::Named | Way::Step => self.kind == Kind::Own,
+        }
+    }
+
+    /// A command of WitMQ that asks the running broker.
+    pub(crate) fn command_of(&self, words: &[&str]) -> Vec<String> {
+        let program = self.command.first().map(String::as_str);
+        let all = program.into_iter().chain(words.iter().copied());
+        all.chain(ADMIN).map(str::to_owned).collect()
+    }
+
+    /// The same with what a case asks for.
+    pub(crate) fn dressed(&self, way: Way) -> Self {
+        let mut peer = self.clone();
+        let own = |words: &[&str]| self.command_of(words);
+        match way {
+            Way::Plain | Way::Counted => {}
+            Way::WebSocket => {
+                peer.config = peer.config.replace(r#"kind = "tcp""#, r#"kind = "ws""#);
+            }
+            Way::Named => {
+                let rights = ["--pub", "#", "--sub", "#", "--password-stdin", "--no-scram"];
+                let add = own(&[&["user", "add", NAMED], &rights[..]].concat());
+                let shell = ["sh", "-c", r#"printf %s "$0" | "$@""#, NAMED].map(str::to_owned);
+                peer.prepare = vec![[shell.to_vec(), add].concat()];
+            }
+            Way::Step => {
+                peer.files.push(("step.toml".to_owned(), STEP.to_owned()));
+                peer.prepare
+                    .push(own(&["plugin", "install", GUEST, "--name", "nothing"]));
+                peer.prepare
+                    .push(own(&["rule", "apply", "{folder}/step.toml"]));
+            }
+        }
+        peer
     }
 
     fn new(name: &str, kind: Kind, command: &[&str]) -> Self {
@@ -83,6 +144,7 @@ impl Peer {
             kind,
             command: command.iter().map(|word| (*word).to_owned()).collect(),
             config: String::new(),
+            files: Vec::new(),
             prepare: Vec::new(),
             port: None,
         }
@@ -133,19 +195,15 @@ fn own(broker: &Path) -> Result<Peer> {
     );
     peer.config = WITMQ.to_owned();
     // Production denies clients without a name; mosquitto is measured without names too.
-    peer.prepare = [
+    let words = [
         &program,
         "plugin",
         "config",
         "auth-file",
         r#"{"anonymous":"allow","default":"allow"}"#,
-        "--admin",
-        "http://127.0.0.1:{port2}",
-        "--data-dir",
-        "{folder}/data",
-    ]
-    .map(str::to_owned)
-    .to_vec();
+    ];
+    let words = words.into_iter().chain(ADMIN).map(str::to_owned);
+    peer.prepare = vec![words.collect()];
     Ok(peer)
 }
 
@@ -207,7 +265,33 @@ fn which(program: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{Peer, WITMQ, own, parse};
+    use crate::cases::{CASES, Way};
+    use crate::peers::Kind;
+
+    #[test]
+    fn a_way_changes_what_it_is_about() {
+        let broker = std::env::current_exe().unwrap();
+        let peer = own(&broker).unwrap();
+        let prepared = |way| peer.dressed(way).prepare;
+        assert_eq!(prepared(Way::Plain), peer.prepare);
+        assert!(prepared(Way::Named)[0].contains(&"--password-stdin".to_owned()));
+        assert_eq!(prepared(Way::Step)[1][3], super::GUEST);
+        let of_step = peer.dressed(Way::Step);
+        assert_eq!(of_step.prepare[2][3], "{folder}/step.toml");
+        assert_eq!(of_step.files[0].0, "step.toml");
+        assert_ne!(peer.dressed(Way::WebSocket).config, WITMQ);
+    }
+
+    #[test]
+    fn who_cannot_do_a_thing_does_not_play_it() {
+        let case = |way| CASES.iter().find(|case| case.way == way).unwrap();
+        let given = parse("other=/x {port}").unwrap();
+        assert!(given.plays(case(Way::Plain)) && !given.plays(case(Way::WebSocket)));
+        assert!(!given.plays(case(Way::Step)) && !given.plays(case(Way::Named)));
+        let floor = Peer::new("floor", Kind::Floor, &["floor"]);
+        assert!(floor.plays(case(Way::Counted)) && !floor.plays(case(Way::WebSocket)));
+    }
 
     #[test]
     fn a_peer_is_a_name_a_command_and_perhaps_a_port() {

@@ -2,8 +2,9 @@
 //!
 //! Owns: processes. Each is ended by its own id, whatever happens.
 
-use crate::cases::Case;
-use crate::peers::{Kind, Peer};
+use crate::calls;
+use crate::cases::{Case, Way};
+use crate::peers::{Kind, NAMED, Peer};
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Map, Value, json};
@@ -106,7 +107,8 @@ impl Play {
 
     /// One run. A participant that fails is a result, not an error.
     pub(crate) fn run(&mut self, peer: &Peer, case: &Case, round: usize) -> Result<Run> {
-        self.play(peer, case.name, case.words, round)
+        let values = self.values(&peer.dressed(case.way), case.words, case.way);
+        self.note(&peer.name, case.name, round, values)
     }
 
     /// The same of a case that has no name in the list.
@@ -117,26 +119,36 @@ impl Play {
         words: &str,
         round: usize,
     ) -> Result<Run> {
-        let values = self.values(peer, words);
+        let values = self.values(peer, words, Way::Plain);
+        self.note(&peer.name, name, round, values)
+    }
+
+    fn note(
+        &mut self,
+        peer: &str,
+        case: &str,
+        round: usize,
+        values: Result<Map<String, Value>>,
+    ) -> Result<Run> {
         let mut values = values.unwrap_or_else(|error| {
             Map::from_iter([
                 ("error".to_owned(), json!(format!("{error:#}"))),
                 ("ok".to_owned(), json!(false)),
             ])
         });
-        values.insert("case".to_owned(), json!(name));
-        values.insert("label".to_owned(), json!(peer.name));
+        values.insert("case".to_owned(), json!(case));
+        values.insert("label".to_owned(), json!(peer));
         values.insert("round".to_owned(), json!(round));
         writeln!(self.lines, "{}", serde_json::to_string(&values)?)?;
         self.lines.flush()?;
         Ok(Run {
-            case: name.to_owned(),
-            peer: peer.name.clone(),
+            case: case.to_owned(),
+            peer: peer.to_owned(),
             values,
         })
     }
 
-    fn values(&self, peer: &Peer, words: &str) -> Result<Map<String, Value>> {
+    fn values(&self, peer: &Peer, words: &str, way: Way) -> Result<Map<String, Value>> {
         let folder = tempfile::tempdir().context("no temporary folder")?;
         let (port, second) = free_ports(peer.port)?;
         let fill = |text: &str| {
@@ -144,12 +156,21 @@ impl Play {
                 .replace("{port2}", &second.to_string())
                 .replace("{folder}", &folder.path().display().to_string())
         };
-        std::fs::write(folder.path().join("config"), fill(&peer.config))?;
+        let config = ("config".to_owned(), peer.config.clone());
+        for (name, text) in peer.files.iter().chain([&config]) {
+            let file = folder.path().join(name);
+            if let Some(folder) = file.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            std::fs::write(file, fill(text))?;
+        }
         let mut child = Started::new(&peer.command, folder.path(), fill)?;
         child.wait_for(port)?;
         if !peer.prepare.is_empty() {
             child.wait_for(second)?;
-            let output = command(&peer.prepare, folder.path(), fill).output()?;
+        }
+        for words in &peer.prepare {
+            let output = command(words, fill).output()?;
             if !output.status.success() {
                 bail!(
                     "not prepared: {}",
@@ -159,28 +180,37 @@ impl Play {
         }
         let mut load = Command::new(&self.generator);
         load.args(words.split(' '));
-        load.args([
-            "--addr",
-            &format!("127.0.0.1:{port}"),
-            "--pid",
-            &child.id().to_string(),
-        ]);
-        load.args(["--secs", &self.seconds.to_string(), "--warm", "0.4"]);
+        load.args(["--addr", &format!("127.0.0.1:{port}")]);
+        load.args(["--pid", &child.id().to_string(), "--warm", "0.4"]);
+        match way {
+            Way::WebSocket => load.args(["--ws", "/mqtt"]),
+            Way::Named => load.args(["--user", NAMED, "--password", NAMED]),
+            _ => &mut load,
+        };
         if peer.kind == Kind::Floor {
             load.arg("--floor");
         }
-        let output = load.output().context("cannot start mqload")?;
+        let values = match way {
+            Way::Counted => calls::count(&load, child.id(), folder.path(), self.seconds),
+            _ => printed(load.args(["--secs", &self.seconds.to_string()])),
+        };
         child.check()?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        serde_json::from_str(text.trim())
-            .with_context(|| format!("mqload: {}", String::from_utf8_lossy(&output.stderr).trim()))
+        values
     }
 }
 
-fn command(words: &[String], folder: &Path, fill: impl Fn(&str) -> String) -> Command {
+/// The line of JSON that the generator prints.
+pub(crate) fn printed(load: &mut Command) -> Result<Map<String, Value>> {
+    let output = load.output().context("cannot start mqload")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(text.trim())
+        .with_context(|| format!("mqload: {}", String::from_utf8_lossy(&output.stderr).trim()))
+}
+
+fn command(words: &[String], fill: impl Fn(&str) -> String) -> Command {
     let mut words = words.iter().map(|word| fill(word));
     let mut command = Command::new(words.next().unwrap_or_default());
-    command.args(words).current_dir(folder).stdin(Stdio::null());
+    command.args(words).stdin(Stdio::null());
     command
 }
 
@@ -194,7 +224,8 @@ impl Started {
     fn new(words: &[String], folder: &Path, fill: impl Fn(&str) -> String) -> Result<Self> {
         let log = folder.join("log");
         let file = File::create(&log)?;
-        let mut command = command(words, folder, fill);
+        let mut command = command(words, fill);
+        command.current_dir(folder);
         command.stdout(file.try_clone()?).stderr(file);
         let child = command.spawn();
         let child = child.with_context(|| format!("cannot start {}", words.join(" ")))?;
@@ -296,6 +327,7 @@ mod tests {
                 .map(str::to_owned)
                 .to_vec(),
             config: String::new(),
+            files: Vec::new(),
             prepare: Vec::new(),
             port: None,
         };

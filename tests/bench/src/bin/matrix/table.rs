@@ -2,7 +2,7 @@
 //!
 //! Owns: what is compared with what. Must not: leave a failure out.
 
-use crate::cases::{Case, Figure};
+use crate::cases::{Case, Figure, Goal};
 use crate::peers::{Kind, Peer};
 use crate::play::Run;
 use std::collections::BTreeMap;
@@ -118,9 +118,9 @@ impl Table<'_> {
             )
         };
         let own = self.own(case, figure.field);
-        let goal = match (figure.goal, own) {
+        let goal = match (self.bound(case, figure), own) {
             (None, _) => "–".to_owned(),
-            (Some(goal), Some(own)) if own <= goal => format!("{} met", short(goal)),
+            (Some(goal), Some(own)) if figure.is_met(goal, own) => format!("{} met", short(goal)),
             (Some(goal), Some(_)) => format!("{} **missed**", short(goal)),
             (Some(goal), None) => format!("{} not measured", short(goal)),
         };
@@ -134,6 +134,20 @@ impl Table<'_> {
         row(figure.title, cells)
     }
 
+    /// A goal as a number; none without a goal, or where what it is taken from was not measured.
+    fn bound(&self, case: &Case, figure: &Figure) -> Option<f64> {
+        let of = |name: &str| {
+            let case = self.cases.iter().find(|case| case.name == name)?;
+            self.own(case, figure.field)
+        };
+        match figure.goal? {
+            Goal::Most(bound) | Goal::Least(bound) => Some(bound),
+            Goal::Above(name, more) => Some(of(name)? + more),
+            Goal::Times(name, times) => Some(of(name)? * times),
+            Goal::Peers(times) => Some(self.least(Kind::Other, case, figure.field)? * times),
+        }
+    }
+
     fn own(&self, case: &Case, field: &str) -> Option<f64> {
         let own = self.of_kind(Kind::Own).next()?;
         self.spread(case, own, field).map(|spread| spread.median)
@@ -142,10 +156,13 @@ impl Table<'_> {
     fn goals(&self) -> String {
         let figures = self.cases.iter().flat_map(|case| {
             let figures = case.figures.iter();
-            figures.map(move |figure| figure.goal.zip(self.own(case, figure.field)))
+            figures.map(move |figure| {
+                let bound = self.bound(case, figure)?;
+                Some(figure.is_met(bound, self.own(case, figure.field)?))
+            })
         });
-        let all: Vec<_> = figures.flatten().collect();
-        let met = all.iter().filter(|(goal, own)| own <= goal).count();
+        let all: Vec<bool> = figures.flatten().collect();
+        let met = all.iter().filter(|is_met| **is_met).count();
         format!("\nGoals met: {met} of {}.\n", all.len())
     }
 
@@ -262,6 +279,7 @@ mod tests {
             kind,
             command: Vec::new(),
             config: String::new(),
+            files: Vec::new(),
             prepare: Vec::new(),
             port: None,
         }
@@ -307,6 +325,39 @@ mod tests {
         let text = text(&[run("WitMQ", 0.25, 0)]);
         assert!(text.contains("0.25 met"), "{text}");
         assert!(text.contains("Goals met: 1 of 1."), "{text}");
+    }
+
+    #[test]
+    fn a_goal_may_be_taken_from_another_row_or_from_the_peers() {
+        let case = |name: &str| CASES.iter().find(|case| case.name == name).unwrap();
+        let run = |case: &str, peer: &str, field: &str, value: f64| Run {
+            case: case.to_owned(),
+            peer: peer.to_owned(),
+            values: json!({ field: value, "ok": true })
+                .as_object()
+                .unwrap()
+                .clone(),
+        };
+        let runs = [
+            run("pair-q0-256", "WitMQ", CPU, 0.5),
+            run("pair-q0-256-step", "WitMQ", CPU, 1.2),
+            run("pair-q0-256-ws", "WitMQ", CPU, 0.6),
+            run("rate-20k", "WitMQ", "p50_us", 100.0),
+            run("rate-20k", "quick", "p50_us", 90.0),
+        ];
+        let names = [
+            "pair-q0-256",
+            "pair-q0-256-step",
+            "pair-q0-256-ws",
+            "rate-20k",
+        ];
+        let peers = [peer("WitMQ", Kind::Own), peer("quick", Kind::Other)];
+        let text = render(&names.map(case), &peers, &runs, 1);
+        for wanted in ["1.10 **missed**", "0.65 met", "103 met"] {
+            assert!(text.contains(wanted), "{wanted}: {text}");
+        }
+        // Nobody else's p99 is known, and the first row has its own goal.
+        assert!(text.contains("Goals met: 2 of 4."), "{text}");
     }
 
     #[test]

@@ -239,16 +239,7 @@ impl Flow {
         report.set("sent", self.total);
         report.set("lost", lost);
         report.set("stalls", self.stalls);
-        let latency = &load.tally.latency;
-        for (name, permille) in [
-            ("p50_us", 500),
-            ("p90_us", 900),
-            ("p99_us", 990),
-            ("p999_us", 999),
-        ] {
-            report.number(name, latency.permille(permille) as f64 / 1e3);
-        }
-        report.number("max_us", latency.max() as f64 / 1e3);
+        report.latency(&load.tally.latency);
         report.number("generator_late_max_us", self.late_ns as f64 / 1e3);
     }
 }

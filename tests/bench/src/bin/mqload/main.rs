@@ -4,6 +4,7 @@
 //! can be kept and count, order and duplicates are checked of every message.
 //! Must not: leave loopback, start or end the broker (the matrix does).
 
+mod churn;
 mod conns;
 mod flow;
 mod load;
@@ -50,6 +51,7 @@ fn run(load: &mut Load, report: &mut Report) -> anyhow::Result<bool> {
         Scenario::Fanin | Scenario::Fanout | Scenario::Pair => flow::run(load, report),
         Scenario::Conns => conns::run(load, report),
         Scenario::Subs => subs::run(load, report),
+        Scenario::Churn => churn::run(load, report),
         Scenario::Retained => retained::run(load, report),
         Scenario::Session => session::run(load, report),
     }

@@ -20,6 +20,8 @@ pub(crate) enum Scenario {
     Conns,
     /// Many subscriptions of four shapes, then messages that match one each
     Subs,
+    /// Many subscriptions, a message at a fixed rate, and clients that subscribe and unsubscribe all the time
+    Churn,
     /// Retained messages, then new clients that subscribe to all
     Retained,
     /// A session that goes away, messages that queue up, and its return
@@ -88,9 +90,12 @@ pub(crate) struct Options {
     /// `conns`: seconds of silence
     #[arg(long, default_value_t = 1.0)]
     pub(crate) hold: f64,
-    /// `subs`: connections that subscribe
+    /// `subs`, `churn`: connections that subscribe
     #[arg(long, default_value_t = 100)]
     pub(crate) conns: usize,
+    /// `churn`: connections that subscribe and unsubscribe; 0: nobody
+    #[arg(long, default_value_t = 50)]
+    pub(crate) storm: usize,
     /// `retained`: how often all are retrieved
     #[arg(long, default_value_t = 3)]
     pub(crate) rounds: u64,

@@ -5,6 +5,7 @@
 use crate::options::Options;
 use serde_json::{Map, Value};
 use std::fmt;
+use witmq_bench::histogram::Histogram;
 use witmq_bench::probe::Snapshot;
 
 /// Names and values.
@@ -52,6 +53,19 @@ impl Report {
         let switches = after.switches.saturating_sub(before.switches) as f64;
         self.number("switches_per_1k_msg", switches * 1e3 / messages);
         self.memory(after);
+    }
+
+    /// Percentiles, of values in nanoseconds.
+    pub(crate) fn latency(&mut self, latency: &Histogram) {
+        for (name, permille) in [
+            ("p50_us", 500),
+            ("p90_us", 900),
+            ("p99_us", 990),
+            ("p999_us", 999),
+        ] {
+            self.number(name, latency.permille(permille) as f64 / 1e3);
+        }
+        self.number("max_us", latency.max() as f64 / 1e3);
     }
 
     /// Threads and memory.

@@ -8,7 +8,7 @@ use witmq_bench::probe::{Snapshot, now_ns};
 use witmq_bench::wire::{self, Stamp, Template};
 
 /// Filters of one SUBSCRIBE.
-const FILTERS: u64 = 50;
+pub(crate) const FILTERS: u64 = 50;
 
 pub(crate) fn run(load: &mut Load, report: &mut Report) -> Result<bool> {
     let n = load.options.count();
@@ -30,7 +30,7 @@ pub(crate) fn run(load: &mut Load, report: &mut Report) -> Result<bool> {
     report.growth("rss_bytes_per_sub", &before, &load.snapshot(), n);
 
     let mut walk = Walk {
-        random: 0x9E37_79B9_7F4A_7C15,
+        random: Random::default(),
         first: publisher,
         sent: vec![0; publishers],
     };
@@ -45,7 +45,7 @@ pub(crate) fn run(load: &mut Load, report: &mut Report) -> Result<bool> {
 }
 
 /// A quarter each: exact, one level at the end, all levels at the end, one level in front.
-fn filter(run: &str, i: u64) -> String {
+pub(crate) fn filter(run: &str, i: u64) -> String {
     match i % 4 {
         0 => format!("{run}/d/{i}/temp"),
         1 => format!("{run}/d/{i}/+"),
@@ -55,7 +55,7 @@ fn filter(run: &str, i: u64) -> String {
 }
 
 /// Spreads `n` subscriptions over the connections, one SUBSCRIBE of each under way.
-fn subscribe(load: &mut Load, first: usize, connections: usize, n: u64) -> Result<()> {
+pub(crate) fn subscribe(load: &mut Load, first: usize, connections: usize, n: u64) -> Result<()> {
     let run = load.run.clone();
     let before = load.tally.subacks;
     let (mut next, mut asked, mut id) = (0, 0, 0_u16);
@@ -81,9 +81,28 @@ fn subscribe(load: &mut Load, first: usize, connections: usize, n: u64) -> Resul
     Ok(())
 }
 
-/// Topics drawn at random, the same ones in every run.
+/// Numbers drawn at random, the same ones in every run.
+pub(crate) struct Random(u64);
+
+impl Default for Random {
+    fn default() -> Self {
+        Self(0x9E37_79B9_7F4A_7C15)
+    }
+}
+
+impl Random {
+    /// One less than `n`.
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % n.max(1)
+    }
+}
+
+/// Publishers of topics drawn at random.
 struct Walk {
-    random: u64,
+    random: Random,
     first: usize,
     sent: Vec<u64>,
 }
@@ -130,10 +149,7 @@ impl Walk {
         }
         let mut bytes = Vec::new();
         for _ in open..window {
-            self.random ^= self.random << 13;
-            self.random ^= self.random >> 7;
-            self.random ^= self.random << 17;
-            let topic = format!("{}/d/{}/temp", load.run, self.random % n);
+            let topic = format!("{}/d/{}/temp", load.run, self.random.below(n));
             let stamp = Stamp {
                 due_ns: now_ns(),
                 publisher: u32::try_from(publisher).unwrap_or(u32::MAX),

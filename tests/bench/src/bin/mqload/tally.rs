@@ -14,7 +14,8 @@ pub(crate) struct Tally {
     pub(crate) connacks: u64,
     pub(crate) refused: u64,
     pub(crate) subacks: u64,
-    /// Connections with a SUBACK since this was emptied.
+    pub(crate) unsubacks: u64,
+    /// Connections with a SUBACK or UNSUBACK since this was emptied.
     pub(crate) subscribed: Vec<usize>,
     pub(crate) refused_filters: u64,
     pub(crate) closed: u64,
@@ -166,6 +167,10 @@ impl Handler for Tally {
                 let codes = body.iter().skip(2);
                 let refused = codes.filter(|code| **code > 2).count();
                 self.refused_filters += u64::try_from(refused).unwrap_or(0);
+                self.subscribed.push(index);
+            }
+            11 => {
+                self.unsubacks += 1;
                 self.subscribed.push(index);
             }
             13 => self.pingresps += 1,
