@@ -15,11 +15,16 @@ pub(crate) struct Filled {
     is_topic: bool,
 }
 
+/// The expression that is not filled in as a value is.
+const TOPIC: &str = "topic.name";
+
 #[derive(Debug)]
 enum Part {
     Text(String),
     /// What the chain's `from` captured.
     Name(String),
+    /// The message's topic. It is a topic already, so its levels stay levels; every other value is one level.
+    Topic,
     Value(Expression),
 }
 
@@ -45,7 +50,7 @@ impl Filled {
         let parts = parts(key, text, around)?;
         let sample = parts.iter().map(|part| match part {
             Part::Text(text) => text.as_str(),
-            Part::Name(_) | Part::Value(_) => "x",
+            Part::Name(_) | Part::Topic | Part::Value(_) => "x",
         });
         check_topic(sample.collect()).map_err(|cause| wrong(key, text, 0, cause, around))?;
         Ok(Self {
@@ -73,6 +78,7 @@ impl Filled {
                     let found = captured.iter().find(|(known, _)| known == name);
                     out.push_str(found.map_or("", |(_, value)| *value));
                 }
+                Part::Topic => out.push_str(&around.work.head().topic),
                 Part::Value(expression) => {
                     let value = around.evaluate(expression)?;
                     let text = value.key();
@@ -155,6 +161,8 @@ fn parts(
         let names = around.names.topic;
         parts.push(if names.contains(&inner) {
             Part::Name(inner.to_owned())
+        } else if inner.trim() == TOPIC && !around.is_bound("topic") {
+            Part::Topic
         } else if is_name(inner) && !is_variable(inner) && !around.is_bound(inner) {
             let known = match names {
                 [] => "it has none".to_owned(),

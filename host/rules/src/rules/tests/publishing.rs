@@ -179,6 +179,21 @@ fn data_makes_no_levels_and_no_wildcards() {
     assert_eq!(level(nested, "y").unwrap(), "u/y");
 }
 
+#[test]
+fn the_topic_itself_keeps_its_levels_and_nothing_that_is_made_of_it_does() {
+    for (template, expected) in [
+        ("copy/{topic.name}", "copy/a/b"),
+        ("{topic.name}/copy", "a/b/copy"),
+        ("copy/{ topic.name }", "copy/a/b"),
+        ("copy/{topic.name + '/c'}", "copy/a%2Fb%2Fc"),
+    ] {
+        let file = format!("from = 'a/#'\n[[step]]\npublish = \"{template}\"\n");
+        let (_, mut chains) = deployed(&[("c", &file)]);
+        let all = published(&mut chains, &message("a/b", "{}"));
+        assert_eq!(all[0].topic.to_string(), expected);
+    }
+}
+
 proptest! {
     #[test]
     fn whatever_the_data_says_it_is_one_level(value in ".{1,20}|[/+#$%\0a]{1,6}") {

@@ -25,17 +25,19 @@ pub(super) fn import(command: ImportCommand) -> Result<(), CliError> {
         let (line, column) = (remark.line, remark.column);
         eprintln!("{file}:{line}:{column}: not carried over: {}", remark.text);
     }
-    match &output {
-        Some(path) => std::fs::write(path, &imported.text).map_err(|error| {
-            CliError::failed(format!("cannot write {}: {error}", path.display()))
-        })?,
-        None => print(imported.text.trim_end()),
+    let count = imported.remarks.len();
+    if strict && count > 0 {
+        return Err(CliError::failed(format!(
+            "{count} parts of the rule are not carried over, so nothing is written"
+        )));
     }
-    match (strict, imported.remarks.len()) {
-        (true, count) if count > 0 => Err(CliError::failed(format!(
-            "{count} parts of the rule are not carried over"
-        ))),
-        _ => Ok(()),
+    match &output {
+        Some(path) => std::fs::write(path, &imported.text)
+            .map_err(|error| CliError::failed(format!("cannot write {}: {error}", path.display()))),
+        None => {
+            print(imported.text.trim_end());
+            Ok(())
+        }
     }
 }
 

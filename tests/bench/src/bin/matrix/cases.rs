@@ -263,6 +263,19 @@ pub(crate) const CASES: &[Case] = &[
         ],
     },
     Case {
+        name: "conns-storm",
+        words: "conns --n 10000 --handshakes 10000",
+        way: Way::Plain,
+        figures: &[
+            figure(
+                "connect, 10,000 clients at once, µs",
+                "cpu_us_per_connect",
+                None,
+            ),
+            figure("… connects a second", "connect_per_s", None),
+        ],
+    },
+    Case {
         name: "conns-ws-5k",
         words: "conns --n 5000",
         way: Way::WebSocket,
@@ -342,7 +355,7 @@ mod tests {
         assert_eq!(names.len(), CASES.len());
         let state = CASES.iter().filter(|case| case.is_state()).count();
         let paced = CASES.iter().filter(|case| case.is_paced()).count();
-        assert_eq!((state, paced), (6, 4));
+        assert_eq!((state, paced), (7, 4));
     }
 
     #[test]
