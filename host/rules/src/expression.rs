@@ -45,6 +45,7 @@ pub(crate) struct Expression {
     pub(crate) source: String,
     node: Node,
     variables: Vec<Variable>,
+    is_quick: bool,
     limits: Limits,
     /// Line and column where its source begins, for errors.
     place: (usize, usize),
@@ -104,11 +105,12 @@ impl Expression {
             );
             return Err(flaw(at, text));
         }
-        let (node, variables) = compile::compile(source, names, bound)?;
+        let (node, variables, is_quick) = compile::compile(source, names, bound)?;
         Ok(Self {
             source: source.to_owned(),
             node,
             variables,
+            is_quick,
             limits: Limits::default(),
             place: (1, 1),
         })
@@ -124,7 +126,12 @@ impl Expression {
         self.names(Variable::Raw)
     }
 
-    /// Whether it uses a variable.
+    /// Whether it calls nothing and goes through no list: it takes no longer than reading and joining the texts it names.
+    pub(crate) fn is_quick(&self) -> bool {
+        self.is_quick
+    }
+
+    /// Whether it uses a variable, and not only fields of it that are at hand.
     fn names(&self, variable: Variable) -> bool {
         self.variables.contains(&variable)
     }
@@ -146,24 +153,25 @@ impl Expression {
         scope: &Scope<'_>,
         limited: impl FnOnce(),
     ) -> Result<Value<'static>, String> {
-        self.watch(scope, limited, None)
+        self.watch(scope, limited, None, |value| value.into_owned())
     }
 
-    /// Evaluates; errors are words for the operator. `limited` is called when a limit ended it. The values of its parts go to
-    /// `parts`.
-    pub(crate) fn watch(
+    /// Evaluates; `keep` takes from the outcome what leaves, errors are words for the operator. `limited` is called when a limit
+    /// ended it. The values of its parts go to `parts`.
+    pub(crate) fn watch<T>(
         &self,
         scope: &Scope<'_>,
         limited: impl FnOnce(),
         parts: Option<&Parts>,
-    ) -> Result<Value<'static>, String> {
+        keep: impl FnOnce(Value<'_>) -> T,
+    ) -> Result<T, String> {
         let budget = Budget::new(self.limits);
         let evaluate = || {
             let value = eval::evaluate(&self.node, scope, &budget, parts)?;
             // Shared parts are not shared any more in what leaves: small to hold, large to write down.
             let weighed = value.weigh(&budget);
             weighed.map_err(|fail| fail.within(self.node.span))?;
-            Ok(value.into_owned())
+            Ok(keep(value))
         };
         // No panic is known. One in a library of time or patterns must not end a shard.
         catch_unwind(AssertUnwindSafe(evaluate))

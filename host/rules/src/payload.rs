@@ -1,14 +1,18 @@
 //! Payloads from bytes to JSON and back, in the formats of `decode` and `encode`.
 //! Must not: know messages, chains or expressions' evaluation.
 
+mod flat;
 mod protobuf;
+mod scan;
 mod sparkplug;
 mod written;
 
 use crate::expression::Value;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
+use bytestring::ByteString;
 use ciborium::Value as Cbor;
+pub(crate) use flat::Flat;
 pub(crate) use protobuf::Schema;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
@@ -89,6 +93,30 @@ impl Format {
         }
     }
 
+    /// As [`Self::read`], and no more of it is made than somebody asks for.
+    pub(crate) fn open(&self, payload: &Bytes) -> Result<Option<Doc>, String> {
+        if let Self::Auto | Self::Json = self
+            && payload.trim_ascii_start().first() == Some(&b'{')
+            && let Ok(text) = ByteString::try_from(payload.clone())
+            && let Some(flat) = Flat::read(text)
+        {
+            return Ok(Some(Doc::Flat(flat)));
+        }
+        Ok(self.read(payload)?.map(Doc::Tree))
+    }
+
+    /// What [`Self::open`] gave and was changed.
+    pub(crate) fn close(&self, doc: &Doc) -> Result<Bytes, String> {
+        match (self, doc) {
+            (_, Doc::Tree(json)) => self.write(json),
+            (Self::Auto | Self::Json | Self::Text | Self::Bytes, Doc::Flat(flat)) => {
+                let out = flat.write().map_err(|error| error.to_string())?;
+                Ok(Bytes::from(out))
+            }
+            (_, Doc::Flat(flat)) => self.write(&flat.to_json()),
+        }
+    }
+
     /// JSON as a payload.
     pub(crate) fn write(&self, json: &Json) -> Result<Bytes, String> {
         match self {
@@ -129,7 +157,7 @@ impl Format {
                 self.name(),
                 other.kind()
             )),
-            (_, other) => other.to_json().map(Prepared::Json),
+            (_, other) => other.to_json().map(|json| Prepared::Doc(Doc::Tree(json))),
         }
     }
 
@@ -137,7 +165,7 @@ impl Format {
     pub(crate) fn encode(&self, value: &Value<'_>) -> Result<Bytes, String> {
         match self.prepare(value)? {
             Prepared::Ready(bytes) => Ok(bytes),
-            Prepared::Json(json) => self.write(&json),
+            Prepared::Doc(doc) => self.close(&doc),
         }
     }
 }
@@ -145,7 +173,15 @@ impl Format {
 /// A value on its way to be a payload.
 pub(crate) enum Prepared {
     Ready(Bytes),
-    Json(Json),
+    Doc(Doc),
+}
+
+/// A payload that was read.
+#[derive(Clone, Debug)]
+pub(crate) enum Doc {
+    /// An object of JSON.
+    Flat(Flat),
+    Tree(Json),
 }
 
 fn read_cbor(payload: &[u8]) -> Result<Json, String> {

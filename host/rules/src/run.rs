@@ -12,10 +12,10 @@ use crate::tally::Came;
 use crate::trace::{self, Before, Mark, Tracing};
 pub(crate) use letter::letter;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use witmq_broker::ports::{Publisher, StepAnswer, StepFailure, StepOutcome, Transform};
 use witmq_proto::{Message, ReasonCode};
-pub(crate) use work::{Held, Work, to_payload};
+pub(crate) use work::{Held, Sure, Work, to_payload};
 
 /// Messages one message may become, emissions included.
 pub(crate) const MESSAGES: usize = 64;
@@ -30,6 +30,11 @@ pub(crate) fn too_many() -> String {
 
 /// The steps of one message in so many are timed.
 const TIMED: u32 = 64;
+
+/// With at most so many bytes of payload, 64 steps that call nothing and wait for nothing are far from taking too long, ...
+const QUICK_BYTES: usize = 64 * 1024;
+/// ... unless this is too long already.
+const QUICK: Duration = Duration::from_millis(50);
 
 /// What a chain made of a message.
 pub(crate) enum End {
@@ -101,20 +106,40 @@ pub(crate) struct Around<'a, 's> {
 impl Around<'_, '_> {
     /// An expression over the message as it is now.
     pub(crate) fn evaluate(&mut self, expression: &Expression) -> Result<Value<'static>, String> {
-        let Some(trace) = &mut self.sinks.trace else {
-            let around = (self.chain, self.publisher);
-            return work::evaluate(around, expression, self.work, None, &mut self.sinks.fared);
-        };
-        let parts = Parts::default();
+        self.evaluate_as(expression, |value| value.into_owned())
+    }
+
+    /// What `keep` takes from the outcome of an expression over the message as it is now.
+    pub(crate) fn evaluate_as<T>(
+        &mut self,
+        expression: &Expression,
+        keep: impl FnOnce(Value<'_>) -> T,
+    ) -> Result<T, String> {
         let around = (self.chain, self.publisher);
         let fared = &mut self.sinks.fared;
-        let value = work::evaluate(around, expression, self.work, Some(&parts), fared);
-        let text = match &value {
-            Ok(value) => value.shown(),
-            Err(error) => error.clone(),
+        let Some(trace) = &mut self.sinks.trace else {
+            return work::evaluate(around, expression, (self.work, None), fared, keep);
         };
+        let parts = Parts::default();
+        let mut text = String::new();
+        let keep = |value: Value<'_>| {
+            text = value.shown();
+            keep(value)
+        };
+        let kept = work::evaluate(around, expression, (self.work, Some(&parts)), fared, keep);
+        if let Err(error) = &kept {
+            text.clone_from(error);
+        }
         trace.evaluated(&expression.source, text, &parts);
-        value
+        kept
+    }
+
+    /// A condition over the message as it is now; in words if it is neither true nor false.
+    pub(crate) fn truth(&mut self, condition: &Expression) -> Result<Result<bool, String>, String> {
+        self.evaluate_as(condition, |value| match value {
+            Value::Bool(truth) => Ok(truth),
+            other => Err(format!("{other:?}")),
+        })
     }
 
     /// So much of what a step remembers was given up for its bounds.
@@ -139,8 +164,15 @@ impl Around<'_, '_> {
         let parts = Parts::default();
         let around = (self.chain, self.publisher);
         let fared = &mut Fared::Well;
-        let again = work::evaluate(around, condition, self.work, Some(&parts), fared);
-        if let Ok(Value::Bool(false)) = again {
+        let is_false = |value: Value<'_>| matches!(value, Value::Bool(false));
+        let again = work::evaluate(
+            around,
+            condition,
+            (self.work, Some(&parts)),
+            fared,
+            is_false,
+        );
+        if again == Ok(true) {
             let why = trace::evaluated(&condition.source, "false".to_owned(), &parts);
             let client = self.publisher.client_id;
             (self.chain.stats.misses).put(self.chain.revision, client, &message, why);
@@ -182,6 +214,8 @@ pub(crate) struct Running {
     original: Option<Arc<Message>>,
     /// Messages so far: every so many the steps of one are timed.
     begun: u32,
+    /// When the present message came to the first step that may take long.
+    since: Option<Instant>,
 }
 
 /// Runs a chain on one message, where no step can wait.
@@ -271,6 +305,7 @@ impl Running {
         chain.stats.count(Count::Matched);
         self.under_way.clear();
         self.done.clear();
+        self.since = None;
         self.original = chain.buries.then(|| message.clone());
         let work = Work::new(message.clone(), chain);
         self.under_way.push((chain.start, work));
@@ -297,38 +332,77 @@ impl Running {
         publisher: Publisher<'_>,
         sinks: &mut Sinks<'_>,
     ) -> Ran {
-        while let Some((at, mut work)) = self.under_way.pop() {
-            let Some(step) = chain.steps.get(at) else {
-                self.done.push(work.into_message(chain));
-                continue;
-            };
-            let held = work.is_late.then(|| work.head().publisher.clone());
-            let publisher = match &held {
-                Some(client_id) => Publisher {
-                    client_id,
-                    ..NOBODY
-                },
-                None => publisher,
-            };
-            let (before, began) = (Before::of(&mut work, sinks), self.time());
-            let outcome = step.kind.run(&mut Around {
-                chain,
-                steps,
-                publisher,
-                work: &mut work,
-                sinks,
-            });
-            tally(chain, at, &outcome, began);
-            sinks.stepped((at, step), &outcome, before, &mut work);
-            if let Ok(Next::Waits(answer)) = outcome {
-                self.under_way.push((at, work));
-                return Ran::Waits(answer);
+        while let Some((mut at, mut work)) = self.under_way.pop() {
+            if work.head().payload.len() > QUICK_BYTES || chain.breaker.is_too_long(QUICK) {
+                self.looks_at_the_clock();
             }
-            if let Some(end) = self.settle(chain, step, work, outcome, sinks) {
-                return Ran::Ended(end);
+            loop {
+                let Some(step) = chain.steps.get(at) else {
+                    self.done.push(work.into_message(chain));
+                    break;
+                };
+                if !step.is_quick {
+                    self.looks_at_the_clock();
+                }
+                let steps: &mut dyn Transform = &mut *steps;
+                let around = (steps, publisher);
+                let outcome = self.step(chain, (at, step), around, &mut work, sinks);
+                match outcome {
+                    Ok(Next::Go) => at = step.next,
+                    Ok(Next::Waits(answer)) => {
+                        self.under_way.push((at, work));
+                        return Ran::Waits(answer);
+                    }
+                    other => {
+                        if let Some(end) = self.settle(chain, step, work, other, sinks) {
+                            return Ran::Ended(end);
+                        }
+                        break;
+                    }
+                }
             }
         }
         Ran::Ended(End::On(std::mem::take(&mut self.done)))
+    }
+
+    /// From here on the time of the present message counts.
+    fn looks_at_the_clock(&mut self) {
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    /// The time that it took since it was asked last, of what may take long.
+    pub(crate) fn took(&mut self) -> Duration {
+        (self.since.take()).map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// One step of one message.
+    fn step(
+        &mut self,
+        chain: &Chain,
+        (at, step): (usize, &Step),
+        (steps, publisher): (&mut dyn Transform, Publisher<'_>),
+        work: &mut Work,
+        sinks: &mut Sinks<'_>,
+    ) -> Result<Next, String> {
+        let held = work.is_late.then(|| work.head().publisher.clone());
+        let publisher = match &held {
+            Some(client_id) => Publisher {
+                client_id,
+                ..NOBODY
+            },
+            None => publisher,
+        };
+        let (before, began) = (Before::of(work, sinks), self.time());
+        let outcome = step.kind.run(&mut Around {
+            chain,
+            steps,
+            publisher,
+            work,
+            sinks,
+        });
+        tally(chain, at, &outcome, began);
+        sinks.stepped((at, step), &outcome, before, work);
+        outcome
     }
 
     /// What the step that waited came to; `Some`: the chain ends with it.

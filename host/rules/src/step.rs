@@ -54,6 +54,8 @@ pub(crate) struct Step {
     pub(crate) on_error: OnError,
     /// Place of the step behind it in its chain.
     pub(crate) next: usize,
+    /// It calls nothing, looks at no list and waits for no lock: nobody has to look at the clock for it.
+    pub(crate) is_quick: bool,
 }
 
 /// What a step does.
@@ -217,6 +219,18 @@ impl Kind {
             Self::Window(step) => step.run(around),
             Self::Lookup(step) => step.run(around),
             Self::Store(step) => step.run(around),
+        }
+    }
+
+    /// Whether what it does for one message is little, whatever the message is.
+    pub(crate) fn is_quick(&self) -> bool {
+        match self {
+            Self::Decode(_) => true,
+            Self::Filter(step) => step.is_quick(),
+            Self::Set(step) => step.is_quick(),
+            Self::When(step) => step.is_quick(),
+            Self::Publish(step) => step.is_quick(),
+            _ => false,
         }
     }
 

@@ -80,6 +80,20 @@ impl Template {
         })
     }
 
+    /// What one of the names stands for in a topic that matches.
+    pub(crate) fn captured<'t>(&self, wanted: &str, topic: &'t str) -> Option<&'t str> {
+        let mut rest = topic;
+        for level in &self.levels {
+            let (head, tail) = rest.split_once('/').unwrap_or((rest, ""));
+            match level {
+                Level::One(Some(name)) if name == wanted => return Some(head),
+                Level::Rest(Some(name)) if name == wanted => return Some(rest),
+                _ => rest = tail,
+            }
+        }
+        None
+    }
+
     /// What the names stand for in a topic that matches.
     pub(crate) fn capture<'t>(&self, topic: &'t str) -> Vec<(&str, &'t str)> {
         let mut captured = Vec::new();
@@ -115,6 +129,17 @@ mod tests {
         let template = Template::parse("a/+/{rest...}").unwrap();
         assert_eq!(template.filter.as_str(), "a/+/#");
         assert_eq!(template.capture("a/b/c/d"), [("rest", "c/d")]);
+        for (template, topic) in [
+            ("{a}", "x"),
+            ("a/{b}/+/{c}/{d...}", "a//2/3/4/5"),
+            ("a/{b}/{c...}", "a/1"),
+        ] {
+            let template = Template::parse(template).unwrap();
+            for (name, value) in template.capture(topic) {
+                assert_eq!(template.captured(name, topic), Some(value));
+            }
+            assert_eq!(template.captured("none", topic), None);
+        }
         for bad in [
             "a/{x", "a/{x}y", "{1}", "{a}/{a}", "{a...}/b", "", "a/#/b", "{name}",
         ] {

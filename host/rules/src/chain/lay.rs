@@ -89,6 +89,7 @@ pub(super) fn lay(file: &File, topic: &[&str], source: Source<'_>) -> Result<Lai
             kind: step::Kind::Decode(step::Decode { format }),
             on_error,
             next: 0,
+            is_quick: true,
         });
     }
     Ok(Laid {

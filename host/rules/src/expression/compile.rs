@@ -14,12 +14,13 @@ use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, Source
 /// Names that an expression may use beside its variables.
 const CLIENT: [&str; 3] = ["id", "username", "attributes"];
 
-/// Parses and compiles; `names` are what the chain's topic template captures.
+/// Parses and compiles; `names` are what the chain's topic template captures. With the variables it uses, and whether it calls
+/// nothing and goes through no list.
 pub(super) fn compile(
     source: &str,
     names: &[&str],
     bound: &[Bound],
-) -> Result<(Node, Vec<Variable>), Flaw> {
+) -> Result<(Node, Vec<Variable>, bool), Flaw> {
     let program = parse(source)?;
     let mut compiler = Compiler {
         source,
@@ -28,9 +29,10 @@ pub(super) fn compile(
         places: program.source_info(),
         locals: Vec::new(),
         variables: Vec::new(),
+        is_quick: true,
     };
     let node = compiler.node(program.expression())?;
-    Ok((node, compiler.variables))
+    Ok((node, compiler.variables, compiler.is_quick))
 }
 
 struct Compiler<'s> {
@@ -42,6 +44,7 @@ struct Compiler<'s> {
     locals: Vec<String>,
     /// Variables it uses.
     variables: Vec<Variable>,
+    is_quick: bool,
 }
 
 impl Compiler<'_> {
@@ -61,8 +64,12 @@ impl Compiler<'_> {
             Expr::Literal(literal) => Ok(self.literal(literal, token)),
             Expr::Ident(name) => self.name(name, token),
             Expr::Select(select) => {
+                let before = self.variables.len();
                 let of = self.node(&select.operand)?;
                 self.check_field(&of, &select.field, token.end)?;
+                if matches!(of.kind, Kind::Variable(it) if it.has_at_hand(&select.field)) {
+                    self.variables.truncate(before);
+                }
                 let span = of.span.join(token).balanced(self.source);
                 Ok(Node {
                     span: span.with_name_behind(self.source),
@@ -233,6 +240,7 @@ impl Compiler<'_> {
                 span,
             });
         }
+        self.is_quick = false;
         let pattern = literal_pattern(function, &arguments)?;
         Ok(Node {
             kind: Kind::Call {
@@ -249,7 +257,10 @@ impl Compiler<'_> {
         let args = call.args.as_slice();
         let found = Binary::ALL.into_iter().find(|(known, _, _)| *known == name);
         let kind = match (name, found) {
-            (_, Some((_, _, binary))) => Kind::Binary(binary, self.boxed(args, token)?),
+            (_, Some((_, _, binary))) => {
+                self.is_quick &= binary != Binary::In;
+                Kind::Binary(binary, self.boxed(args, token)?)
+            }
             ("_&&_", _) => Kind::And(self.boxed(args, token)?),
             ("_||_", _) => Kind::Or(self.boxed(args, token)?),
             ("_?_:_", _) => Kind::Choose(self.boxed(args, token)?),
@@ -289,10 +300,15 @@ impl Compiler<'_> {
             return Err(flaw(span.start, text));
         };
         match self.node(of)?.kind {
-            Kind::Field(of, name) => Ok(Node {
-                kind: Kind::Has(of, name),
-                span,
-            }),
+            Kind::Field(of, name) => {
+                if let Kind::Variable(variable) = of.kind {
+                    self.variables.push(variable);
+                }
+                Ok(Node {
+                    kind: Kind::Has(of, name),
+                    span,
+                })
+            }
             _ => Err(flaw(span.start, text)),
         }
     }
@@ -305,6 +321,7 @@ impl Compiler<'_> {
         args: &[IdedExpr],
         token: Span,
     ) -> Result<Node, Flaw> {
+        self.is_quick = false;
         let list = self.node(target)?;
         let span = token
             .to_closing(self.source, token.start)

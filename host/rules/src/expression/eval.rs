@@ -63,7 +63,10 @@ impl<'a> Machine<'_, 'a> {
                 .get(*at)
                 .cloned()
                 .ok_or_else(|| Fail::wrong("there is no such element")),
-            Kind::Field(of, name) => field(&self.eval(of)?, name),
+            Kind::Field(of, name) => match self.at_hand(of, name) {
+                Some(value) => value,
+                None => field(&self.eval(of)?, name),
+            },
             Kind::Has(of, name) => self.has(of, name),
             Kind::Index(parts) => {
                 let [of, at] = &**parts;
@@ -119,6 +122,20 @@ impl<'a> Machine<'_, 'a> {
                 done
             }
         }
+    }
+
+    /// A field of a variable, without the variable.
+    fn at_hand(&self, of: &Node, name: &str) -> Option<Done<Value<'a>>> {
+        let Kind::Variable(variable) = of.kind else {
+            return None;
+        };
+        // Somebody may want to see a payload that is no map.
+        if self.parts.is_some() && !variable.has_at_hand(name) {
+            return None;
+        }
+        let value = self.scope.field(variable, name)?;
+        let spent = self.budget.spend(1).map_err(|fail| fail.within(of.span));
+        Some(spent.map(|()| value))
     }
 
     /// An error that nobody will read was written.

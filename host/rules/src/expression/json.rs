@@ -3,6 +3,7 @@
 
 use super::limits::{Budget, Done, ELEMENT_BYTES, ENTRY_BYTES};
 use super::value::{Held, List, Map, Value};
+use crate::payload::Doc;
 use serde_json::Value as Json;
 
 /// Levels of a value that become JSON.
@@ -20,6 +21,15 @@ impl<'a> From<&'a Json> for Value<'a> {
             Json::String(text) => Self::lent(text),
             Json::Array(items) => Self::List(List::Json(items)),
             Json::Object(fields) => Self::Map(Map::Json(fields)),
+        }
+    }
+}
+
+impl<'a> From<&'a Doc> for Value<'a> {
+    fn from(doc: &'a Doc) -> Self {
+        match doc {
+            Doc::Flat(flat) => Self::Map(Map::Flat(flat)),
+            Doc::Tree(json) => Self::from(json),
         }
     }
 }
@@ -93,6 +103,7 @@ impl<'a> Value<'a> {
             }
             Self::List(List::Json(items)) => Json::Array(items.to_vec()),
             Self::Map(Map::Json(fields)) => Json::Object((*fields).clone()),
+            Self::Map(Map::Flat(fields)) => fields.to_json(),
             Self::List(List::Own(items)) => Json::Array(
                 items
                     .iter()

@@ -35,6 +35,15 @@ impl Variable {
         ("user", Self::User),
         ("node", Self::Node),
     ];
+
+    /// Whether this field of it needs nothing of the others. Of a payload that has it that is so too.
+    pub(crate) fn has_at_hand(self, name: &str) -> bool {
+        match self {
+            Self::Topic => true,
+            Self::Client => matches!(name, "id" | "username"),
+            _ => false,
+        }
+    }
 }
 
 pub(crate) struct Node {

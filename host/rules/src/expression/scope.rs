@@ -4,16 +4,19 @@
 use super::Expression;
 use super::node::Variable;
 use super::value::{Held, Text, Value};
+use crate::payload::Doc;
 use crate::template::Templates;
-use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use witmq_broker::ports::Publisher;
-use witmq_proto::Message;
+use witmq_proto::{Message, TopicName};
 
 /// A message for an expression.
 pub(crate) struct Scope<'a> {
     message: &'a Message,
+    template: &'a Templates,
+    publisher: Publisher<'a>,
     payload: Value<'a>,
+    /// Null if nothing asks for them as a whole.
     topic: Value<'a>,
     client: Value<'a>,
     user: Value<'a>,
@@ -44,51 +47,56 @@ fn user_properties(message: &Message) -> Value<'_> {
     Value::from_entries(map)
 }
 
+fn topic<'a>(template: &'a Templates, topic: &'a TopicName) -> Value<'a> {
+    let captured = template.capture(topic).into_iter();
+    let levels = captured.map(|(name, level)| (name, Value::lent(level)));
+    map(levels.chain([("name", Value::lent(topic))]))
+}
+
+fn username(publisher: Publisher<'_>) -> Value<'_> {
+    Value::lent(publisher.username.unwrap_or_default())
+}
+
+fn client(publisher: Publisher<'_>) -> Value<'_> {
+    let attributes = publisher.attributes.iter();
+    let attributes = attributes.map(|(name, value)| (name.as_str(), Value::lent(value)));
+    map([
+        ("id", Value::lent(publisher.client_id)),
+        ("username", username(publisher)),
+        ("attributes", map(attributes)),
+    ])
+}
+
 impl<'a> Scope<'a> {
-    /// `json` is the payload if it is JSON; what the expression does not name is left out.
+    /// `doc` is the payload if it is JSON; what the expression does not name is left out.
     pub(crate) fn new(
         expression: &Expression,
         template: &'a Templates,
         publisher: Publisher<'a>,
         message: &'a Message,
-        json: Option<&'a Json>,
+        doc: Option<&'a Doc>,
     ) -> Self {
-        let payload = match json {
-            Some(json) => Value::from(json),
+        let payload = match doc {
+            Some(doc) => Value::from(doc),
             None if expression.needs_json() => match std::str::from_utf8(&message.payload) {
                 Ok(text) => Value::lent(text),
                 Err(_) => Value::Bytes(Held::Lent(&message.payload)),
             },
             None => Value::Null,
         };
-        let mut topic = Value::Null;
-        if expression.names(Variable::Topic) {
-            let captured = template.capture(&message.topic).into_iter();
-            let levels = captured.map(|(name, level)| (name, Value::lent(level)));
-            topic = map(levels.chain([("name", Value::lent(&message.topic))]));
-        }
-        let mut client = Value::Null;
-        if expression.names(Variable::Client) {
-            let attributes = publisher.attributes.iter();
-            let attributes = attributes.map(|(name, value)| (name.as_str(), Value::lent(value)));
-            client = map([
-                ("id", Value::lent(publisher.client_id)),
-                (
-                    "username",
-                    Value::lent(publisher.username.unwrap_or_default()),
-                ),
-                ("attributes", map(attributes)),
-            ]);
-        }
-        Self {
-            message,
-            payload,
-            topic,
-            client,
-            user: match expression.names(Variable::User) {
-                true => user_properties(message),
+        let whole =
+            |variable: Variable, make: &dyn Fn() -> Value<'a>| match expression.names(variable) {
+                true => make(),
                 false => Value::Null,
-            },
+            };
+        Self {
+            topic: whole(Variable::Topic, &|| topic(template, &message.topic)),
+            client: whole(Variable::Client, &|| client(publisher)),
+            user: whole(Variable::User, &|| user_properties(message)),
+            message,
+            template,
+            publisher,
+            payload,
             node: "",
             bound: &[],
         }
@@ -115,6 +123,24 @@ impl<'a> Scope<'a> {
     /// Milliseconds since 1970.
     pub(super) fn received_ms(&self) -> u64 {
         self.message.received_ms
+    }
+
+    /// A field of a variable, if that is at hand without the others ([`Variable::has_at_hand`]).
+    pub(super) fn field(&self, of: Variable, name: &str) -> Option<Value<'a>> {
+        match (of, name) {
+            (Variable::Payload, _) => match &self.payload {
+                Value::Map(map) => map.get(name),
+                _ => None,
+            },
+            (Variable::Topic, "name") => Some(Value::lent(&self.message.topic)),
+            (Variable::Topic, _) => {
+                let captured = self.template.captured(name, &self.message.topic);
+                captured.map(Value::lent)
+            }
+            (Variable::Client, "id") => Some(Value::lent(self.publisher.client_id)),
+            (Variable::Client, "username") => Some(username(self.publisher)),
+            _ => None,
+        }
     }
 
     pub(super) fn get(&self, variable: Variable) -> Value<'a> {

@@ -1,6 +1,7 @@
 //! Expressions from text to outcome: numbers, errors and their places, limits from both sides.
 
 use super::*;
+use crate::payload::{Doc, Format};
 use crate::template::{Template, Templates};
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -34,15 +35,24 @@ fn evaluate(source: &str, payload: &[u8], limits: Limits) -> Result<Json, String
         attributes: &attributes,
         session: 1,
     };
-    let json: Option<Json> = serde_json::from_slice(payload).ok();
-    let scope = Scope::new(&expression, &template, publisher, &message, json.as_ref());
-    let limited = Cell::new(0);
-    let outcome = expression.run(&scope, || limited.set(limited.get() + 1));
-    let is_limited = outcome
-        .as_ref()
-        .is_err_and(|error| error.contains("(expression_"));
-    assert_eq!(limited.get(), u64::from(is_limited));
-    outcome?.to_json()
+    let run = |doc: Option<&Doc>| {
+        let scope = Scope::new(&expression, &template, publisher, &message, doc);
+        let limited = Cell::new(0);
+        let outcome = expression.run(&scope, || limited.set(limited.get() + 1));
+        let is_limited = outcome
+            .as_ref()
+            .is_err_and(|error| error.contains("(expression_"));
+        assert_eq!(limited.get(), u64::from(is_limited));
+        outcome?.to_json()
+    };
+    // Whether it is read as a whole or as far as it is asked for.
+    let tree: Option<Json> = serde_json::from_slice(payload).ok();
+    let outcome = run(tree.map(Doc::Tree).as_ref());
+    if !source.contains("random") && !source.contains("uuid") {
+        let doc = Format::Auto.open(&message.payload).unwrap();
+        assert_eq!(run(doc.as_ref()), outcome, "{source}");
+    }
+    outcome
 }
 
 pub(crate) fn eval(source: &str, payload: &str) -> Result<Json, String> {

@@ -5,6 +5,7 @@
 //! Must not: know expressions or functions.
 
 use super::limits::{Budget, Done, Fail};
+use crate::payload::Flat;
 use serde_json::Value as Json;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -94,6 +95,7 @@ impl<'a> List<'a> {
 #[derive(Clone)]
 pub(crate) enum Map<'a> {
     Json(&'a serde_json::Map<String, Json>),
+    Flat(&'a Flat),
     Own(Arc<BTreeMap<Text<'a>, Value<'a>>>),
 }
 
@@ -101,6 +103,7 @@ impl<'a> Map<'a> {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Json(fields) => fields.len(),
+            Self::Flat(fields) => fields.len(),
             Self::Own(fields) => fields.len(),
         }
     }
@@ -108,6 +111,7 @@ impl<'a> Map<'a> {
     pub(crate) fn get(&self, name: &str) -> Option<Value<'a>> {
         match self {
             Self::Json(fields) => fields.get(name).map(Value::from),
+            Self::Flat(fields) => fields.get(name),
             Self::Own(fields) => fields.get(name).cloned(),
         }
     }
@@ -120,6 +124,10 @@ impl<'a> Map<'a> {
                     .iter()
                     .map(|(name, value)| (Held::Lent(name.as_str()), Value::from(value))),
             ),
+            Self::Flat(fields) => {
+                let fields = fields.iter();
+                Box::new(fields.map(|(name, value)| (Held::Lent(name), value)))
+            }
             Self::Own(fields) => Box::new(
                 fields
                     .iter()

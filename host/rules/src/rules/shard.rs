@@ -15,7 +15,7 @@ use crate::tap::Look;
 use crate::trace::Tracing;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use witmq_broker::ports::raised::{Raised, Wanted};
 use witmq_broker::ports::{
     ChainOutcome, ChainProgress, ChainRun, Chains, Publisher, Rest, StepAnswer, StepFailure,
@@ -183,7 +183,6 @@ impl Way {
                 failed: None,
                 fared: self.fared,
             };
-            let began = Instant::now();
             let ran = match &mut self.shaded {
                 None => self.running.go(chain, steps, publisher, &mut sinks),
                 Some(shaded) => {
@@ -193,7 +192,7 @@ impl Way {
             };
             let failed = sinks.failed;
             self.fared = sinks.fared;
-            self.took += began.elapsed();
+            self.took += self.running.took();
             match ran {
                 Ran::Waits(answer) => return Some(Gone::Waits(answer)),
                 Ran::Ended(end) => {

@@ -42,9 +42,9 @@ fn time(name: &str, expression: &str, payload: String, rounds: u32) {
         std::hint::black_box(work::evaluate(
             (&chain, publisher),
             &filter.condition,
-            &mut message,
-            None,
+            (&mut message, None),
             &mut Fared::Well,
+            |value| value.into_owned(),
         ))
     };
     let outcome = evaluate();

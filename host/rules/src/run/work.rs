@@ -3,9 +3,8 @@
 use crate::breaker::Fared;
 use crate::chain::{Chain, Count};
 use crate::expression::{Expression, Parts, Scope, Value};
-use crate::payload::{Format, Prepared};
+use crate::payload::{Doc, Format, Prepared};
 use bytes::Bytes;
-use serde_json::Value as Json;
 use std::sync::Arc;
 use witmq_broker::ports::Publisher;
 use witmq_proto::Message;
@@ -21,8 +20,8 @@ pub(crate) struct Work {
     /// Of the payload in `message`.
     format: Format,
     /// None: it was not read. Some(None): it is text or bytes.
-    json: Option<Option<Json>>,
-    /// `json` is newer than the payload in `message`.
+    doc: Option<Option<Doc>>,
+    /// `doc` is newer than the payload in `message`.
     is_changed: bool,
     /// How the chain writes.
     encode: Format,
@@ -32,6 +31,16 @@ pub(crate) struct Work {
     pub(super) jumps: usize,
     /// It was held by a window: its publisher may be gone.
     pub(super) is_late: bool,
+}
+
+/// Whether a change of a payload cannot fail once it is JSON.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Sure {
+    #[default]
+    No,
+    /// If it is an object.
+    InObject,
+    Yes,
 }
 
 /// A message that a window holds, with what was named for it.
@@ -49,7 +58,7 @@ impl Held {
         Work {
             message: self.message,
             format: self.format.clone(),
-            json: None,
+            doc: None,
             is_changed: false,
             encode: self.encode,
             bound: self.bound,
@@ -64,7 +73,7 @@ impl Work {
         Self {
             message,
             format: chain.decode.clone(),
-            json: None,
+            doc: None,
             is_changed: false,
             encode: chain.encode.clone(),
             bound: Vec::new(),
@@ -78,7 +87,7 @@ impl Work {
         Self {
             message,
             format: self.format.clone(),
-            json: None,
+            doc: None,
             is_changed: false,
             encode: self.encode.clone(),
             bound: self.bound.clone(),
@@ -124,8 +133,8 @@ impl Work {
     }
 
     fn write(&mut self) -> Result<(), String> {
-        if let (true, Some(Some(json))) = (self.is_changed, &self.json) {
-            let payload = self.encode.write(json)?;
+        if let (true, Some(Some(doc))) = (self.is_changed, &self.doc) {
+            let payload = self.encode.close(doc)?;
             let message = Arc::make_mut(&mut self.message);
             if !message.properties.fits_format(&payload) {
                 message.properties.payload_format = None;
@@ -147,8 +156,8 @@ impl Work {
 
     /// Reads the payload, if it was not read yet.
     pub(crate) fn decode(&mut self) -> Result<(), String> {
-        if self.json.is_none() {
-            self.json = Some(self.format.read(&self.message.payload)?);
+        if self.doc.is_none() {
+            self.doc = Some(self.format.open(&self.message.payload)?);
         }
         Ok(())
     }
@@ -160,15 +169,20 @@ impl Work {
 
     /// The payload, if it is no text and no bytes, to be changed and given back. Without a copy where it can be read again if
     /// nothing comes of that, or where something is sure to.
-    pub(crate) fn borrow_json(&mut self, is_sure: bool) -> Result<Option<Json>, String> {
+    pub(crate) fn borrow_doc(&mut self, sure: Sure) -> Result<Option<Doc>, String> {
         self.decode()?;
+        let is_sure = match sure {
+            Sure::No => false,
+            Sure::InObject => matches!(self.doc, Some(Some(Doc::Flat(_)))),
+            Sure::Yes => true,
+        };
         if self.is_changed && !is_sure {
-            return Ok(self.json.clone().flatten());
+            return Ok(self.doc.clone().flatten());
         }
-        match self.json.take() {
-            Some(Some(json)) => Ok(Some(json)),
+        match self.doc.take() {
+            Some(Some(doc)) => Ok(Some(doc)),
             other => {
-                self.json = other;
+                self.doc = other;
                 Ok(None)
             }
         }
@@ -177,13 +191,13 @@ impl Work {
     /// Another payload.
     pub(crate) fn set_payload(&mut self, payload: Prepared) {
         match payload {
-            Prepared::Json(json) => {
-                self.json = Some(Some(json));
+            Prepared::Doc(doc) => {
+                self.doc = Some(Some(doc));
                 self.is_changed = true;
             }
             Prepared::Ready(payload) => {
                 Arc::make_mut(&mut self.message).payload = payload;
-                (self.json, self.is_changed, self.format) = (None, false, self.encode.clone());
+                (self.doc, self.is_changed, self.format) = (None, false, self.encode.clone());
             }
         }
     }
@@ -196,7 +210,7 @@ impl Work {
     /// The message, changed by someone else.
     pub(crate) fn replace(&mut self, change: impl FnOnce(&mut Message)) {
         change(Arc::make_mut(&mut self.message));
-        (self.json, self.is_changed) = (None, false);
+        (self.doc, self.is_changed) = (None, false);
     }
 
     /// Gives a value the name that has this slot.
@@ -206,32 +220,33 @@ impl Work {
     }
 }
 
-pub(super) fn evaluate(
+/// `keep` takes what leaves.
+pub(super) fn evaluate<T>(
     (chain, publisher): (&Chain, Publisher<'_>),
     expression: &Expression,
-    work: &mut Work,
-    parts: Option<&Parts>,
+    (work, parts): (&mut Work, Option<&Parts>),
     fared: &mut Fared,
-) -> Result<Value<'static>, String> {
+    keep: impl FnOnce(Value<'_>) -> T,
+) -> Result<T, String> {
     if work.is_changed && expression.needs_raw() {
         work.write()?;
     }
     let is_bytes = work.format == Format::Bytes;
-    let json = match expression.needs_json() {
+    let doc = match expression.needs_json() {
         true => {
             work.decode()?;
-            work.json.as_ref().and_then(Option::as_ref)
+            work.doc.as_ref().and_then(Option::as_ref)
         }
         false => None,
     };
-    let scope = Scope::new(expression, &chain.from, publisher, &work.message, json);
+    let scope = Scope::new(expression, &chain.from, publisher, &work.message, doc);
     let scope = scope.with(&chain.node, &work.bound);
     let scope = if is_bytes { scope.of_bytes() } else { scope };
     let limited = || {
         chain.stats.count(Count::Limited);
         *fared = Fared::Overran;
     };
-    expression.watch(&scope, limited, parts)
+    expression.watch(&scope, limited, parts, keep)
 }
 
 /// Text as it is, everything else as JSON.

@@ -126,6 +126,7 @@ pub(crate) fn compile(
     let (word, kind) = compile_kind(raw, &around)?;
     Ok(Step {
         word,
+        is_quick: kind.is_quick(),
         kind,
         on_error: match &raw.on_error {
             None => names.on_error,

@@ -67,6 +67,14 @@ impl Filled {
         }
     }
 
+    pub(crate) fn is_quick(&self) -> bool {
+        let mut parts = self.parts.iter();
+        parts.all(|part| match part {
+            Part::Text(_) | Part::Name(_) => true,
+            Part::Value(expression) => expression.is_quick(),
+        })
+    }
+
     pub(crate) fn fill(&self, around: &mut Around<'_, '_>) -> Result<String, String> {
         let mut out = String::new();
         for part in &self.parts {
@@ -74,9 +82,8 @@ impl Filled {
                 Part::Text(text) => out.push_str(text),
                 Part::Name(name) => {
                     let topic = &around.work.head().topic;
-                    let captured = around.chain.from.capture(topic);
-                    let found = captured.iter().find(|(known, _)| known == name);
-                    out.push_str(found.map_or("", |(_, value)| *value));
+                    let captured = around.chain.from.captured(name, topic);
+                    out.push_str(captured.unwrap_or_default());
                 }
                 Part::Topic => out.push_str(&around.work.head().topic),
                 Part::Value(expression) => {

@@ -2,7 +2,7 @@
 
 use super::Compiling;
 use crate::chain::Count;
-use crate::expression::{Expression, Limits, Value};
+use crate::expression::{Expression, Limits};
 use crate::file;
 use crate::place::RuleError;
 use crate::run::{Around, Next};
@@ -26,18 +26,21 @@ impl Filter {
     }
 
     pub(super) fn run(&self, around: &mut Around<'_, '_>) -> Result<Next, String> {
-        let source = &self.condition.source;
-        let value = around.evaluate(&self.condition)?;
-        match value {
-            Value::Bool(true) => Ok(Next::Go),
-            Value::Bool(false) => {
+        match around.truth(&self.condition)? {
+            Ok(true) => Ok(Next::Go),
+            Ok(false) => {
                 around.chain.stats.count(Count::Filtered);
                 around.missed(&self.condition);
                 Ok(Next::Stop)
             }
-            other => Err(format!(
-                "filter `{source}` gives {other:?}, not true or false"
+            Err(other) => Err(format!(
+                "filter `{}` gives {other}, not true or false",
+                self.condition.source
             )),
         }
+    }
+
+    pub(super) fn is_quick(&self) -> bool {
+        self.condition.is_quick()
     }
 }

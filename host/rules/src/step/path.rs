@@ -1,5 +1,6 @@
 //! Where in a payload: `a.b`, `list[0].c`, `list[-1]`, `"a name.with dots".x`.
 
+use crate::payload::Doc;
 use serde_json::{Map, Value as Json};
 
 /// Names and places of one path.
@@ -42,61 +43,97 @@ impl Path {
         Ok(Self(parts))
     }
 
+    /// Whether it is the name of a field of the payload itself.
+    pub(crate) fn is_name(&self) -> bool {
+        matches!(self.0[..], [Part::Field(_)])
+    }
+
     /// Writes there; objects on the way are made, lists are not.
-    pub(crate) fn put(&self, root: &mut Json, value: Json) -> Result<(), String> {
-        let mut at = root;
-        for part in &self.0 {
-            at = match part {
-                Part::Field(name) => {
-                    if at.is_null() {
-                        *at = Json::Object(Map::new());
-                    }
-                    let object = at.as_object_mut();
-                    let object =
-                        object.ok_or_else(|| format!("set: `{name}` is not within an object"))?;
-                    object.entry(name.clone()).or_insert(Json::Null)
+    pub(crate) fn put_in(&self, doc: &mut Doc, value: Json) -> Result<(), String> {
+        match (doc, self.0.split_first()) {
+            (Doc::Flat(flat), Some((Part::Field(name), []))) => flat.set(name, value),
+            (Doc::Flat(flat), Some((Part::Field(name), rest))) => {
+                if let Some(field) = flat.get_mut(name) {
+                    return put(rest, field, value);
                 }
-                Part::Index(index) => {
-                    let list = at.as_array_mut();
-                    let list =
-                        list.ok_or_else(|| format!("set: [{index}] is not within a list"))?;
-                    let count = list.len();
-                    place(*index, count)
-                        .and_then(|place| list.get_mut(place))
-                        .ok_or_else(|| format!("set: there is no [{index}] in a list of {count}"))?
-                }
-            };
+                let mut field = Json::Null;
+                put(rest, &mut field, value)?;
+                flat.set(name, field);
+            }
+            (Doc::Tree(json), _) => put(&self.0, json, value)?,
+            (Doc::Flat(_), Some((Part::Index(_), _)) | None) => {
+                unreachable!("a path begins with a name")
+            }
         }
-        *at = value;
         Ok(())
     }
 
     /// Takes out what is there, if it is.
-    pub(crate) fn delete(&self, root: &mut Json) {
-        let Some((last, parents)) = self.0.split_last() else {
-            return;
-        };
-        let mut at = root;
-        for part in parents {
-            let next = match (part, at) {
-                (Part::Field(name), Json::Object(fields)) => fields.get_mut(name),
-                (Part::Index(index), Json::Array(list)) => {
-                    place(*index, list.len()).and_then(|place| list.get_mut(place))
-                }
-                _ => None,
-            };
-            let Some(next) = next else { return };
-            at = next;
-        }
-        match (last, at) {
-            (Part::Field(name), Json::Object(fields)) => drop(fields.remove(name)),
-            (Part::Index(index), Json::Array(list)) => {
-                if let Some(place) = place(*index, list.len()) {
-                    list.remove(place);
+    pub(crate) fn delete_in(&self, doc: &mut Doc) {
+        match (doc, self.0.split_first()) {
+            (Doc::Flat(flat), Some((Part::Field(name), []))) => flat.remove(name),
+            (Doc::Flat(flat), Some((Part::Field(name), rest))) => {
+                if let Some(field) = flat.get_mut(name) {
+                    delete(rest, field);
                 }
             }
-            _ => {}
+            (Doc::Tree(json), _) => delete(&self.0, json),
+            (Doc::Flat(_), Some((Part::Index(_), _)) | None) => {}
         }
+    }
+}
+
+fn put(parts: &[Part], root: &mut Json, value: Json) -> Result<(), String> {
+    let mut at = root;
+    for part in parts {
+        at = match part {
+            Part::Field(name) => {
+                if at.is_null() {
+                    *at = Json::Object(Map::new());
+                }
+                let object = at.as_object_mut();
+                let object =
+                    object.ok_or_else(|| format!("set: `{name}` is not within an object"))?;
+                object.entry(name.clone()).or_insert(Json::Null)
+            }
+            Part::Index(index) => {
+                let list = at.as_array_mut();
+                let list = list.ok_or_else(|| format!("set: [{index}] is not within a list"))?;
+                let count = list.len();
+                place(*index, count)
+                    .and_then(|place| list.get_mut(place))
+                    .ok_or_else(|| format!("set: there is no [{index}] in a list of {count}"))?
+            }
+        };
+    }
+    *at = value;
+    Ok(())
+}
+
+fn delete(parts: &[Part], root: &mut Json) {
+    let Some((last, parents)) = parts.split_last() else {
+        return;
+    };
+    let mut at = root;
+    for part in parents {
+        let next = match (part, at) {
+            (Part::Field(name), Json::Object(fields)) => fields.get_mut(name),
+            (Part::Index(index), Json::Array(list)) => {
+                place(*index, list.len()).and_then(|place| list.get_mut(place))
+            }
+            _ => None,
+        };
+        let Some(next) = next else { return };
+        at = next;
+    }
+    match (last, at) {
+        (Part::Field(name), Json::Object(fields)) => drop(fields.remove(name)),
+        (Part::Index(index), Json::Array(list)) => {
+            if let Some(place) = place(*index, list.len()) {
+                list.remove(place);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -131,7 +168,21 @@ fn place(index: i64, count: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::payload::Format;
     use serde_json::json;
+
+    /// Read as a whole, and not.
+    fn docs(json: &Json) -> [Doc; 2] {
+        let flat = Format::Json.open(&json.to_string().into());
+        let flat = flat.unwrap().unwrap();
+        assert!(matches!(flat, Doc::Flat(_)));
+        [flat, Doc::Tree(json.clone())]
+    }
+
+    fn written(doc: &Doc) -> String {
+        let bytes = Format::Json.close(doc).unwrap();
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
 
     #[test]
     fn fields_and_elements_are_written_and_taken_out() {
@@ -164,12 +215,14 @@ mod tests {
             ),
         ] {
             let path_ = Path::parse(path).unwrap();
-            let mut json = given.clone();
-            path_.put(&mut json, json!(9)).unwrap();
-            assert_eq!(json, put, "{path}");
-            let mut json = given.clone();
-            path_.delete(&mut json);
-            assert_eq!(json, deleted, "{path}");
+            for doc in docs(&given) {
+                let mut changed = doc.clone();
+                path_.put_in(&mut changed, json!(9)).unwrap();
+                assert_eq!(written(&changed), put.to_string(), "{path}");
+                let mut changed = doc;
+                path_.delete_in(&mut changed);
+                assert_eq!(written(&changed), deleted.to_string(), "{path}");
+            }
         }
     }
 
@@ -184,10 +237,11 @@ mod tests {
             ("l.x", "set: `x` is not within an object"),
         ] {
             let path = Path::parse(path).unwrap();
-            let mut json = given.clone();
-            assert_eq!(path.put(&mut json, json!(9)).unwrap_err(), expected);
-            path.delete(&mut json);
-            assert_eq!(json, given, "{path:?}");
+            for mut doc in docs(&given) {
+                assert_eq!(path.put_in(&mut doc, json!(9)).unwrap_err(), expected);
+                path.delete_in(&mut doc);
+                assert_eq!(written(&doc), given.to_string(), "{path:?}");
+            }
         }
     }
 

@@ -66,6 +66,13 @@ impl<T: Copy> Setting<T> {
         }
     }
 
+    fn is_quick(setting: Option<&Self>) -> bool {
+        match setting {
+            Some(Self::By(expression)) => expression.is_quick(),
+            Some(Self::Always(_)) | None => true,
+        }
+    }
+
     fn limit(setting: &mut Option<Self>, limits: Limits) {
         if let Some(Self::By(expression)) = setting {
             expression.limit(limits);
@@ -116,6 +123,20 @@ impl Publish {
             text.iter_mut().for_each(|one| one.limit(limits));
         }
         self.user.iter_mut().for_each(|(_, one)| one.limit(limits));
+    }
+
+    pub(super) fn is_quick(&self) -> bool {
+        let texts = [&self.content_type, &self.response_topic];
+        let mut texts = texts.into_iter().flatten().chain([&self.topic]);
+        let mut expressions = self
+            .payload
+            .iter()
+            .chain(self.user.iter().map(|(_, one)| one));
+        texts.all(Filled::is_quick)
+            && expressions.all(Expression::is_quick)
+            && Setting::is_quick(self.qos.as_ref())
+            && Setting::is_quick(self.retain.as_ref())
+            && Setting::is_quick(self.expiry.as_ref())
     }
 
     pub(super) fn run(&self, around: &mut Around<'_, '_>) -> Result<Next, String> {

@@ -5,9 +5,9 @@ use super::path::Path;
 use super::publish::property;
 use crate::expression::{Expression, Limits, Value};
 use crate::file;
-use crate::payload::{Format, Prepared};
+use crate::payload::{Doc, Format, Prepared};
 use crate::place::RuleError;
-use crate::run::{Around, Next, Work, to_payload};
+use crate::run::{Around, Next, Sure, Work, to_payload};
 use bytestring::ByteString;
 use serde_json::Value as Json;
 use serde_spanned::Spanned;
@@ -89,24 +89,39 @@ impl Set {
             .for_each(|(_, one)| one.limit(limits));
     }
 
+    pub(super) fn is_quick(&self) -> bool {
+        self.targets.iter().all(|(_, one)| one.is_quick())
+    }
+
     /// All expressions see the message as it came into the step; if one part fails, nothing is changed.
     pub(super) fn run(&self, around: &mut Around<'_, '_>) -> Result<Next, String> {
         let mut values = Vec::with_capacity(self.targets.len());
         for (target, expression) in &self.targets {
-            let value = around.evaluate(expression)?;
+            let value = around.evaluate_as(expression, |value| match target {
+                Target::Field(_) => Given::Json(value.to_json()),
+                _ => Given::Value(value.into_owned()),
+            })?;
             values.push((target, value));
         }
         let mut change = Change {
-            is_sure: self.targets.is_empty(),
+            sure: sure(&values),
             ..Change::default()
         };
         for (target, value) in values {
-            change.set(target, &value, &around.chain.encode, around.work)?;
+            match (target, value) {
+                (Target::Field(path), Given::Json(json)) => {
+                    path.put_in(change.doc(around.work)?, json?)?;
+                }
+                (target, Given::Value(value)) => {
+                    change.set(target, &value, &around.chain.encode, around.work)?;
+                }
+                (_, Given::Json(_)) => unreachable!("fields alone are given as JSON"),
+            }
         }
         for gone in &self.gone {
             around.note(|| format!("delete {gone:?}"));
             match gone {
-                Gone::Field(path) => path.delete(change.json(around.work)?),
+                Gone::Field(path) => path.delete_in(change.doc(around.work)?),
                 Gone::User(name) => {
                     let head = change.head(around.work);
                     head.properties.user.retain(|(known, _)| *known != **name);
@@ -118,13 +133,33 @@ impl Set {
     }
 }
 
+/// What an expression of `set` gave.
+enum Given {
+    /// To a field.
+    Json(Result<Json, String>),
+    Value(Value<'static>),
+}
+
+/// How sure it is that these can be set.
+fn sure(values: &[(&Target, Given)]) -> Sure {
+    let is_sure = |(target, given): &(&Target, Given)| {
+        let is_plain = matches!(target, Target::Field(path) if path.is_name());
+        is_plain && matches!(given, Given::Json(Ok(_)))
+    };
+    match values {
+        [] => Sure::Yes,
+        values if values.iter().all(is_sure) => Sure::InObject,
+        _ => Sure::No,
+    }
+}
+
 /// What becomes of a message when the whole step went well.
 #[derive(Default)]
 struct Change {
     head: Option<Message>,
     payload: Option<Prepared>,
-    /// It cannot fail once the payload is JSON.
-    is_sure: bool,
+    /// Whether it cannot fail.
+    sure: Sure,
 }
 
 impl Change {
@@ -132,16 +167,16 @@ impl Change {
         self.head.get_or_insert_with(|| work.head().clone())
     }
 
-    fn json(&mut self, work: &mut Work) -> Result<&mut Json, String> {
+    fn doc(&mut self, work: &mut Work) -> Result<&mut Doc, String> {
         let payload = match self.payload.take() {
             Some(payload) => payload,
             None => {
-                let json = work.borrow_json(self.is_sure)?;
-                Prepared::Json(json.ok_or("set: the payload is no JSON")?)
+                let doc = work.borrow_doc(self.sure)?;
+                Prepared::Doc(doc.ok_or("set: the payload is no JSON")?)
             }
         };
         match self.payload.insert(payload) {
-            Prepared::Json(json) => Ok(json),
+            Prepared::Doc(doc) => Ok(doc),
             Prepared::Ready(_) => Err("set: the payload is no JSON".to_owned()),
         }
     }
@@ -154,7 +189,7 @@ impl Change {
         work: &mut Work,
     ) -> Result<(), String> {
         match target {
-            Target::Field(path) => path.put(self.json(work)?, value.to_json()?)?,
+            Target::Field(path) => path.put_in(self.doc(work)?, value.to_json()?)?,
             Target::Payload => self.payload = Some(encode.prepare(value)?),
             Target::Topic => {
                 let Value::String(topic) = value else {

@@ -1,7 +1,7 @@
 //! `when … then`: on to a named chain of the same file, and not back.
 
 use super::Compiling;
-use crate::expression::{Expression, Limits, Value};
+use crate::expression::{Expression, Limits};
 use crate::file;
 use crate::place::RuleError;
 use crate::run::{Around, Next};
@@ -34,22 +34,26 @@ impl When {
     }
 
     pub(super) fn run(&self, around: &mut Around<'_, '_>) -> Result<Next, String> {
-        let source = &self.condition.source;
-        let value = around.evaluate(&self.condition)?;
+        let truth = around.truth(&self.condition)?;
         let then = &self.then;
-        around.note(|| match value {
-            Value::Bool(true) => format!("on to {then}"),
+        around.note(|| match truth {
+            Ok(true) => format!("on to {then}"),
             _ => "not there".to_owned(),
         });
-        match value {
-            Value::Bool(true) => Ok(Next::To(self.place)),
-            Value::Bool(false) => {
+        match truth {
+            Ok(true) => Ok(Next::To(self.place)),
+            Ok(false) => {
                 around.missed(&self.condition);
                 Ok(Next::Go)
             }
-            other => Err(format!(
-                "when `{source}` gives {other:?}, not true or false"
+            Err(other) => Err(format!(
+                "when `{}` gives {other}, not true or false",
+                self.condition.source
             )),
         }
+    }
+
+    pub(super) fn is_quick(&self) -> bool {
+        self.condition.is_quick()
     }
 }

@@ -65,11 +65,20 @@ impl Templates {
 
     /// What the names stand for, by the first template that matches.
     pub(crate) fn capture<'t>(&self, topic: &'t TopicName) -> Vec<(&str, &'t str)> {
+        self.matching(topic).capture(topic)
+    }
+
+    /// What one of the names stands for, alike.
+    pub(crate) fn captured<'t>(&self, name: &str, topic: &'t TopicName) -> Option<&'t str> {
+        self.matching(topic).captured(name, topic)
+    }
+
+    fn matching(&self, topic: &TopicName) -> &Template {
         let matching = match self.others.is_empty() {
             true => None,
             false => self.all().find(|template| template.filter.matches(topic)),
         };
-        matching.unwrap_or(&self.first).capture(topic)
+        matching.unwrap_or(&self.first)
     }
 
     /// As written, for people.
