@@ -377,7 +377,7 @@ impl Running {
 
     /// One step of one message.
     fn step(
-        &mut self,
+        &self,
         chain: &Chain,
         (at, step): (usize, &Step),
         (steps, publisher): (&mut dyn Transform, Publisher<'_>),
