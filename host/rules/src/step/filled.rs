@@ -70,7 +70,7 @@ impl Filled {
     pub(crate) fn is_quick(&self) -> bool {
         let mut parts = self.parts.iter();
         parts.all(|part| match part {
-            Part::Text(_) | Part::Name(_) => true,
+            Part::Text(_) | Part::Name(_) | Part::Topic => true,
             Part::Value(expression) => expression.is_quick(),
         })
     }
