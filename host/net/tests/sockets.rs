@@ -423,7 +423,7 @@ fn clients_resume_their_tls_sessions_however_many_came_meanwhile() {
     const CLIENTS: u32 = 300;
     let (slot, trusting) = certificate();
     let config = NodeConfig {
-        listeners: vec![listener(Transport::Tls, Some(slot.clone()))],
+        listeners: vec![listener(Transport::Tls, Some(slot))],
         ..NodeConfig::default()
     };
     let (node, address) = start(config, Limits::default());
