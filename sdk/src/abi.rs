@@ -72,3 +72,23 @@ hook!(
     "witmq_sdk::observing"
 );
 hook!(timing, "timing", "export_timer", "witmq_sdk::timing");
+
+/// What a broker asks for memory that it may put messages into (`crate::desk`); beside the interface of plugins, and not needed.
+pub mod lending {
+    wit_bindgen::generate!({
+        inline: "
+            package witmq:guest@1.0.0;
+            interface desk {
+                /// Memory that lies where it is, and that only the broker writes: its address, or 0.
+                lend: func(bytes: u32) -> u32;
+            }
+            world lending {
+                export desk;
+            }
+        ",
+        world: "lending",
+        pub_export_macro: true,
+        export_macro_name: "export_desk",
+        default_bindings_module: "witmq_sdk::lending",
+    });
+}

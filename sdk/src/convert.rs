@@ -7,6 +7,7 @@ use crate::abi::observing::exports::witmq::plugin::events;
 use crate::abi::sinking::exports::witmq::plugin::sink;
 use crate::abi::transforming::exports::witmq::plugin::transform;
 use crate::auth::{Action, Attempt, Certificate, Decision, Query, Rule, Step, Verdict};
+use crate::desk;
 use crate::failure::Failure;
 use crate::message::{Delivered, Emit, Event, Message, Outcome, Patch, QoS};
 use crate::properties::Properties;
@@ -32,12 +33,13 @@ impl From<QoS> for types::Qos {
 }
 
 impl From<types::Message> for Message {
+    #[inline(always)]
     fn from(message: types::Message) -> Self {
         Self {
             topic: message.topic,
             payload: message.payload,
             payload_len: message.payload_len,
-            properties: Properties::decode(&message.properties),
+            properties: desk::read(message.properties, Properties::decode),
             client_id: message.client_id,
             username: message.username,
             session: message.session,
@@ -70,6 +72,7 @@ impl From<Emit> for types::Emit {
 }
 
 impl From<Patch> for types::Patch {
+    #[inline(always)]
     fn from(patch: Patch) -> Self {
         Self {
             topic: patch.topic,
@@ -82,6 +85,7 @@ impl From<Patch> for types::Patch {
 }
 
 impl From<Outcome> for transform::Outcome {
+    #[inline(always)]
     fn from(outcome: Outcome) -> Self {
         match outcome {
             Outcome::Pass => Self::Pass,

@@ -35,9 +35,12 @@ extern crate self as witmq_sdk;
 
 mod abi;
 mod acl;
+#[doc(hidden)]
+pub mod answering;
 mod auth;
 mod config;
 mod convert;
+mod desk;
 mod failure;
 pub mod host;
 mod memory;
@@ -68,4 +71,6 @@ pub use witmq_sdk_macros::{Config, plugin};
 struct Readme;
 
 #[doc(hidden)]
-pub use abi::{authenticating, authorizing, base, observing, sinking, timing, transforming};
+pub use abi::{
+    authenticating, authorizing, base, lending, observing, sinking, timing, transforming,
+};

@@ -37,6 +37,9 @@ impl Properties {
     /// From the wire; what cannot be read is left out (the broker has checked it).
     pub(crate) fn decode(mut bytes: &[u8]) -> Self {
         let mut properties = Self::default();
+        if bytes.is_empty() {
+            return properties;
+        }
         while properties.decode_one(&mut bytes).is_some() {}
         properties
     }

@@ -4,11 +4,13 @@ use crate::abi::authenticating::exports::witmq::plugin::authenticate;
 use crate::abi::authorizing::exports::witmq::plugin::authorize;
 use crate::abi::base::exports::witmq::plugin::lifecycle;
 use crate::abi::base::witmq::plugin::types;
+use crate::abi::lending::exports::witmq::guest::desk as lending;
 use crate::abi::observing::exports::witmq::plugin::events;
 use crate::abi::sinking::exports::witmq::plugin::sink;
 use crate::abi::timing::exports::witmq::plugin::timer;
 use crate::abi::transforming::exports::witmq::plugin::transform;
 use crate::auth::{Attempt, Step};
+use crate::desk;
 use crate::failure::Failure;
 use crate::message::{Delivered, Message, Outcome};
 use crate::plugin::{
@@ -129,7 +131,19 @@ impl<P: Registered> lifecycle::Guest for Exports<P> {
 impl<P: Registered + Transform> transform::Guest for Exports<P> {
     fn on_message(message: types::Message) -> Result<transform::Outcome, types::Failure> {
         let message = message.into();
-        hook::<P, _>(|plugin| plugin.on_message(&message)).map(Into::into)
+        let outcome = hook::<P, _>(|plugin| plugin.on_message(&message));
+        desk::clear(message);
+        match outcome {
+            Ok(Outcome::Pass) => Ok(transform::Outcome::Pass), // no more is looked at
+            Ok(outcome) => Ok(outcome.into()),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+impl<P: Registered + Transform> lending::Guest for Exports<P> {
+    fn lend(bytes: u32) -> u32 {
+        desk::lend(bytes)
     }
 }
 

@@ -5,6 +5,7 @@
 //! be read or written is compiled again.
 
 use crate::package::Package;
+use crate::relay::{self, relayed};
 use hmac::{Hmac, Mac};
 use rand::RngCore;
 use sha2::Sha256;
@@ -102,7 +103,7 @@ impl Compiled {
             self.read.fetch_add(1, Ordering::Relaxed);
             return Ok(component);
         }
-        let component = Component::new(engine, wasm)?;
+        let component = fresh(engine, wasm)?;
         self.compiled.fetch_add(1, Ordering::Relaxed);
         match self
             .disk
@@ -132,6 +133,15 @@ impl Compiled {
     }
 }
 
+/// Compiles, with a relay if the engine takes it so.
+fn fresh(engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Component> {
+    let relayed = relayed(wasm).and_then(|wasm| Component::new(engine, wasm).ok());
+    match relayed {
+        Some(component) => Ok(component),
+        None => Component::new(engine, wasm),
+    }
+}
+
 impl Disk {
     fn open(engine: &Engine, data_dir: &Path, maximum: u64) -> io::Result<Self> {
         let plugins = data_dir.join("plugins");
@@ -152,6 +162,7 @@ impl Disk {
         }
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
+        relay::VERSION.hash(&mut hasher);
         Ok(Self {
             key: key(&folder.join("key"))?,
             engine: format!("{:016x}", hasher.finish()),

@@ -72,7 +72,7 @@ impl Fill {
     }
 
     /// The message as the guest sees it, where it lies: what it did not ask for is empty. `properties` is scratch, and
-    /// `nothing` what the guest has for what is empty.
+    /// `nothing` what the guest has for what is empty, or its desk.
     pub(crate) fn message<'a>(
         self,
         message: &'a Message,
@@ -88,13 +88,14 @@ impl Fill {
             true => (publisher.client_id, publisher.username.unwrap_or_default()),
             false => ("", ""),
         };
+        let mut laying = nothing.lay();
         hot::Message {
-            topic: nothing.text(message.topic.as_str()),
-            payload: nothing.bytes(if self.payload { &message.payload } else { &[] }),
+            topic: laying.text(message.topic.as_str()),
+            payload: laying.bytes(if self.payload { &message.payload } else { &[] }),
             payload_len: u32::try_from(message.payload.len()).unwrap_or(u32::MAX),
-            properties: nothing.bytes(properties),
-            client_id: nothing.text(client_id),
-            username: nothing.text(username),
+            properties: laying.bytes(properties),
+            client_id: laying.text(client_id),
+            username: laying.text(username),
             session: publisher.session,
             received_ms: message.received_ms,
             qos: hot_qos(message.qos),

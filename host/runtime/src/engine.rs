@@ -36,8 +36,11 @@ pub(crate) fn start_ticker(engine: &Engine) -> std::io::Result<JoinHandle<()>> {
 
 /// The deadline of a call in steps of the epoch. The present step counts for nothing, so at least two.
 pub(crate) fn ticks(deadline: Duration) -> u64 {
-    let ticks = deadline.as_micros().div_ceil(TICK.as_micros());
-    u64::try_from(ticks).unwrap_or(1 << 32).clamp(1, 1 << 32) + 1
+    const TICK_NANOS: u64 = 5_000_000;
+    const { assert!(TICK.as_nanos() == TICK_NANOS as u128) };
+    // On the way of every message: in 64 bits, and by a constant.
+    let nanos = u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX);
+    nanos.div_ceil(TICK_NANOS).clamp(1, 1 << 32) + 1
 }
 
 /// The capabilities of `witmq:plugin`. What a guest needs of WASI is added in the version it asks for.

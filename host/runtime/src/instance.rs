@@ -3,8 +3,8 @@
 //! Calls are futures because some components wait. Those of a pure component never do: [`at_once`] takes their
 //! answer without an executor, which is how shards call.
 
-use crate::abi::hot::OnMessage;
-use crate::abi::lean::Nothing;
+use crate::abi::hot::{self, OnMessage};
+use crate::abi::lean::{Desk, Nothing};
 use crate::abi::{authenticate, authorize, events, lifecycle, sink, timer};
 use crate::config::RuntimeConfig;
 use crate::convert;
@@ -12,6 +12,7 @@ use crate::engine::ticks;
 use crate::lane::{Delivered, Publication};
 use crate::limited::Bound;
 use crate::package::first_line;
+use crate::sampling::Sampling;
 use crate::state::State;
 use crate::tally::{Hook, Outcome};
 use crate::template::{Post, Template};
@@ -22,7 +23,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-use wasmtime::component::ResourceTableError;
+use wasmtime::component::{ComponentExportIndex, ResourceTableError};
 use wasmtime::{Store, Trap};
 use witmq_broker::ports::hooks::{AuthRequest, Query};
 use witmq_broker::ports::{AuthStep, Publisher, StepFailure, StepOutcome, Verdict};
@@ -75,7 +76,14 @@ pub(crate) struct Instance {
     nothing: Nothing,
     made: Instant,
     calls: u64,
+    sampling: Sampling,
 }
+
+/// When a call began, if it is timed, and how many calls its time stands for.
+type Timed = Option<(Instant, u64)>;
+
+/// Bytes of a desk: what `on-message` is given beside these, the guest is asked for memory for.
+const DESK_BYTES: u32 = 16 * 1024;
 
 /// Calls between two looks at the memory of an instance that does well.
 const LOOK: u64 = 256;
@@ -140,6 +148,13 @@ impl Instance {
         let transform = transform
             .transpose()
             .map_err(|error| failed(&store, &error))?;
+        let desk = match (&transform, &package.lend) {
+            (Some(_), Some(lend)) => {
+                let desk = lent(&mut store, &instance, lend).await;
+                desk.map_err(|error| failed(&store, &error))?
+            }
+            _ => None,
+        };
         let (authenticate, authorize) = (
             load!(package.authenticate, store, instance, failed),
             load!(package.authorize, store, instance, failed),
@@ -170,9 +185,10 @@ impl Instance {
             events,
             timer,
             properties: BytesMut::new(),
-            nothing: Nothing::default(),
+            nothing: Nothing::new(desk),
             made: Instant::now(),
             calls: 0,
+            sampling: Sampling::default(),
         })
     }
 
@@ -197,13 +213,24 @@ impl Instance {
     }
 
     /// Fresh deadline and budgets for one call.
-    fn begin(&mut self, deadline: Duration) -> Instant {
+    fn begin(&mut self, deadline: Duration) -> Timed {
+        self.ready(deadline);
+        Some((Instant::now(), 1))
+    }
+
+    /// The same for a message that came in this millisecond: only some are timed.
+    fn begin_one(&mut self, deadline: Duration, received_ms: u64) -> Timed {
+        self.ready(deadline);
+        let stands_for = self.sampling.next(received_ms)?;
+        Some((Instant::now(), stands_for))
+    }
+
+    fn ready(&mut self, deadline: Duration) {
         if self.calls.is_multiple_of(LOOK) {
             plugin_memory(self);
         }
         self.calls += 1;
         prepare(&mut self.store, &self.template.limits, deadline);
-        Instant::now()
     }
 
     /// What bounds the time of a call.
@@ -220,11 +247,11 @@ impl Instance {
     fn end<R>(
         &self,
         hook: Hook,
-        start: Instant,
+        start: Timed,
         outcome: wasmtime::Result<Result<R, String>>,
     ) -> Result<R, Failed> {
+        self.measured(hook, start);
         let plugin = &self.template.plugin;
-        plugin.tally.call(hook, start.elapsed());
         let failed = match outcome {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(cause)) => Failed {
@@ -244,13 +271,19 @@ impl Instance {
         Err(failed)
     }
 
+    /// Counts a call, and its time if it was timed.
+    fn measured(&self, hook: Hook, start: Timed) {
+        let took = start.map(|(start, stands_for)| (start.elapsed(), stands_for));
+        self.template.plugin.tally.call(hook, took);
+    }
+
     /// On the message path: nothing waits.
     pub(crate) fn transform(
         &mut self,
         publisher: Publisher<'_>,
         message: &Message,
     ) -> Result<StepOutcome, Failed> {
-        let start = self.begin(self.template.deadline);
+        let start = self.begin_one(self.template.deadline, message.received_ms);
         let Some(on_message) = self.transform else {
             return self.end(Hook::Transform, start, Ok(Err(missing("transform"))));
         };
@@ -288,17 +321,20 @@ impl Instance {
 
     fn transformed(
         &mut self,
-        start: Instant,
-        answer: wasmtime::Result<Result<crate::abi::hot::Outcome, crate::abi::hot::Failure>>,
+        start: Timed,
+        answer: wasmtime::Result<Result<hot::Outcome, hot::Failure>>,
     ) -> Result<StepOutcome, Failed> {
         if self.template.reads_payload {
             self.store.data_mut().payload = Bytes::new();
         }
+        if let Ok(Ok(hot::Outcome::Pass)) = answer {
+            self.measured(Hook::Transform, start);
+            return self.came(Hook::Transform, Ok(StepOutcome::Pass));
+        }
         let answer = answer.map(|answer| answer.map_err(convert::hot_failure));
         let outcome = self.end(Hook::Transform, start, answer)?;
         let split_messages = self.template.limits.split_messages;
-        if matches!(&outcome, crate::abi::hot::Outcome::Split(parts) if parts.len() > split_messages)
-        {
+        if matches!(&outcome, hot::Outcome::Split(parts) if parts.len() > split_messages) {
             (self.template.plugin.limited).hit(Bound::SplitMessages);
         }
         let outcome = convert::outcome(outcome, split_messages);
@@ -520,6 +556,18 @@ impl Instance {
             }
         }
     }
+}
+
+/// The desk of a guest; `None`: it has no memory to lend.
+async fn lent(
+    store: &mut Store<State>,
+    instance: &wasmtime::component::Instance,
+    lend: &ComponentExportIndex,
+) -> wasmtime::Result<Option<Desk>> {
+    let lend = instance.get_typed_func::<(u32,), (u32,)>(&mut *store, lend)?;
+    let (at,) = lend.call_async(&mut *store, (DESK_BYTES,)).await?;
+    let bytes = DESK_BYTES;
+    Ok((at != 0 && at.checked_add(bytes).is_some()).then_some(Desk { at, bytes }))
 }
 
 fn plugin_memory(instance: &Instance) {

@@ -14,6 +14,7 @@
 //! | `manifest` | what a component says of itself without being run |
 //! | `package` | bytes to a checked, compiled component |
 //! | `compiled` | compiled components, in memory and on disk |
+//! | `relay` | a module put into a component, so that the engine finds `on-message` at once |
 //! | `capability`, `vetting` | what has to be granted, and what a version has to pass before it serves |
 //! | `vectors`, `expect` | the tests that a component brings with it |
 //! | `signature` | who made a component |
@@ -26,7 +27,7 @@
 //! | `directory`, `timers` | who finds a plugin by its name: events and timers |
 //! | `limited`, `pool` | how often each bound was hit; the memory of all instances together |
 //! | `breaker`, `wear`, `log` | when a plugin rests or is taken back, when an instance retires; what it logs |
-//! | `tally`, `numbers` | what calls came to and how long they took; metrics that plugins count |
+//! | `tally`, `sampling`, `numbers` | what calls came to and how long they took; metrics that plugins count |
 //! | `offline` | a component without a broker, for the tools of its author |
 //! | `registry` | what is installed: install, configure, roll back, restore |
 //! | `authenticator` | threads that run `authenticate` |
@@ -57,6 +58,8 @@ mod plugin;
 mod pool;
 mod pump;
 mod registry;
+mod relay;
+mod sampling;
 mod seat;
 mod shadow;
 mod signature;

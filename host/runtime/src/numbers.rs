@@ -47,12 +47,13 @@ fn upper(bucket: usize) -> u64 {
 }
 
 impl Times {
-    /// Counts a call.
-    pub(crate) fn add(&self, took: Duration) {
+    /// Counts a call, whose time stands for so many.
+    pub(crate) fn add(&self, took: Duration, stands_for: u64) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         if let Some(count) = self.buckets.get(bucket(nanos)) {
-            count.fetch_add(1, Ordering::Relaxed);
+            count.fetch_add(stands_for, Ordering::Relaxed);
         }
+        let nanos = nanos.saturating_mul(stands_for);
         self.nanos.fetch_add(nanos, Ordering::Relaxed);
     }
 
@@ -65,7 +66,7 @@ impl Times {
         self.nanos.fetch_add(nanos, Ordering::Relaxed);
     }
 
-    /// Calls so far.
+    /// Calls that were timed, or that these stand for.
     pub(crate) fn count(&self) -> u64 {
         let counts = self.buckets.iter();
         counts.map(|count| count.load(Ordering::Relaxed)).sum()
@@ -183,7 +184,7 @@ mod tests {
         let times = Times::default();
         assert_eq!((times.count(), times.quantile(500)), (0, Duration::ZERO));
         for micros in 1..=1000 {
-            times.add(Duration::from_micros(micros));
+            times.add(Duration::from_micros(micros), 1);
         }
         for (per_mille, micros) in [(500, 500), (990, 990), (1000, 1000)] {
             let found = times.quantile(per_mille).as_nanos();
@@ -194,8 +195,8 @@ mod tests {
             );
         }
         assert_eq!(times.count(), 1000);
-        times.add(Duration::ZERO);
-        times.add(Duration::MAX);
+        times.add(Duration::ZERO, 1);
+        times.add(Duration::MAX, 1);
         assert_eq!(times.count(), 1002);
     }
 

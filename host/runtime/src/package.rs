@@ -44,6 +44,8 @@ const HOOKS: [&str; 6] = [
 /// Parts of WASI that a plugin has no use for and that are refused when called; importing them is harmless.
 const WASI: &str = "wasi:";
 const PACKAGE: &str = "witmq:plugin/";
+/// What a guest lends memory by (ADR 0026).
+const DESK: &str = "witmq:guest/desk@1.0.0";
 /// Of the package that the bindings are made from.
 const VERSION: &str = "1.0.0";
 
@@ -57,6 +59,8 @@ pub(crate) struct Package {
     pub(crate) authorize: Option<authorize::GuestIndices>,
     /// Its `on-message`.
     pub(crate) transform: Option<ComponentExportIndex>,
+    /// Its `lend`: it has a desk for what `on-message` is given.
+    pub(crate) lend: Option<ComponentExportIndex>,
     pub(crate) sink: Option<sink::GuestIndices>,
     pub(crate) events: Option<events::GuestIndices>,
     pub(crate) timer: Option<timer::GuestIndices>,
@@ -341,6 +345,8 @@ fn bind(
         authenticate: indices!(authenticate),
         authorize: indices!(authorize),
         transform: export("transform").and_then(on_message),
+        lend: (component.get_export_index(None, DESK))
+            .and_then(|desk| component.get_export_index(Some(&desk), "lend")),
         sink: indices!(sink),
         events: indices!(events),
         timer: indices!(timer),

@@ -59,6 +59,84 @@ struct Local {
 
 /// How long until a worn instance asks again.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
+
+impl Local {
+    /// Calls the instance, making a new one if the last trapped.
+    fn call<R>(
+        &mut self,
+        post: Post,
+        mailbox: &Arc<Mailbox>,
+        reaper: &SyncSender<Box<Instance>>,
+        call: impl FnOnce(&mut Instance) -> Result<R, Failed>,
+    ) -> Result<R, StepFailure> {
+        let shared = &self.template.plugin;
+        if self.is_suspect && shared.is_resting() {
+            return Err(StepFailure::BreakerOpen(shared.name.clone()));
+        }
+        let instance = match &mut self.instance {
+            Some(instance) => instance,
+            none => {
+                shared.count_restart();
+                let made = at_once(Instance::new(&self.template, post));
+                none.insert(Box::new(made.map_err(|error| {
+                    let failure = error.into_failure(&shared.name);
+                    shared.count_failure(&failure, true);
+                    failure
+                })?))
+            }
+        };
+        match call(instance) {
+            Ok(value) => {
+                self.is_suspect = false;
+                if instance.worn_by().is_some() {
+                    self.ask_for_another(post, mailbox);
+                }
+                Ok(value)
+            }
+            Err(Failed { failure, is_fatal }) => {
+                if is_fatal {
+                    // The whole store is poisoned by a trap: it is never called again.
+                    self.is_suspect = true;
+                    reap(reaper, self.instance.take());
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// In place of a worn instance.
+    fn ask_for_another(&mut self, post: Post, mailbox: &Arc<Mailbox>) {
+        if self.asked.is_some_and(|at| at.elapsed() < ASK_AGAIN) {
+            return;
+        }
+        self.asked = Some(Instant::now());
+        let renewal = Renewal {
+            template: self.template.clone(),
+            post,
+            mailbox: mailbox.clone(),
+        };
+        // While the control thread is behind it is asked again later.
+        let _is_full = !self.template.plugin.alarm(Alarm::Renew(renewal));
+    }
+}
+
+/// Old instances are dropped elsewhere: unmapping memory takes longer than a call.
+fn reap(reaper: &SyncSender<Box<Instance>>, instance: Option<Box<Instance>>) {
+    if let Some(instance) = instance
+        && let Err(unsent) = reaper.try_send(instance)
+    {
+        drop(unsent); // the reaper is behind: its bound is worth a stall
+    }
+}
+
+/// Why a shard has no instance of this plugin.
+fn unknown(waiting: &BTreeMap<String, Arc<Shared>>, plugin: &str) -> StepFailure {
+    match waiting.contains_key(plugin) {
+        true => StepFailure::Waits(plugin.to_owned()),
+        false => StepFailure::Unknown(plugin.to_owned()),
+    }
+}
+
 /// One thread's instances.
 pub(crate) struct Seat {
     post: Post,
@@ -199,11 +277,8 @@ impl Seat {
         left
     }
 
-    /// Old instances are dropped elsewhere: unmapping memory takes longer than a call.
     fn reap(&self, instance: Box<Instance>) {
-        if let Err(unsent) = self.reaper.try_send(instance) {
-            drop(unsent); // the reaper is behind: its bound is worth a stall
-        }
+        reap(&self.reaper, Some(instance));
     }
 
     /// Calls a plugin's instance, making a new one if the last trapped.
@@ -212,57 +287,9 @@ impl Seat {
         plugin: &str,
         call: impl FnOnce(&mut Instance) -> Result<R, Failed>,
     ) -> Result<R, StepFailure> {
-        let post = self.post;
-        let Some(local) = self.plugins.get_mut(plugin) else {
-            let plugin = plugin.to_owned();
-            return Err(match self.waiting.contains_key(&plugin) {
-                true => StepFailure::Waits(plugin),
-                false => StepFailure::Unknown(plugin),
-            });
-        };
-        if local.is_suspect && local.template.plugin.is_resting() {
-            return Err(StepFailure::BreakerOpen(plugin.to_owned()));
-        }
-        let instance = match &mut local.instance {
-            Some(instance) => instance,
-            none => {
-                let shared = &local.template.plugin;
-                shared.count_restart();
-                let made = at_once(Instance::new(&local.template, post));
-                none.insert(Box::new(made.map_err(|error| {
-                    let failure = error.into_failure(plugin);
-                    shared.count_failure(&failure, true);
-                    failure
-                })?))
-            }
-        };
-        match call(instance) {
-            Ok(value) => {
-                local.is_suspect = false;
-                if instance.worn_by().is_some()
-                    && local.asked.is_none_or(|at| at.elapsed() >= ASK_AGAIN)
-                {
-                    local.asked = Some(Instant::now());
-                    let renewal = Renewal {
-                        template: local.template.clone(),
-                        post,
-                        mailbox: self.mailbox.clone(),
-                    };
-                    // While the control thread is behind it is asked again later.
-                    let _is_full = !local.template.plugin.alarm(Alarm::Renew(renewal));
-                }
-                Ok(value)
-            }
-            Err(Failed { failure, is_fatal }) => {
-                if is_fatal {
-                    // The whole store is poisoned by a trap: it is never called again.
-                    local.is_suspect = true;
-                    if let Some(instance) = local.instance.take() {
-                        self.reap(instance);
-                    }
-                }
-                Err(failure)
-            }
+        match self.plugins.get_mut(plugin) {
+            Some(local) => local.call(self.post, &self.mailbox, &self.reaper, call),
+            None => Err(unknown(&self.waiting, plugin)),
         }
     }
 
@@ -298,19 +325,23 @@ impl Transform for ShardPlugins {
         message: &Message,
     ) -> Result<StepOutcome, StepFailure> {
         self.seat.refresh();
-        let known = self.seat.plugins.get(plugin);
-        if known.is_some_and(|local| local.strikes.is_poison(message)) {
+        let seat = &mut self.seat;
+        let Some(local) = seat.plugins.get_mut(plugin) else {
+            return Err(unknown(&seat.waiting, plugin));
+        };
+        if local.strikes.is_poison(message) {
             return Err(StepFailure::Poison(plugin.to_owned()));
         }
         // Before the version that serves: both find the same keys.
-        let shaded = match known.is_some_and(|local| local.shade.is_some()) {
-            true => (self.seat).shaded(plugin, |instance| instance.transform(publisher, message)),
-            false => None,
-        };
-        let outcome = (self.seat).with(plugin, |instance| instance.transform(publisher, message));
+        let shaded = (local.shade.as_mut()).and_then(|shade| {
+            let answer = shade.call(|instance| instance.transform(publisher, message))?;
+            Some((shade.shadow.clone(), answer))
+        });
+        let outcome = local.call(seat.post, &seat.mailbox, &seat.reaper, |instance| {
+            instance.transform(publisher, message)
+        });
         if let Err(StepFailure::Trap { .. } | StepFailure::Deadline(_) | StepFailure::Memory(_)) =
             &outcome
-            && let Some(local) = self.seat.plugins.get_mut(plugin)
         {
             (local.strikes).strike(&local.template.plugin, message);
         }

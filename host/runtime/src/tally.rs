@@ -98,6 +98,7 @@ impl Outcome for () {
 
 #[derive(Debug, Default)]
 struct Counted {
+    calls: AtomicU64,
     times: Times,
     outcomes: [AtomicU64; OUTCOMES],
 }
@@ -142,10 +143,13 @@ impl Share {
 }
 
 impl Tally {
-    /// A call ended, well or not.
-    pub(crate) fn call(&self, hook: Hook, took: Duration) {
+    /// A call ended, well or not; how long it took, if it was timed, and how many calls that stands for.
+    pub(crate) fn call(&self, hook: Hook, took: Option<(Duration, u64)>) {
         if let Some(counted) = self.hooks.mine().get(hook as usize) {
-            counted.times.add(took);
+            counted.calls.fetch_add(1, Ordering::Relaxed);
+            if let Some((took, stands_for)) = took {
+                counted.times.add(took, stands_for);
+            }
         }
     }
 
@@ -160,7 +164,8 @@ impl Tally {
     /// Calls of all hooks.
     pub(crate) fn calls(&self) -> u64 {
         let all = self.hooks.all().flatten();
-        all.map(|counted| counted.times.count()).sum()
+        all.map(|counted| counted.calls.load(Ordering::Relaxed))
+            .sum()
     }
 
     /// How long the calls of all hooks took.
@@ -188,6 +193,7 @@ impl Tally {
         let sum = Counted::default();
         for counted in self.hooks.all().filter_map(|hooks| hooks.get(place)) {
             sum.times.merge(&counted.times);
+            (sum.calls).fetch_add(counted.calls.load(Ordering::Relaxed), Ordering::Relaxed);
             for (ours, theirs) in sum.outcomes.iter().zip(&counted.outcomes) {
                 ours.fetch_add(theirs.load(Ordering::Relaxed), Ordering::Relaxed);
             }
@@ -199,13 +205,13 @@ impl Tally {
     pub(crate) fn info(&self) -> Vec<HookInfo> {
         let hooks = HOOKS.iter().enumerate();
         let hooks = hooks.map(|(place, hook)| (hook, self.hook(place)));
-        let called = hooks.filter(|(_, counted)| counted.times.count() > 0);
+        let called = hooks.filter(|(_, counted)| counted.calls.load(Ordering::Relaxed) > 0);
         let info = called.map(|((hook, names), counted)| {
             let micros = |per_mille| counted.times.quantile(per_mille).as_secs_f64() * 1e6;
             let outcomes = names.iter().zip(&counted.outcomes);
             HookInfo {
                 hook,
-                calls: counted.times.count(),
+                calls: counted.calls.load(Ordering::Relaxed),
                 seconds: counted.times.sum().as_secs_f64(),
                 quantiles_us: [micros(500), micros(990)],
                 outcomes: outcomes
@@ -225,10 +231,10 @@ mod tests {
     fn calls_are_told_by_hook_and_outcome() {
         let tally = Tally::default();
         for _ in 0..3 {
-            tally.call(Hook::Transform, Duration::from_micros(2));
+            tally.call(Hook::Transform, Some((Duration::from_micros(2), 1)));
             tally.came(Hook::Transform, &StepOutcome::Jump("c".to_owned()));
         }
-        tally.call(Hook::Sink, Duration::from_millis(1));
+        tally.call(Hook::Sink, Some((Duration::from_millis(1), 1)));
         for outcome in [Delivered::Done, Delivered::Done, Delivered::Again(None)] {
             tally.came(Hook::Sink, &outcome);
         }

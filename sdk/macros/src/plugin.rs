@@ -211,8 +211,17 @@ fn exports(arguments: &Arguments, plugin: &Ident) -> TokenStream {
         };
         let module = format_ident!("{module}");
         let export = format_ident!("export_{hook}");
-        quote!(::witmq_sdk::#module::#export!(Adapter with_types_in ::witmq_sdk::#module);)
+        // The function of `transform` is not the generated one.
+        let from = match hook == "transform" {
+            true => format_ident!("answering"),
+            false => module.clone(),
+        };
+        quote!(::witmq_sdk::#module::#export!(Adapter with_types_in ::witmq_sdk::#from);)
     });
+    // Only `transform` is called for each message by itself.
+    let desk = arguments.has("transform").then(
+        || quote!(::witmq_sdk::lending::export_desk!(Adapter with_types_in ::witmq_sdk::lending);),
+    );
     quote! {
         #[cfg(target_family = "wasm")]
         #[allow(unsafe_code, missing_docs, unused_qualifications, reason = "generated: the exports of a component")]
@@ -220,6 +229,7 @@ fn exports(arguments: &Arguments, plugin: &Ident) -> TokenStream {
             type Adapter = ::witmq_sdk::register::Exports<#plugin>;
             ::witmq_sdk::base::export_lifecycle!(Adapter with_types_in ::witmq_sdk::base);
             #(#hooks)*
+            #desk
         };
     }
 }

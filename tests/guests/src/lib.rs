@@ -22,6 +22,8 @@ pub enum Mode {
     Pass,
     /// Puts `stamp` before the payload; takes another `stamp` in place, but for `unwilling`.
     Stamp,
+    /// Says all it was given.
+    Echo,
     /// Panics.
     Trap,
     /// Panics on the `nth` call, counted from 1, and works before.
@@ -274,6 +276,14 @@ impl Transform for Guest {
         self.misbehave()?;
         let answer = match self.config.mode {
             Mode::Stamp => format!("{} {}", self.config.stamp, message.text()?),
+            Mode::Echo => [
+                &*message.topic,
+                &message.client_id,
+                &message.username,
+                message.properties.user_property("k").unwrap_or("none"),
+                message.text()?,
+            ]
+            .join("|"),
             Mode::GarbageTopic => return Ok(Outcome::topic("no/#/topic")),
             Mode::Huge => return Ok(Outcome::payload(vec![0; 5 * 1024 * 1024])),
             Mode::Split => {

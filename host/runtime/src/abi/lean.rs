@@ -1,8 +1,8 @@
-//! Texts and lists of bytes that cost nothing where they are empty.
+//! Texts and lists of bytes that are put into a guest without a call into it for memory, which is most of the price of one.
 //!
-//! The engine asks the guest for memory even for an empty one: a call into it, which is most of the price of a field that was
-//! not asked for. Guests made with wit-bindgen answer with the alignment, an address that nothing lies at. Who did so
-//! once is given that address from then on; others are asked each time.
+//! A guest that lends a desk ([`Desk`]) finds them there. The engine asks the others for memory even for what is empty: guests made
+//! with wit-bindgen answer with the alignment, an address that nothing lies at. Who did so once is given that address from
+//! then on; others are asked each time.
 
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -12,30 +12,82 @@ use wasmtime::component::__internal::{
 };
 use wasmtime::component::{ComponentType, Lower};
 
-/// What one guest answered for nothing; 0 while it was not asked, or answers with memory.
+/// Memory of a guest that it does not touch but to read what was put there, until it is called again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Desk {
+    pub(crate) at: u32,
+    pub(crate) bytes: u32,
+}
+
+/// What one guest answered for nothing; 0 while it was not asked, or answers with memory. And its desk, if it lends one.
 #[derive(Debug, Default)]
 pub(crate) struct Nothing {
     text: AtomicI64,
     bytes: AtomicI64,
+    desk: Option<Desk>,
 }
 
 impl Nothing {
-    pub(crate) fn text<'a>(&'a self, whole: &'a str) -> Lean<'a, str> {
-        Lean {
-            whole,
-            is_empty: whole.is_empty(),
-            nothing: &self.text,
+    pub(crate) fn new(desk: Option<Desk>) -> Self {
+        Self {
+            desk,
+            ..Self::default()
         }
     }
 
-    pub(crate) fn bytes<'a>(&'a self, whole: &'a [u8]) -> Lean<'a, [u8]> {
-        Lean {
-            whole,
-            is_empty: whole.is_empty(),
-            nothing: &self.bytes,
+    /// Where the texts and lists of one call come to lie.
+    pub(crate) fn lay(&self) -> Laying<'_> {
+        let Desk { at, bytes } = self.desk.unwrap_or(Desk { at: 0, bytes: 0 });
+        Laying {
+            nothing: self,
+            at,
+            room: bytes,
         }
     }
 }
+
+/// Puts one beside the other on a desk.
+#[derive(Debug)]
+pub(crate) struct Laying<'a> {
+    nothing: &'a Nothing,
+    /// 0: there is no desk.
+    at: u32,
+    room: u32,
+}
+
+impl<'a> Laying<'a> {
+    pub(crate) fn text(&mut self, whole: &'a str) -> Lean<'a, str> {
+        Lean {
+            whole,
+            is_empty: whole.is_empty(),
+            at: self.place(whole.len()),
+            nothing: &self.nothing.text,
+        }
+    }
+
+    pub(crate) fn bytes(&mut self, whole: &'a [u8]) -> Lean<'a, [u8]> {
+        Lean {
+            whole,
+            is_empty: whole.is_empty(),
+            at: self.place(whole.len()),
+            nothing: &self.nothing.bytes,
+        }
+    }
+
+    /// The next free place for so many bytes; 0: the guest is asked for memory.
+    fn place(&mut self, bytes: usize) -> u32 {
+        let left = u32::try_from(bytes)
+            .ok()
+            .and_then(|bytes| self.room.checked_sub(bytes));
+        let Some(left) = left else { return 0 };
+        let at = self.at;
+        self.at += self.room - left;
+        self.room = left;
+        at
+    }
+}
+
+const BEYOND: &str = "the desk that the guest lends lies beyond its memory";
 
 /// Alignments are addresses below this, and memory of a guest is not.
 const ALIGNMENTS: i64 = 8;
@@ -45,6 +97,8 @@ const ALIGNMENTS: i64 = 8;
 pub(crate) struct Lean<'a, T: ?Sized> {
     whole: &'a T,
     is_empty: bool,
+    /// Its place on the desk, or 0.
+    at: u32,
     nothing: &'a AtomicI64,
 }
 
@@ -68,13 +122,28 @@ unsafe impl<T: ComponentType<Lower = [ValRaw; 2]> + ?Sized> ComponentType for Le
 }
 
 // SAFETY: both fields of `dst` are written in each case in which this ends well.
-unsafe impl<T: Lower + ComponentType<Lower = [ValRaw; 2]> + ?Sized> Lower for Lean<'_, T> {
+unsafe impl<T> Lower for Lean<'_, T>
+where
+    T: Lower + ComponentType<Lower = [ValRaw; 2]> + AsRef<[u8]> + ?Sized,
+{
     fn linear_lower_to_flat<U>(
         &self,
         cx: &mut LowerContext<'_, U>,
         ty: InterfaceType,
         dst: &mut MaybeUninit<[ValRaw; 2]>,
     ) -> wasmtime::Result<()> {
+        if self.at != 0 {
+            let bytes = self.whole.as_ref();
+            if !self.is_empty {
+                let at = usize::try_from(self.at)?;
+                let place = cx.as_slice_mut().get_mut(at..at + bytes.len());
+                let place = place.ok_or_else(|| wasmtime::Error::msg(BEYOND))?;
+                place.copy_from_slice(bytes);
+            }
+            let length = i64::try_from(bytes.len())?;
+            dst.write([ValRaw::i64(self.at.into()), ValRaw::i64(length)]);
+            return Ok(());
+        }
         if !self.is_empty {
             return self.whole.linear_lower_to_flat(cx, ty, dst);
         }

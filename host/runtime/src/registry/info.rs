@@ -59,7 +59,7 @@ pub(super) fn info(name: &str, plugin: &Installed, shards: u16) -> PluginInfo {
             Some(_) => "serving",
         },
         is_proving: shared.is_proving(),
-        calls: times.count(),
+        calls: shared.tally.calls(),
         failures: shared.failures(),
         last_error: shared.last_error(),
         mean_us: micros(mean),
