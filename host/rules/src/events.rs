@@ -156,6 +156,12 @@ fn detail(detail: &Detail, fields: &mut Map<String, Json>) {
                 put("reason", (*cause).into());
             }
         }
+        Detail::Alarm(alarm) => {
+            put("plugin", alarm.plugin.as_str().into());
+            put("version", alarm.version.into());
+            put("kind", alarm.kind.into());
+            put("text", alarm.text.as_str().into());
+        }
         Detail::Nothing => {}
     }
 }
@@ -187,6 +193,7 @@ fn transport_name(transport: Transport) -> &'static str {
 mod tests {
     use super::*;
     use std::sync::Arc;
+    use witmq_broker::ports::raised::PluginAlarm;
 
     fn shown(payload: Vec<u8>) -> Json {
         let message_of = Message {
@@ -232,6 +239,30 @@ mod tests {
         let more = shown(vec![b'x'; PAYLOAD_BYTES + 1]);
         assert_eq!(more.get("payload"), None);
         assert_eq!(more["payload_bytes"], PAYLOAD_BYTES + 1);
+    }
+
+    #[test]
+    fn an_alarm_says_which_plugin_and_why() {
+        let raised = Raised {
+            kind: EventKind::PluginAlarm,
+            client_id: "".into(),
+            username: None,
+            detail: Detail::Alarm(PluginAlarm {
+                plugin: "p".to_owned(),
+                version: 2,
+                kind: "breaker-open",
+                text: "why".to_owned(),
+            }),
+        };
+        let message = message(&raised, 9).unwrap();
+        assert_eq!(message.topic.as_str(), "$events/plugin/alarm");
+        assert_eq!(
+            serde_json::from_slice::<Json>(&message.payload).unwrap(),
+            json!({
+                "event": "plugin.alarm", "client": "", "user": null, "at_ms": 9, "plugin": "p", "version": 2,
+                "kind": "breaker-open", "text": "why",
+            })
+        );
     }
 
     #[test]

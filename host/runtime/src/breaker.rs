@@ -31,11 +31,11 @@ impl Breaker {
         }
     }
 
-    /// The past is forgotten.
-    pub(crate) fn forgive(&mut self) {
+    /// The past is forgotten; whether a rest ends with it.
+    pub(crate) fn forgive(&mut self) -> bool {
         self.failures.clear();
-        self.until = None;
         self.rest = self.first;
+        self.until.take().is_some()
     }
 
     /// One more failure; whether the plugin rests now because of it.
@@ -59,14 +59,13 @@ impl Breaker {
     }
 
     /// Whether the plugin rests now.
-    pub(crate) fn is_resting(&mut self, now: Instant) -> bool {
-        match self.until {
-            Some(until) if now < until => true,
-            _ => {
-                self.until = None;
-                false
-            }
-        }
+    pub(crate) fn is_resting(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now < until)
+    }
+
+    /// Whether its rest is over, said once.
+    pub(crate) fn is_rested(&mut self, now: Instant) -> bool {
+        self.until.take_if(|until| now >= *until).is_some()
     }
 }
 
@@ -159,10 +158,15 @@ mod tests {
             assert!(breaker.is_resting(now + rest - Duration::from_nanos(1)));
             now += rest;
             assert!(!breaker.is_resting(now));
+            assert_eq!(
+                [breaker.is_rested(now), breaker.is_rested(now)],
+                [true, false]
+            );
         }
-        breaker.forgive();
+        assert!(!breaker.forgive(), "it did not rest");
         assert!(!breaker.trip("g", now) && !breaker.trip("g", now) && breaker.trip("g", now));
         assert!(!breaker.is_resting(now + SECOND), "the first rest again");
+        assert!(!breaker.is_rested(now) && breaker.forgive(), "it rested");
     }
 
     #[test]

@@ -8,12 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use witmq_broker::ports::clients::Clients;
 use witmq_broker::ports::kv::PluginKv;
+use witmq_broker::ports::raised::PluginAlarm;
 use witmq_proto::{Message, TopicFilter};
 
 /// Takes messages of plugins into the broker; false if its queue is full.
 pub type Publish = Arc<dyn Fn(Message) -> bool + Send + Sync>;
 /// The bytes of a secret by its name; `None` if there is none.
 pub type Secret = Arc<dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync>;
+
+/// Takes what there is to tell of a plugin.
+pub type Tell = Arc<dyn Fn(PluginAlarm) + Send + Sync>;
 
 /// What plugins reach beyond themselves, where it is granted.
 #[derive(Clone)]
@@ -26,6 +30,8 @@ pub struct Outside {
     pub clients: Arc<dyn Clients>,
     /// Where their keys are kept.
     pub kv: Arc<dyn PluginKv>,
+    /// Told what the operator should know of a plugin. Called from shards: it may not wait.
+    pub alarm: Tell,
     /// Whether something else that `sink` steps name is called so.
     pub is_sink: Arc<dyn Fn(&str) -> bool + Send + Sync>,
 }

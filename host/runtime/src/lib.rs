@@ -75,7 +75,7 @@ mod wasi;
 mod wear;
 
 pub use authenticator::Authenticator;
-pub use config::{Grants, HttpLimits, Outside, Publish, RuntimeConfig, Secret};
+pub use config::{Grants, HttpLimits, Outside, Publish, RuntimeConfig, Secret, Tell};
 pub use directory::Observers;
 pub use http::{HttpGrant, NoHost};
 pub use limited::BOUNDS;

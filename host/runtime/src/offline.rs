@@ -274,6 +274,7 @@ impl<'a> Opened<'a> {
             secret: Arc::new(|_| None),
             clients: Arc::new(Nobody),
             kv: Arc::new(Spaces::new(KvBounds::default())),
+            alarm: Arc::new(|_| {}),
             is_sink: Arc::new(|_| false),
         };
         let (alarm, _) = std::sync::mpsc::sync_channel(1);

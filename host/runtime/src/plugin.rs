@@ -15,10 +15,11 @@ use crate::timers::Timers;
 use arc_swap::ArcSwap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 use witmq_broker::ports::StepFailure;
 use witmq_broker::ports::kv::KvSpace;
+use witmq_broker::ports::raised::PluginAlarm;
 
 /// Kinds of failure, as metrics and `plugin ls` name them.
 pub(crate) const KINDS: [&str; 5] = ["trap", "deadline", "memory", "answer", "failed"];
@@ -59,6 +60,8 @@ pub(crate) struct Shared {
     pub(crate) log: Log,
     /// Most memory that an instance had, bytes.
     memory_bytes: AtomicU64,
+    /// The version that serves.
+    version: AtomicU64,
     /// Instances made in place of one that failed.
     restarts: AtomicU64,
     /// Instances made in place of one that was worn.
@@ -97,6 +100,7 @@ impl Shared {
             lane: Mutex::new(None),
             pump: OnceLock::new(),
             memory_bytes: AtomicU64::new(0),
+            version: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
             retired: AtomicU64::new(0),
             log: Log::new(config.log_lines),
@@ -199,10 +203,24 @@ impl Shared {
             let _is_full = !self.alarm(Alarm::Revert(self.name.clone()));
         }
         drop(probation);
-        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_fatal && breaker.trip(&self.name, Instant::now()) {
+        if is_fatal && self.breaker().trip(&self.name, Instant::now()) {
             self.limited.hit(Bound::BreakerFailures);
+            self.tell("breaker-open", failure.to_string());
         }
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the operator. Hold no lock: whoever hears of it may ask back.
+    pub(crate) fn tell(&self, kind: &'static str, text: String) {
+        (self.outside.alarm)(PluginAlarm {
+            plugin: self.name.clone(),
+            version: self.version.load(Ordering::Relaxed),
+            kind,
+            text,
+        });
     }
 
     /// Tells the control thread; false while it has more to do than it may.
@@ -228,16 +246,19 @@ impl Shared {
 
     /// Whether the plugin rests after too many failures. Takes a lock: ask only where there was a failure.
     pub(crate) fn is_resting(&self) -> bool {
-        self.breaker
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_resting(Instant::now())
+        let now = Instant::now();
+        if self.breaker().is_rested(now) {
+            self.tell("breaker-closed", "its rest is over".to_owned());
+        }
+        self.breaker().is_resting(now)
     }
 
-    /// A new version serves: the past is forgotten; where there is one to go back to, it has to prove itself.
-    pub(crate) fn begin(&self, probation: Option<Probation>) {
-        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
-        breaker.forgive();
+    /// A version serves: the past is forgotten; where there is one to go back to, it has to prove itself.
+    pub(crate) fn begin(&self, version: u64, probation: Option<Probation>) {
+        self.version.store(version, Ordering::Relaxed);
+        if self.breaker().forgive() {
+            self.tell("breaker-closed", "a change ended its rest".to_owned());
+        }
         *self
             .probation
             .lock()

@@ -209,6 +209,7 @@ fn alone(template: &Template, vector: &Vector, canned: Arc<Canned>) -> Shared {
             Some(text) => Some(text.clone().into_bytes()),
             None => others(name),
         }),
+        alarm: Arc::new(|_| {}),
         ..(*template.plugin.outside).clone()
     };
     let (alarm, _) = std::sync::mpsc::sync_channel(1);

@@ -14,10 +14,12 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::oneshot;
+use witmq_broker::ShardId;
 use witmq_broker::ports::PluginControl;
 use witmq_broker::ports::clients::{Answered, Busy, ClientInfo, Clients};
 use witmq_broker::ports::control::InstallOptions;
 use witmq_broker::ports::kv::PluginKv;
+use witmq_broker::ports::raised::PluginAlarm;
 use witmq_broker::shard::{Shard, shard_of};
 use witmq_connect::{Sinks, SinksConfig};
 use witmq_net::Node;
@@ -50,6 +52,21 @@ impl LateNode {
 
     fn publish(&self, message: Message) -> bool {
         (self.0.get()).is_some_and(|(_, publish)| publish(message))
+    }
+
+    /// Chains hear of it, on the first shard.
+    fn tell(&self, alarm: PluginAlarm) {
+        let Some((node, _)) = self.0.get() else {
+            return;
+        };
+        let plugin = alarm.plugin.clone();
+        let is_asked = node.ask(ShardId(0), move |shard, _| shard.raise_alarm(alarm));
+        if !is_asked {
+            tracing::warn!(
+                plugin,
+                "no chain hears of this alarm: the first shard is busy"
+            );
+        }
     }
 
     /// Puts a message into the broker, and waits until it is kept.
@@ -127,12 +144,13 @@ pub(crate) fn start(
     kv: Arc<dyn PluginKv>,
     sinks: &LateSinks,
 ) -> Result<Runtime> {
-    let late = node.clone();
+    let (late, telling) = (node.clone(), node.clone());
     let outside = Outside {
         publish: Arc::new(move |message| late.publish(message)),
         secret: secrets(config.secrets.clone()),
         clients: Arc::new(node.clone()),
         kv,
+        alarm: Arc::new(move |alarm| telling.tell(alarm)),
         is_sink: sinks.names(),
     };
     let runtime = Runtime::start(runtime_config(config, shards)?, outside)?;

@@ -12,7 +12,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use witmq_e2e::client::{Client, connect, options};
 use witmq_e2e::raw::{Raw, V5};
-use witmq_e2e::{Broker, PATIENCE};
+use witmq_e2e::{Broker, PATIENCE, component};
 
 /// Everything that happens to others than the watcher is published as it is.
 const ALL: &str = r#"
@@ -173,4 +173,53 @@ async fn events_are_looked_at_as_messages_are() {
     watcher.subscribe("other", QoS::AtMostOnce).await;
     let said = broker.ok(&["rule", "why", "all"], "");
     assert!(said.contains("$events/session/subscribed"), "{said}");
+}
+
+/// The next alarm: of which version, what, and why.
+async fn alarm(watcher: &mut Client) -> (Json, String, String) {
+    let event = next(watcher, "plugin.alarm").await;
+    assert_eq!(
+        (&event["plugin"], &event["client"], &event["user"]),
+        (&"bad".into(), &"".into(), &Json::Null)
+    );
+    assert!(event["at_ms"].as_u64().unwrap() > 0);
+    let words = |field: &str| event[field].as_str().unwrap().to_owned();
+    (event["version"].clone(), words("kind"), words("text"))
+}
+
+#[tokio::test]
+async fn the_alarms_of_a_plugin_are_seen() {
+    let limits = "[limits]\nplugin_breaker_failures = 2\nplugin_breaker_rest_ms = 50\n\
+                  plugin_probation_failures = 3\n";
+    let (broker, mut watcher) = watched(limits).await;
+    let guest = component("witmq_test_guests");
+    let mut install = vec!["plugin", "install", guest.to_str().unwrap()];
+    install.extend(["--name", "bad", "--config", r#"{"mode":"pass"}"#]);
+    install.extend(["--grant", "publish:made/by/#", "--grant", "secret:token"]);
+    drop(broker.ok(&install, ""));
+    let chain = "mode = \"transform\"\nfrom = \"bad\"\n[[step]]\nplugin = \"bad\"\n";
+    broker.chain("bad", chain);
+    drop(broker.ok(&["plugin", "config", "bad", r#"{"mode":"trap"}"#], ""));
+    let sender = watcher.sender.clone();
+    let send = |text: &'static str| sender.publish("bad", QoS::AtLeastOnce, false, text);
+    send("one").await.unwrap();
+    send("two").await.unwrap();
+    let (version, kind, text) = alarm(&mut watcher).await;
+    assert_eq!((version, &*kind), (1.into(), "breaker-open"));
+    assert!(text.contains("bad"), "{text}");
+
+    let end = std::time::Instant::now() + PATIENCE;
+    while !broker.ok(&["plugin", "get", "bad"], "").contains("serving") {
+        assert!(std::time::Instant::now() < end, "it rests for ever");
+    }
+    let (_, kind, text) = alarm(&mut watcher).await;
+    assert_eq!((&*kind, &*text), ("breaker-closed", "its rest is over"));
+
+    send("three").await.unwrap();
+    let (version, kind, text) = alarm(&mut watcher).await;
+    assert_eq!((version, &*kind), (1.into(), "rolled-back"));
+    assert!(text.contains("version 1 serves again"), "{text}");
+    watcher.subscribe("bad", QoS::AtLeastOnce).await;
+    send("four").await.unwrap();
+    assert_eq!(watcher.text().await, "four");
 }

@@ -31,11 +31,13 @@ pub enum EventKind {
     Acked,
     /// A message will not be delivered to a client.
     Dropped,
+    /// A plugin does not do well, or does again.
+    PluginAlarm,
 }
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Connected,
         Self::Disconnected,
         Self::Subscribed,
@@ -44,6 +46,7 @@ impl EventKind {
         Self::Delivered,
         Self::Acked,
         Self::Dropped,
+        Self::PluginAlarm,
     ];
 
     /// The topic that chains name.
@@ -58,6 +61,7 @@ impl EventKind {
             Self::Delivered => "$events/message/delivered",
             Self::Acked => "$events/message/acked",
             Self::Dropped => "$events/message/dropped",
+            Self::PluginAlarm => "$events/plugin/alarm",
         }
     }
 }
@@ -118,8 +122,23 @@ pub enum Detail {
         /// Why it was dropped.
         cause: Option<&'static str>,
     },
+    /// Of a plugin.
+    Alarm(PluginAlarm),
     /// Nothing more.
     Nothing,
+}
+
+/// What a plugin's host tells the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginAlarm {
+    /// Its name.
+    pub plugin: String,
+    /// The version that serves.
+    pub version: u64,
+    /// What it is: `breaker-open`, `breaker-closed`, `rolled-back`, `not-rolled-back`.
+    pub kind: &'static str,
+    /// Words.
+    pub text: String,
 }
 
 /// Something happened that a chain asks for.
@@ -127,7 +146,7 @@ pub enum Detail {
 pub struct Raised {
     /// What.
     pub kind: EventKind,
-    /// Whom it is about.
+    /// Whom it is about; empty where it is no client.
     pub client_id: ByteString,
     /// Its user name.
     pub username: Option<ByteString>,

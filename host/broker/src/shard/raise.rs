@@ -6,8 +6,9 @@
 
 use super::{Action, Shard};
 use crate::ports::chains::{ChainProgress, ChainRun};
-use crate::ports::raised::{Detail, EventKind, Raised, Wanted};
+use crate::ports::raised::{Detail, EventKind, PluginAlarm, Raised, Wanted};
 use crate::ports::{Publisher, Record};
+use bytestring::ByteString;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -93,9 +94,21 @@ impl Shard {
         }
     }
 
+    /// A plugin does not do well, or does again. No client is concerned.
+    pub fn raise_alarm(&mut self, alarm: PluginAlarm) {
+        self.look_at_wanted();
+        if self.wants(EventKind::PluginAlarm) && self.has_room() {
+            self.note(Raised {
+                kind: EventKind::PluginAlarm,
+                client_id: ByteString::new(),
+                username: None,
+                detail: Detail::Alarm(alarm),
+            });
+        }
+    }
+
     fn enqueue(&mut self, kind: EventKind, key: u32, detail: Detail) {
-        if self.raised.queue.len() >= self.limits.chain_events {
-            self.counters.events_given_up += 1;
+        if !self.has_room() {
             return;
         }
         let Some(client) = self.client(key) else {
@@ -107,6 +120,17 @@ impl Shard {
             username: client.identity.username.clone(),
             detail,
         };
+        self.note(raised);
+    }
+
+    /// Whether one more may wait; if not, it is given up and counted.
+    fn has_room(&mut self) -> bool {
+        let has_room = self.raised.queue.len() < self.limits.chain_events;
+        self.counters.events_given_up += u64::from(!has_room);
+        has_room
+    }
+
+    fn note(&mut self, raised: Raised) {
         self.raised.queue.push_back(raised);
         self.ask_to_raise();
     }

@@ -173,3 +173,23 @@ where
         self.whole.linear_lower_to_memory(cx, ty, offset)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fits_lies_side_by_side_and_memory_is_asked_for_for_the_rest() {
+        let nothing = Nothing::new(Some(Desk { at: 64, bytes: 10 }));
+        let mut laying = nothing.lay();
+        assert_eq!(laying.text("abc").at, 64);
+        assert_eq!(laying.bytes(b"12345678").at, 0, "one too many");
+        assert_eq!(laying.bytes(b"1234567").at, 67);
+        assert_eq!(laying.text("").at, 74, "nothing has room on a full desk");
+        assert_eq!(laying.text("a").at, 0);
+        assert_eq!(nothing.lay().bytes(b"1234567890").at, 64, "the next call");
+        let none = Nothing::new(None);
+        let mut laying = none.lay();
+        assert_eq!([laying.text("").at, laying.text("a").at], [0, 0]);
+    }
+}

@@ -447,8 +447,17 @@ impl Inner {
             record.note("reverted", text);
             Ok(())
         });
+        let shared = (self.installed().get(name)).map(|plugin| plugin.shared.clone());
+        let tell = |kind, text: String| {
+            shared
+                .iter()
+                .for_each(|shared| shared.tell(kind, text.clone()))
+        };
         match reverted {
             Ok(_) => {
+                let text =
+                    format!("the new version failed too often: version {version} serves again");
+                tell("rolled-back", text);
                 tracing::error!(
                     plugin = name,
                     version,
@@ -456,6 +465,10 @@ impl Inner {
                 );
             }
             Err(error) => {
+                let text = format!(
+                    "the new version failed too often, and version {version} cannot serve: {error}"
+                );
+                tell("not-rolled-back", text);
                 tracing::error!(plugin = name, version, %error, "the new version failed too often, and the one before cannot serve");
             }
         }

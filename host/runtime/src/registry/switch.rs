@@ -195,7 +195,7 @@ impl Inner {
         let probation = before
             .as_ref()
             .map(|_| Probation::begin(&self.config, shared.tally.calls(), failures));
-        shared.begin(probation);
+        shared.begin(record.active, probation);
         self.hand_over(&template, ready);
         let plugin = Installed {
             shared,

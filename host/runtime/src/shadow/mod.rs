@@ -41,6 +41,7 @@ pub(crate) struct Shadow {
 pub(crate) fn alone(serving: &Arc<Shared>, template: &Template, grants: Grants) -> Shared {
     let outside = Outside {
         publish: Arc::new(|_| true),
+        alarm: Arc::new(|_| {}),
         kv: Arc::new(keys::Apart::from(serving.kv.clone())),
         ..(*serving.outside).clone()
     };

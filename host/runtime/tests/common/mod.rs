@@ -202,6 +202,7 @@ pub(crate) fn start_around(config: RuntimeConfig, around: &Around) -> Runtime {
         secret: Arc::new(|name| (name == "token").then(|| b"s3cret".to_vec())),
         clients: Arc::new(Here),
         kv: around.kv.clone(),
+        alarm: Arc::new(|_| {}),
         is_sink: Arc::new(|name| name == "connector"),
     };
     Runtime::start(config, outside).unwrap()

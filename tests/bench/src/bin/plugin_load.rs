@@ -56,6 +56,7 @@ fn start() -> Result<Runtime> {
         secret: Arc::new(|_| None),
         clients: Arc::new(Nobody),
         kv: Arc::new(Spaces::new(KvBounds::default())),
+        alarm: Arc::new(|_| {}),
         is_sink: Arc::new(|_| false),
     };
     Ok(Runtime::start(config, outside)?)

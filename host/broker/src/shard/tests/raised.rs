@@ -3,7 +3,7 @@
 use super::{Q0, Q1, Q2, id, join, join_with, payloads, persistent, publish, subscribed};
 use crate::limits::Limits;
 use crate::ports::chains::{ChainProgress, ChainRun, Rest, StepOutcome};
-use crate::ports::raised::{Detail, EventKind, Raised, Wanted};
+use crate::ports::raised::{Detail, EventKind, PluginAlarm, Raised, Wanted};
 use crate::ports::{ChainOutcome, Chains, Publisher, StepFailure, Transform};
 use crate::testing::Rig;
 use std::sync::{Arc, Mutex};
@@ -64,6 +64,7 @@ fn words(raised: &Raised) -> String {
                 cause.unwrap_or_default()
             )
         }
+        Detail::Alarm(alarm) => format!("{} {} {}", alarm.plugin, alarm.version, alarm.text),
         Detail::Nothing => String::new(),
     };
     let name = raised.kind.topic().rsplit('/').next().unwrap();
@@ -249,6 +250,34 @@ fn events_wait_up_to_their_bound() {
         let counted = rig.counters().events_given_up;
         assert_eq!(usize::try_from(counted).unwrap(), given_up);
     }
+}
+
+#[test]
+fn alarms_of_plugins_wait_like_other_events_and_are_nobodys() {
+    let alarm = || PluginAlarm {
+        plugin: "p".to_owned(),
+        version: 3,
+        kind: "breaker-open",
+        text: "why".to_owned(),
+    };
+    for (bound, given_up) in [(2, 0), (1, 1)] {
+        let limits = Limits {
+            chain_events: bound,
+            ..Limits::default()
+        };
+        let (watching, mut rig) = Watching::rig(&[EventKind::PluginAlarm], false, limits);
+        (0..2).for_each(|_| rig.shards[0].raise_alarm(alarm()));
+        join(&mut rig, Version::V5, "c"); // lets the driver turn
+        let shown = watching.shown();
+        assert_eq!(shown.len(), 2 - given_up);
+        assert_eq!(shown[0], "alarm  p 3 why");
+        let counted = rig.counters().events_given_up;
+        assert_eq!(usize::try_from(counted).unwrap(), given_up);
+    }
+    let (watching, mut rig) = Watching::rig(&[EventKind::Connected], false, Limits::default());
+    rig.shards[0].raise_alarm(alarm());
+    join(&mut rig, Version::V5, "c");
+    assert_eq!(watching.shown().len(), 1, "the client alone");
 }
 
 #[test]
