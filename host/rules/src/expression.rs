@@ -44,7 +44,8 @@ const ERROR_BYTES: usize = 300;
 pub(crate) struct Expression {
     pub(crate) source: String,
     node: Node,
-    variables: Vec<Variable>,
+    /// Bits of the variables that it uses, and not only fields of them that are at hand.
+    variables: u16,
     is_quick: bool,
     limits: Limits,
     /// Line and column where its source begins, for errors.
@@ -109,7 +110,7 @@ impl Expression {
         Ok(Self {
             source: source.to_owned(),
             node,
-            variables,
+            variables: (variables.iter()).fold(0, |bits, variable| bits | variable.bit()),
             is_quick,
             limits: Limits::default(),
             place: (1, 1),
@@ -133,7 +134,7 @@ impl Expression {
 
     /// Whether it uses a variable, and not only fields of it that are at hand.
     fn names(&self, variable: Variable) -> bool {
-        self.variables.contains(&variable)
+        self.variables & variable.bit() != 0
     }
 
     /// What an evaluation may cost.

@@ -67,6 +67,11 @@ impl Format {
         !matches!(self, Self::Auto | Self::Bytes)
     }
 
+    /// Whether there is JSON that it does not write.
+    pub(crate) fn may_refuse(&self) -> bool {
+        !matches!(self, Self::Auto | Self::Json | Self::Text | Self::Bytes)
+    }
+
     /// Whether it has objects.
     pub(crate) fn has_fields(&self) -> bool {
         !matches!(self, Self::Text | Self::Bytes)

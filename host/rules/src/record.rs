@@ -268,6 +268,11 @@ impl Recorder {
         Some(recording)
     }
 
+    /// Whether it sees messages.
+    pub(crate) fn is_on(&self) -> bool {
+        self.is_on.load(Ordering::Relaxed)
+    }
+
     /// A message came in.
     pub(crate) fn see(&self, publisher: Publisher<'_>, message: &Message) {
         if self.is_on.load(Ordering::Relaxed) {

@@ -295,6 +295,7 @@ impl Rules {
             seen: 0,
             noted: self.inner.noted.shard(),
             walk: Walk::default(),
+            found: shard::Found::default(),
             matched: Vec::new(),
             way: shard::Way::default(),
         }

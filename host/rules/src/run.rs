@@ -338,7 +338,7 @@ impl Running {
             }
             loop {
                 let Some(step) = chain.steps.get(at) else {
-                    self.done.push(work.into_message(chain));
+                    self.done.push(work.finished(chain));
                     break;
                 };
                 if !step.is_quick {
@@ -452,7 +452,7 @@ impl Running {
                 work.jumps += 1;
                 self.under_way.push((place, work));
             }
-            Next::Stop | Next::Waits(_) => self.done.push(work.into_message(chain)),
+            Next::Stop | Next::Waits(_) => self.done.push(work.finished(chain)),
             Next::Drop => {}
             // Last in, first out: the parts go in backwards to come out in order.
             Next::Split(parts) => {

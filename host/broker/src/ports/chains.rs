@@ -104,6 +104,18 @@ pub trait Chains {
     /// Takes what is deployed now, as the next message would.
     fn refresh(&mut self) {}
 
+    /// Says what is deployed now: another number means that [`Self::names`] may say something else. `None`: every message has to be
+    /// run, whatever its topic. Asked for every message: two loads, no more.
+    fn version(&mut self) -> Option<u64> {
+        None
+    }
+
+    /// Whether a chain may do something with messages of this topic. What it said at a version is remembered.
+    fn names(&mut self, topic: &str) -> bool {
+        let _ = topic;
+        true
+    }
+
     /// Kinds of events that chains which are deployed now begin with. Asked once a batch: one load, no more.
     fn wanted(&mut self) -> Wanted {
         Wanted::default()

@@ -42,6 +42,9 @@ struct Topic<V> {
     /// Of the trie that said `matched`.
     matched_at: u64,
     matched: Matched<V>,
+    /// Of the chains that said whether they name it.
+    chained_at: u64,
+    is_chained: bool,
 }
 
 /// Subscriptions of this shard. One takes no allocation.
@@ -97,6 +100,8 @@ impl<V: Copy> Known<V> {
             wanted: Matches::default(),
             matched_at: NEVER,
             matched: Matched::Many,
+            chained_at: NEVER,
+            is_chained: true,
         });
         let Self {
             topics,
@@ -124,6 +129,24 @@ impl<V: Copy> Known<V> {
             topic.wanted_at = version;
         }
         &topic.wanted
+    }
+
+    /// Whether chains name it, as `names` says, which says the same of a topic while `version` is the same.
+    #[inline]
+    pub fn is_chained(
+        &mut self,
+        place: Place,
+        version: u64,
+        names: impl FnOnce(&str) -> bool,
+    ) -> bool {
+        let Some(topic) = self.topics.get_mut(place.0) else {
+            return true;
+        };
+        if topic.chained_at != version {
+            topic.is_chained = names(&topic.name);
+            topic.chained_at = version;
+        }
+        topic.is_chained
     }
 
     /// As [`Trie::for_each_match`] of `trie`, which is the same one at every call.
@@ -224,6 +247,29 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn chains_are_asked_once_for_each_topic_and_version() {
+        let mut known = Known::<u8>::new(10);
+        let mut asked = Vec::new();
+        for (topic, version, says, expected) in [
+            ("a", 1, true, true),
+            ("b", 1, false, false),
+            ("a", 1, false, true),
+            ("b", 1, true, false),
+            ("b", 2, true, true),
+            ("a", 2, false, false),
+        ] {
+            let place = known.place(topic);
+            let said = known.is_chained(place, version, |name| {
+                asked.push((name.to_owned(), version));
+                says
+            });
+            assert_eq!(said, expected, "{topic} at {version}");
+        }
+        let asked: Vec<_> = asked.iter().map(|(name, at)| (&**name, *at)).collect();
+        assert_eq!(asked, [("a", 1), ("b", 1), ("b", 2), ("a", 2)]);
     }
 
     #[test]

@@ -55,8 +55,11 @@ impl Shard {
         origin: Origin,
         message: Arc<Message>,
     ) -> Option<Answer> {
-        let kv_before = self.ports.store.kv_changes();
         let is_told = origin.connection.is_some();
+        if self.passes_by(&message) {
+            return Some(Answer::code(self.take(now, &message, is_told)));
+        }
+        let kv_before = self.ports.store.kv_changes();
         match self.run_chains(origin, &message) {
             ChainProgress::Done(run)
                 if run.is_untouched() && self.ports.store.kv_changes() == kv_before =>
@@ -80,6 +83,18 @@ impl Shard {
                 None
             }
         }
+    }
+
+    /// Whether no chain names its topic.
+    #[inline]
+    fn passes_by(&mut self, message: &Message) -> bool {
+        let chains = &mut self.ports.chains;
+        let Some(version) = chains.version() else {
+            return false;
+        };
+        let place = self.known.place(&message.topic);
+        let names = |topic: &str| chains.names(topic);
+        !self.known.is_chained(place, version, names)
     }
 
     #[inline]

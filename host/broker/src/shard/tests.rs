@@ -7,6 +7,7 @@ mod delayed;
 mod exclusive;
 mod lifetime;
 mod parked;
+mod passing;
 mod plugin_kv;
 mod raised;
 mod redirect;

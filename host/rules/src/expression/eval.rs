@@ -45,11 +45,28 @@ struct Machine<'b, 'a> {
 
 impl<'a> Machine<'_, 'a> {
     fn eval(&mut self, node: &'a Node) -> Done<Value<'a>> {
-        let done = self.budget.spend(1).and_then(|()| self.eval_kind(node));
+        if let Err(fail) = self.budget.spend(1) {
+            return Err(fail.within(node.span));
+        }
+        let mut done = self.eval_kind(node);
         if let (Some(parts), 0) = (self.parts, self.macros) {
             parts.note(node, &done);
         }
-        done.map_err(|fail| fail.within(node.span))
+        if let Err(fail) = &mut done {
+            fail.locate(node.span);
+        }
+        done
+    }
+
+    /// As [`Self::eval`], without a copy of what is written in the expression, which no part is noted of.
+    fn operand(&mut self, node: &'a Node) -> Done<Operand<'a>> {
+        match &node.kind {
+            Kind::Literal(value) => match self.budget.spend(1) {
+                Ok(()) => Ok(Operand::Written(value)),
+                Err(fail) => Err(fail.within(node.span)),
+            },
+            _ => self.eval(node).map(Operand::Made),
+        }
     }
 
     fn eval_kind(&mut self, node: &'a Node) -> Done<Value<'a>> {
@@ -91,8 +108,8 @@ impl<'a> Machine<'_, 'a> {
             }
             Kind::Binary(operator, sides) => {
                 let [one, other] = &**sides;
-                let (one, other) = (self.eval(one)?, self.eval(other)?);
-                binary(*operator, &one, &other, self.budget)
+                let (one, other) = (self.operand(one)?, self.operand(other)?);
+                binary(*operator, one.value(), other.value(), self.budget)
             }
             Kind::List(items) => {
                 self.budget.build_list(items.len())?;
@@ -284,6 +301,21 @@ impl<'a> Machine<'_, 'a> {
             _ => {}
         }
         Ok(true)
+    }
+}
+
+/// One side of an operator.
+enum Operand<'a> {
+    Written(&'a Value<'a>),
+    Made(Value<'a>),
+}
+
+impl<'a> Operand<'a> {
+    fn value(&self) -> &Value<'a> {
+        match self {
+            Self::Written(value) => value,
+            Self::Made(value) => value,
+        }
     }
 }
 

@@ -177,7 +177,11 @@ impl Fail {
     }
 
     pub(crate) fn within(mut self, span: Span) -> Self {
-        self.0.at.get_or_insert(span);
+        self.locate(span);
         self
+    }
+
+    pub(crate) fn locate(&mut self, span: Span) {
+        self.0.at.get_or_insert(span);
     }
 }

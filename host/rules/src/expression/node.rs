@@ -36,6 +36,23 @@ impl Variable {
         ("node", Self::Node),
     ];
 
+    /// One of sixteen, for a set of them.
+    pub(crate) fn bit(self) -> u16 {
+        let place = match self {
+            Self::Payload => 0,
+            Self::Topic => 1,
+            Self::Client => 2,
+            Self::Qos => 3,
+            Self::Retain => 4,
+            Self::ReceivedMs => 5,
+            Self::Raw => 6,
+            Self::User => 7,
+            Self::Node => 8,
+            Self::Bound(_) => 9,
+        };
+        1 << place
+    }
+
     /// Whether this field of it needs nothing of the others. Of a payload that has it that is so too.
     pub(crate) fn has_at_hand(self, name: &str) -> bool {
         match self {

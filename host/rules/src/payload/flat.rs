@@ -46,12 +46,19 @@ enum Slot {
 /// The first eight bytes of a name: most names differ there, and a comparison of two numbers says so.
 fn prefix(name: &str) -> u64 {
     let bytes = name.as_bytes();
-    match bytes.first_chunk() {
-        Some(first) => u64::from_be_bytes(*first),
-        None => (0..8).fold(0, |prefix, at| {
-            prefix << 8 | u64::from(bytes.get(at).copied().unwrap_or(0))
-        }),
+    if let Some(first) = bytes.first_chunk() {
+        return u64::from_be_bytes(*first);
     }
+    let (mut prefix, mut rest, mut free) = (0, bytes, 64);
+    if let Some((four, behind)) = rest.split_first_chunk::<4>() {
+        free -= 32;
+        (prefix, rest) = (u64::from(u32::from_be_bytes(*four)) << free, behind);
+    }
+    for byte in rest {
+        free -= 8;
+        prefix |= u64::from(*byte) << free;
+    }
+    prefix
 }
 
 fn part(text: &str, start: u32, end: u32) -> &str {
@@ -65,6 +72,12 @@ impl Name {
             Self::Read(start, end) => part(text, *start, *end),
             Self::Made(name) => name,
         }
+    }
+
+    /// Whether it is this one, whose prefix is the same.
+    fn is(&self, name: &str, text: &str) -> bool {
+        let own = self.of(text);
+        own.len() == name.len() && (name.len() <= 8 || own == name)
     }
 }
 
@@ -136,14 +149,11 @@ impl Slot {
         }
     }
 
-    fn write(&self, text: &str, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    /// Where it stands in the text, if it can be copied.
+    fn copied(&self) -> Option<Span> {
         match self {
-            Self::Made(json) => serde_json::to_writer(out, json),
-            Self::Read(span, _) if span.is_plain => {
-                out.extend_from_slice(part(text, span.start, span.end).as_bytes());
-                Ok(())
-            }
-            Self::Read(..) => serde_json::to_writer(out, &self.json(text)),
+            Self::Read(span, _) if span.is_plain => Some(*span),
+            _ => None,
         }
     }
 }
@@ -160,11 +170,12 @@ impl Flat {
     pub(super) fn read(text: ByteString) -> Option<Self> {
         let mut fields: Vec<Field> = Vec::with_capacity(FIELDS);
         let mut is_sorted = true;
-        scan::fields(&text, |(start, end), value| {
-            let name = part(&text, start, end);
+        let whole = &*text;
+        scan::fields(whole, |(start, end), value| {
+            let name = part(whole, start, end);
             let prefix = prefix(name);
             if is_sorted && let Some(last) = fields.last() {
-                is_sorted = (last.prefix, last.name.of(&text)) < (prefix, name);
+                is_sorted = (last.prefix, last.name.of(whole)) < (prefix, name);
             }
             fields.push(Field {
                 prefix,
@@ -189,12 +200,24 @@ impl Flat {
         Some(Self { text, fields })
     }
 
+    /// Where a field is, or where it would be.
     fn find(&self, name: &str) -> Result<usize, usize> {
         let prefix = prefix(name);
-        self.fields.binary_search_by(|field| {
-            let by_prefix = field.prefix.cmp(&prefix);
-            by_prefix.then_with(|| field.name.of(&self.text).cmp(name))
-        })
+        let text = &*self.text;
+        if self.fields.len() > FIELDS {
+            return self.fields.binary_search_by(|field| {
+                let by_prefix = field.prefix.cmp(&prefix);
+                by_prefix.then_with(|| field.name.of(text).cmp(name))
+            });
+        }
+        let is_before = |field: &&Field| {
+            field.prefix < prefix || (field.prefix == prefix && field.name.of(text) < name)
+        };
+        let at = self.fields.iter().take_while(is_before).count();
+        match self.fields.get(at) {
+            Some(field) if field.prefix == prefix && field.name.is(name, text) => Ok(at),
+            _ => Err(at),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -254,26 +277,79 @@ impl Flat {
     }
 
     pub(super) fn write(&self) -> serde_json::Result<Vec<u8>> {
-        let mut out = Vec::with_capacity(self.text.len() + 64);
-        out.push(b'{');
-        for (place, field) in self.fields.iter().enumerate() {
-            if place > 0 {
-                out.push(b',');
-            }
-            match &field.name {
-                Name::Read(start, end) => {
-                    // It has no escapes, and needs none.
-                    out.push(b'"');
-                    out.extend_from_slice(part(&self.text, *start, *end).as_bytes());
-                    out.push(b'"');
+        let mut out = Writer {
+            text: &self.text,
+            out: Vec::with_capacity(self.text.len() + 64),
+            from: 0,
+            to: 0,
+        };
+        out.out.push(b'{');
+        for field in &self.fields {
+            match (&field.name, field.value.copied()) {
+                (Name::Read(start, end), Some(value)) if value.start == end + 2 => {
+                    out.copy(start - 1, value.end);
                 }
-                Name::Made(name) => serde_json::to_writer(&mut out, &**name)?,
+                _ => out.field(field)?,
             }
-            out.push(b':');
-            field.value.write(&self.text, &mut out)?;
         }
-        out.push(b'}');
-        Ok(out)
+        Ok(out.end())
+    }
+}
+
+/// What is written of an object, whose fields are copied in as few pieces as there are.
+struct Writer<'t> {
+    text: &'t str,
+    out: Vec<u8>,
+    /// What is still to be copied, if that is anything.
+    from: u32,
+    to: u32,
+}
+
+impl Writer<'_> {
+    /// A field as it stands from its first quote on, with nothing between name, colon and value.
+    fn copy(&mut self, from: u32, to: u32) {
+        // Nothing but a comma fits between two fields that stand so.
+        if self.to > 0 && from == self.to + 1 {
+            self.to = to;
+            return;
+        }
+        self.flush();
+        self.comma();
+        (self.from, self.to) = (from, to);
+    }
+
+    fn flush(&mut self) {
+        let piece = part(self.text, self.from, self.to);
+        self.out.extend_from_slice(piece.as_bytes());
+        (self.from, self.to) = (0, 0);
+    }
+
+    fn comma(&mut self) {
+        if self.out.len() > 1 {
+            self.out.push(b',');
+        }
+    }
+
+    fn field(&mut self, field: &Field) -> serde_json::Result<()> {
+        self.flush();
+        self.comma();
+        serde_json::to_writer(&mut self.out, field.name.of(self.text))?;
+        self.out.push(b':');
+        match &field.value {
+            Slot::Made(json) => serde_json::to_writer(&mut self.out, json),
+            Slot::Read(span, _) if span.is_plain => {
+                let value = part(self.text, span.start, span.end);
+                self.out.extend_from_slice(value.as_bytes());
+                Ok(())
+            }
+            Slot::Read(..) => serde_json::to_writer(&mut self.out, &field.value.json(self.text)),
+        }
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        self.flush();
+        self.out.push(b'}');
+        self.out
     }
 }
 

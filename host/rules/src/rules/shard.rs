@@ -31,7 +31,9 @@ pub struct ShardChains {
     pub(super) seen: u64,
     pub(super) noted: Arc<AtomicU64>,
     pub(super) walk: Walk,
-    /// Places of the chains that match, and the way through them: reused, so that nothing is allocated for a message.
+    /// The topic that was looked up last: messages of one publisher come together.
+    pub(super) found: Found,
+    /// Places of the chains that match it, and the way through them: reused, so that nothing is allocated for a message.
     pub(super) matched: Vec<u32>,
     pub(super) way: Way,
 }
@@ -47,6 +49,15 @@ impl std::fmt::Debug for ShardChains {
 impl ShardChains {
     /// Places of the chains that listen on `topic`, in running order.
     fn find(&mut self, topic: &str) -> bool {
+        if self.table.index.is_empty() {
+            return false;
+        }
+        if self.found.at == self.seen && self.found.topic == topic {
+            return !self.matched.is_empty();
+        }
+        self.found.at = self.seen;
+        self.found.topic.clear();
+        self.found.topic.push_str(topic);
         self.matched.clear();
         let matched = &mut self.matched;
         self.table
@@ -56,6 +67,14 @@ impl ShardChains {
         self.matched.dedup(); // several of its templates match
         !self.matched.is_empty()
     }
+}
+
+/// Of what the places are, and of which table.
+#[derive(Default)]
+pub(super) struct Found {
+    topic: String,
+    /// 0: none.
+    at: u64,
 }
 
 /// A message on its way through the chains that match it.
@@ -353,7 +372,7 @@ impl Chains for ShardChains {
     ) -> ChainProgress {
         self.refresh();
         self.inner.recorder.see(publisher, message);
-        if self.table.index.is_empty() || !self.find(&message.topic) {
+        if !self.find(&message.topic) {
             return ChainProgress::Done(ChainRun::untouched());
         }
         self.way.begin(message);
@@ -382,6 +401,16 @@ impl Chains for ShardChains {
             self.table = self.inner.table.load_full();
             self.inner.noted.note(&self.noted, version);
         }
+    }
+
+    fn version(&mut self) -> Option<u64> {
+        self.refresh();
+        (!self.inner.recorder.is_on()).then_some(self.seen)
+    }
+
+    fn names(&mut self, topic: &str) -> bool {
+        self.refresh();
+        self.find(topic)
     }
 
     fn wanted(&mut self) -> Wanted {

@@ -3,6 +3,7 @@
 use crate::breaker::Fared;
 use crate::chain::{Chain, Count};
 use crate::expression::{Expression, Parts, Scope, Value};
+use crate::file::Mode;
 use crate::payload::{Doc, Format, Prepared};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -15,13 +16,15 @@ const BOUND_BYTES: usize = 64;
 
 /// A message on its way, with its payload read at most once, and written at most once.
 pub(crate) struct Work {
-    /// Its payload is old if `is_changed`.
+    /// Its payload is old if `is_changed`, or if there is a fresh one.
     message: Arc<Message>,
-    /// Of the payload in `message`.
+    /// What was written of `doc` and is not in the message yet.
+    fresh: Option<Bytes>,
+    /// Of the payload, fresh or in `message`.
     format: Format,
     /// None: it was not read. Some(None): it is text or bytes.
     doc: Option<Option<Doc>>,
-    /// `doc` is newer than the payload in `message`.
+    /// `doc` is newer than the payload.
     is_changed: bool,
     /// How the chain writes.
     encode: Format,
@@ -57,6 +60,7 @@ impl Held {
     pub(crate) fn into_work(self) -> Work {
         Work {
             message: self.message,
+            fresh: None,
             format: self.format.clone(),
             doc: None,
             is_changed: false,
@@ -72,6 +76,7 @@ impl Work {
     pub(crate) fn new(message: Arc<Message>, chain: &Chain) -> Self {
         Self {
             message,
+            fresh: None,
             format: chain.decode.clone(),
             doc: None,
             is_changed: false,
@@ -86,6 +91,7 @@ impl Work {
     pub(crate) fn part(&self, message: Arc<Message>) -> Self {
         Self {
             message,
+            fresh: None,
             format: self.format.clone(),
             doc: None,
             is_changed: false,
@@ -118,31 +124,49 @@ impl Work {
     /// The message as it is now.
     pub(crate) fn message(&mut self) -> Result<&Arc<Message>, String> {
         self.write()?;
+        self.refresh();
         Ok(&self.message)
+    }
+
+    /// Its payload as it is now, without the message around it, which others may hold as it was.
+    pub(crate) fn payload(&mut self) -> Result<&Bytes, String> {
+        self.write()?;
+        Ok(self.present())
+    }
+
+    fn present(&self) -> &Bytes {
+        self.fresh.as_ref().unwrap_or(&self.message.payload)
     }
 
     /// The message as it is now, or as it was where it cannot be written, for whoever looks on.
     pub(super) fn shown(&mut self) -> &Arc<Message> {
         let _what_the_step_says = self.write().is_err();
+        self.refresh();
         &self.message
     }
 
-    /// The message as it is now, except that its payload may be older.
+    /// The message as it is now, except that its payload may be older, and be said to be text if that was so.
     pub(crate) fn head(&self) -> &Message {
         &self.message
     }
 
     fn write(&mut self) -> Result<(), String> {
         if let (true, Some(Some(doc))) = (self.is_changed, &self.doc) {
-            let payload = self.encode.close(doc)?;
+            self.fresh = Some(self.encode.close(doc)?);
+            (self.is_changed, self.format) = (false, self.encode.clone());
+        }
+        Ok(())
+    }
+
+    /// A fresh payload is that of the message.
+    fn refresh(&mut self) {
+        if let Some(payload) = self.fresh.take() {
             let message = Arc::make_mut(&mut self.message);
             if !message.properties.fits_format(&payload) {
                 message.properties.payload_format = None;
             }
             message.payload = payload;
-            (self.is_changed, self.format) = (false, self.encode.clone());
         }
-        Ok(())
     }
 
     /// The message, when its chain ends.
@@ -151,13 +175,22 @@ impl Work {
         if let Err(error) = self.write() {
             chain.stats.fail(&error);
         }
+        self.refresh();
         self.message
+    }
+
+    /// As [`Self::into_message`]; of a rule chain nobody takes it, and only whether it can be written counts.
+    pub(super) fn finished(self, chain: &Chain) -> Arc<Message> {
+        match chain.mode {
+            Mode::Rule if !self.encode.may_refuse() => self.message,
+            _ => self.into_message(chain),
+        }
     }
 
     /// Reads the payload, if it was not read yet.
     pub(crate) fn decode(&mut self) -> Result<(), String> {
         if self.doc.is_none() {
-            self.doc = Some(self.format.open(&self.message.payload)?);
+            self.doc = Some(self.format.open(self.present())?);
         }
         Ok(())
     }
@@ -197,6 +230,7 @@ impl Work {
             }
             Prepared::Ready(payload) => {
                 Arc::make_mut(&mut self.message).payload = payload;
+                self.fresh = None;
                 (self.doc, self.is_changed, self.format) = (None, false, self.encode.clone());
             }
         }
@@ -209,6 +243,7 @@ impl Work {
 
     /// The message, changed by someone else.
     pub(crate) fn replace(&mut self, change: impl FnOnce(&mut Message)) {
+        self.refresh();
         change(Arc::make_mut(&mut self.message));
         (self.doc, self.is_changed) = (None, false);
     }
@@ -228,10 +263,11 @@ pub(super) fn evaluate<T>(
     fared: &mut Fared,
     keep: impl FnOnce(Value<'_>) -> T,
 ) -> Result<T, String> {
-    if work.is_changed && expression.needs_raw() {
+    if expression.needs_raw() {
         work.write()?;
+        work.refresh();
     }
-    let is_bytes = work.format == Format::Bytes;
+    let is_bytes = matches!(work.format, Format::Bytes);
     let doc = match expression.needs_json() {
         true => {
             work.decode()?;

@@ -145,7 +145,7 @@ impl Publish {
         }
         let payload = match &self.payload {
             Some(expression) => (around.chain.encode).encode(&around.evaluate(expression)?)?,
-            None => around.work.message()?.payload.clone(),
+            None => around.work.payload()?.clone(),
         };
         let topic = check_topic(self.topic.fill(around)?);
         let topic = topic.map_err(|error| format!("publish: {error}"))?;

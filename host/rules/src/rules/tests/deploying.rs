@@ -352,3 +352,25 @@ fn a_message_never_meets_two_deployments() {
         assert_eq!(seen.last(), Some(&ROUNDS));
     }
 }
+
+#[test]
+fn what_chains_name_is_the_same_until_the_version_changes() {
+    let (rules, mut chains) = deployed(&[("hot", HOT)]);
+    let first = chains.version();
+    assert!(first.is_some());
+    assert!(chains.names("sensors/a/b/temp") && !chains.names("other"));
+    assert_eq!(chains.version(), first);
+    rules.set_paused("hot", true).unwrap();
+    let second = chains.version();
+    assert_ne!(second, first);
+    assert!(!chains.names("sensors/a/b/temp"));
+    rules.set_paused("hot", false).unwrap();
+    assert!(chains.names("sensors/a/b/temp"), "also before it is asked");
+    assert_ne!(chains.version(), second);
+    // While somebody records every message has to be seen.
+    let begun: serde_json::Value =
+        serde_json::from_str(&rules.record("#", 60_000, 10).unwrap()).unwrap();
+    assert_eq!(chains.version(), None);
+    rules.end_recording(begun["id"].as_u64().unwrap()).unwrap();
+    assert!(chains.version().is_some());
+}

@@ -134,6 +134,28 @@ fn time_is_such_a_cost() {
 }
 
 #[test]
+fn the_clock_is_read_for_steps_that_may_take_long() {
+    for (step, is_quick) in [
+        ("filter = 'payload.c > 1 && topic.name != client.id'", true),
+        ("filter = 'payload.l.all(x, x > 1)'", false),
+        ("filter = '1 in payload.l'", false),
+        ("filter = 'size(payload.l) > 1'", false),
+        ("set = { a = 'payload.b + 1' }\ndelete = ['c']", true),
+        ("set = { a = 'payload.b', c = 'lower(payload.b)' }", false),
+        ("publish = 'u/{payload.b}'", true),
+        ("publish = 'u/{lower(payload.b)}'", false),
+        ("publish = 'u'\nqos = 'int(payload.q)'", false),
+        ("plugin = 'upper'", false),
+        ("sink = 'hook'", false),
+        ("dedup = { key = 'payload.c', for = '1s' }", false),
+    ] {
+        let text = format!("from = 't'\n[[step]]\n{step}\n");
+        let chain = crate::check::compile("c.toml", &text).unwrap();
+        assert_eq!(chain.steps[0].is_quick, is_quick, "{step}");
+    }
+}
+
+#[test]
 fn on_error_of_the_chain_says_what_becomes_of_messages_meanwhile() {
     let outcome = |head: &str| {
         let text = format!(
