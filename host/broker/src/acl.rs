@@ -2,7 +2,8 @@
 //!
 //! Owns: [`Acl`], and the two questions about filters: does one cover another whole, do two overlap.
 
-use crate::ports::hooks::Grant;
+use crate::ports::hooks::{AclRule, Grant};
+use std::sync::Arc;
 use witmq_proto::TopicFilter;
 use witmq_proto::topic::TopicError;
 
@@ -120,6 +121,41 @@ impl Acl {
             .find(decides)
             .map(|rule| rule.allow)
             .or_else(|| self.without_match())
+    }
+}
+
+/// What was compiled last. Most clients of a node have the same rules, which need not be there for each.
+#[derive(Debug, Default)]
+pub(crate) struct LastAcl(Option<Box<(Rules, Arc<Acl>)>>);
+
+/// What an [`Acl`] without names of its client was compiled from.
+#[derive(Debug)]
+struct Rules {
+    superuser: bool,
+    complete: bool,
+    rules: Vec<AclRule>,
+}
+
+impl LastAcl {
+    /// As [`Acl::compile`].
+    pub(crate) fn compile(&mut self, grant: &Grant, client_id: &str) -> Result<Arc<Acl>, AclError> {
+        if let Some((rules, acl)) = self.0.as_deref() {
+            let is_same =
+                rules.superuser == grant.superuser && rules.complete == grant.acl_complete;
+            if is_same && rules.rules == grant.acl {
+                return Ok(acl.clone());
+            }
+        }
+        let acl = Arc::new(Acl::compile(grant, client_id)?);
+        if grant.acl.iter().all(|rule| !rule.filter.contains('{')) {
+            let rules = Rules {
+                superuser: grant.superuser,
+                complete: grant.acl_complete,
+                rules: grant.acl.clone(),
+            };
+            self.0 = Some(Box::new((rules, acl.clone())));
+        }
+        Ok(acl)
     }
 }
 
@@ -409,6 +445,47 @@ mod tests {
             if one.matches(&topic) && other.matches(&topic) {
                 prop_assert!(overlaps(&one, &other), "{one:?} {other:?} {topic}");
             }
+        }
+    }
+
+    #[test]
+    fn rules_without_names_are_compiled_once_and_others_for_each_client() {
+        let rule = |filter: &str| AclRule {
+            allow: true,
+            publish: true,
+            subscribe: false,
+            filter: filter.to_owned(),
+        };
+        let grant = |filter: &str, superuser, acl_complete| Grant {
+            superuser,
+            acl_complete,
+            acl: vec![rule(filter)],
+            ..Grant::default()
+        };
+        let mut last = LastAcl::default();
+        let first = last.compile(&grant("a/#", false, true), "one").unwrap();
+        let again = last.compile(&grant("a/#", false, true), "two").unwrap();
+        assert!(Arc::ptr_eq(&first, &again));
+        let own = last
+            .compile(&grant("{client}/#", false, true), "one")
+            .unwrap();
+        assert_eq!(own.check_publish("one/x"), Some(true));
+        let own = last
+            .compile(&grant("{client}/#", false, true), "two")
+            .unwrap();
+        assert_eq!(own.check_publish("one/x"), Some(false));
+        assert_eq!(own.check_publish("two/x"), Some(true));
+        for other in [
+            grant("b/#", false, true),
+            grant("a/#", true, true),
+            grant("a/#", false, false),
+        ] {
+            let acl = last.compile(&other, "one").unwrap();
+            assert!(!Arc::ptr_eq(&first, &acl));
+            assert_eq!(
+                acl.check_publish("b/x"),
+                Acl::compile(&other, "one").unwrap().check_publish("b/x")
+            );
         }
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod acl;
 pub mod auto_subscribe;
+mod blocks;
 pub mod delayed;
 pub mod exclusive;
 pub mod kv;

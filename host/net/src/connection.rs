@@ -57,8 +57,7 @@ pub(crate) fn serve(core: &Rc<Core>, arrival: Arrival) {
         core: core.clone(),
         id,
         stream,
-        input,
-        out: BytesMut::new(),
+        rest: None,
         is_unflushed: false,
         is_shut: false,
         was_paused: true,
@@ -66,6 +65,9 @@ pub(crate) fn serve(core: &Rc<Core>, arrival: Arrival) {
         deadline: None,
         _admission: admission,
     };
+    if !input.is_empty() {
+        connection.rest.get_or_insert_default().input = input;
+    }
     core.obey();
     tokio::task::spawn_local(async move {
         let cause = std::future::poll_fn(|cx| connection.poll(cx)).await;
@@ -77,8 +79,8 @@ struct Connection {
     core: Rc<Core>,
     id: ConnectionId,
     stream: Stream,
-    input: BytesMut,
-    out: BytesMut,
+    /// Most have none: then they own no buffer and no place for one.
+    rest: Option<Box<Rest>>,
     is_unflushed: bool,
     /// Our side of the stream is shut; the peer's last bytes are thrown away.
     is_shut: bool,
@@ -88,7 +90,34 @@ struct Connection {
     _admission: Admission,
 }
 
+/// What is on its way between the stream and the shard.
+#[derive(Default)]
+struct Rest {
+    /// Read and not taken: the beginning of a packet.
+    input: BytesMut,
+    /// Fetched and not written.
+    out: BytesMut,
+}
+
 impl Connection {
+    fn has_input(&self) -> bool {
+        (self.rest.as_ref()).is_some_and(|rest| !rest.input.is_empty())
+    }
+
+    /// Lets go of what is empty.
+    fn trim(&mut self) {
+        let Some(rest) = &mut self.rest else { return };
+        if rest.input.is_empty() {
+            rest.input = BytesMut::new();
+        }
+        if rest.out.is_empty() {
+            rest.out = BytesMut::new();
+            if rest.input.is_empty() {
+                self.rest = None;
+            }
+        }
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseCause> {
         for _ in 0..ROUNDS {
             let flags = self.core.enter(self.id, cx.waker());
@@ -113,7 +142,7 @@ impl Connection {
             if !written && self.blocked_bytes > BLOCKED_READ_BYTES {
                 return Poll::Pending;
             }
-            if std::mem::take(&mut self.was_paused) && !self.input.is_empty() {
+            if std::mem::take(&mut self.was_paused) && self.has_input() {
                 self.take_input();
                 continue;
             }
@@ -135,21 +164,19 @@ impl Connection {
 
     /// Hands the shard what was read.
     fn take_input(&mut self) {
-        let flow = self
-            .core
-            .shard
-            .borrow_mut()
-            .receive(Instant::now(), self.id, &mut self.input);
-        if self.input.is_empty() {
-            self.input = BytesMut::new(); // an idle connection owns no buffer
-        }
+        let Some(rest) = &mut self.rest else { return };
+        let now = Instant::now();
+        let mut shard = self.core.shard.borrow_mut();
+        let flow = shard.receive(now, self.id, &mut rest.input);
+        drop(shard);
+        self.trim();
         self.core.note(self.id, flow);
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if !self.input.is_empty() {
-            self.input.reserve(PARTIAL_BYTES);
-            let count = ready!(pin!(self.stream.read_buf(&mut self.input)).poll(cx))?;
+        if let Some(rest) = (self.rest.as_mut()).filter(|rest| !rest.input.is_empty()) {
+            rest.input.reserve(PARTIAL_BYTES);
+            let count = ready!(pin!(self.stream.read_buf(&mut rest.input)).poll(cx))?;
             if count > 0 {
                 self.take_input();
             }
@@ -165,7 +192,10 @@ impl Connection {
                 .shard
                 .borrow_mut()
                 .receive(Instant::now(), self.id, &mut scratch);
-            self.input.extend_from_slice(&scratch);
+            if !scratch.is_empty() {
+                let rest = self.rest.get_or_insert_default();
+                rest.input.extend_from_slice(&scratch);
+            }
             drop(scratch);
             core.note(self.id, flow);
         }
@@ -175,19 +205,17 @@ impl Connection {
     /// Writes what is left, then what the shard has, until it has no more or the peer takes no more.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         for _ in 0..ROUNDS {
-            while !self.out.is_empty() {
-                let count = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.out))?;
+            while let Some(rest) = (self.rest.as_mut()).filter(|rest| !rest.out.is_empty()) {
+                let count = ready!(Pin::new(&mut self.stream).poll_write(cx, &rest.out))?;
+                rest.out.advance(count);
                 self.progress();
                 self.is_unflushed = true;
-                self.out.advance(count);
             }
             if !self.fetch(cx)? {
                 break;
             }
         }
-        if self.out.capacity() > 0 && self.out.is_empty() {
-            self.out = BytesMut::new();
-        }
+        self.trim();
         if self.is_unflushed {
             ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
             self.is_unflushed = false;
@@ -221,8 +249,10 @@ impl Connection {
             Poll::Pending => 0,
         };
         self.is_unflushed = true;
-        self.out
-            .extend_from_slice(scratch.get(count..).unwrap_or_default());
+        if let Some(left) = scratch.get(count..).filter(|left| !left.is_empty()) {
+            let rest = self.rest.get_or_insert_default();
+            rest.out.extend_from_slice(left);
+        }
         Ok(true)
     }
 

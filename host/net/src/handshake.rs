@@ -10,13 +10,13 @@ use crate::socket::Socket;
 use crate::stream::Stream;
 use crate::ws::{self, WsStream};
 use bytes::BytesMut;
-use std::io;
-use std::net::SocketAddr;
+use std::io::{self, Read};
+use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -35,35 +35,79 @@ pub(crate) struct Doors {
     pub(crate) intakes: Vec<Sender<Intake>>,
 }
 
-/// Brings an accepted socket to its shard.
-pub(crate) async fn accept(
-    doors: Rc<Doors>,
+/// Brings an accepted socket to its shard: at once where its CONNECT is there already.
+pub(crate) fn accept(
+    doors: &Rc<Doors>,
     socket: TcpStream,
     peer: SocketAddr,
-    listener: Arc<ListenerConfig>,
+    listener: &Arc<ListenerConfig>,
     admission: Admission,
 ) {
-    let mut link = Link {
+    let link = Link {
         peer,
         listener: listener.name.clone(),
         transport: listener.transport,
         certificate: None,
     };
+    let mut input = BytesMut::new();
+    if listener.transport == Transport::Tcp {
+        let Ok(first) = read_first(&socket) else {
+            return; // it is gone again
+        };
+        let limits = doors.core.shard.borrow().codec_limits();
+        let mut rest = first.clone();
+        if let Ok(Some(connect)) = codec::decode_connect(&mut rest, &limits) {
+            let arrival = Arrival {
+                stream: Stream::Tcp(Socket::Detached(socket)),
+                connect,
+                input: rest,
+                link,
+                admission,
+            };
+            return hand_over(doors, arrival);
+        }
+        input = first;
+    }
+    let (doors, listener) = (doors.clone(), listener.clone());
+    tokio::task::spawn_local(receive(doors, socket, input, link, listener, admission));
+}
+
+/// What a new connection has sent already.
+fn read_first(mut socket: &TcpStream) -> io::Result<BytesMut> {
+    let mut first = [0; FIRST_BYTES];
+    match socket.read(&mut first) {
+        Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Ok(count) => Ok(BytesMut::from(first.get(..count).unwrap_or_default())),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(BytesMut::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Waits for the CONNECT of an accepted socket.
+async fn receive(
+    doors: Rc<Doors>,
+    socket: TcpStream,
+    input: BytesMut,
+    mut link: Link,
+    listener: Arc<ListenerConfig>,
+    admission: Admission,
+) {
     let core = &doors.core;
     let within = timeout(core.config.connect_timeout, async {
         match establish(core, socket, &listener).await {
             Ok((stream, certificate)) => {
                 link.certificate = certificate.map(Arc::new);
-                read_connect(core, stream, &link).await
+                read_connect(core, stream, input, &link).await
             }
             Err(error) => {
                 NetCounters::count(&core.counters.handshake_failed);
-                tracing::debug!(%peer, listener = &*listener.name, %error, "handshake failed");
+                tracing::debug!(peer = %link.peer, listener = &*listener.name, %error, "handshake failed");
                 None
             }
         }
     });
-    finish(&doors, within.await, link, admission).await;
+    let opened = within.await;
+    finish(&doors, opened, link, admission);
 }
 
 /// Brings a socket that was upgraded elsewhere to its shard.
@@ -91,15 +135,17 @@ pub(crate) async fn take_handed_in(doors: Rc<Doors>, handed: HandedIn) {
     let within = timeout(core.config.connect_timeout, async {
         let stream =
             WsStream::new(socket, leftover.to_vec(), core.config.maximum_packet_size).await;
-        read_connect(core, Stream::Ws(Box::new(stream)), &link).await
+        let stream = Stream::Ws(Box::new(stream));
+        read_connect(core, stream, BytesMut::new(), &link).await
     });
-    finish(&doors, within.await, link, admission).await;
+    let opened = within.await;
+    finish(&doors, opened, link, admission);
 }
 
 /// A stream, the CONNECT read from it, and what was read behind that.
 type Opened = Option<(Stream, Connect, BytesMut)>;
 
-async fn finish(
+fn finish(
     doors: &Rc<Doors>,
     opened: Result<Opened, tokio::time::error::Elapsed>,
     link: Link,
@@ -117,8 +163,7 @@ async fn finish(
                     link,
                     admission,
                 },
-            )
-            .await;
+            );
         }
         Ok(None) => {}
         Err(_) => {
@@ -133,36 +178,38 @@ async fn establish(
     socket: TcpStream,
     listener: &ListenerConfig,
 ) -> io::Result<(Stream, Option<Certificate>)> {
-    socket.set_nodelay(true)?;
-    let mut socket = Socket::Attached(socket);
+    let mut socket = Socket::Detached(socket);
+    socket.attach()?;
+    match listener.transport {
+        Transport::Tcp => Ok((Stream::Tcp(socket), None)),
+        // Boxed: its state has kilobytes, which a connection without it need not have.
+        _ => Box::pin(negotiate(core, socket, listener)).await,
+    }
+}
+
+/// TLS, WebSocket or both.
+async fn negotiate(
+    core: &Core,
+    mut socket: Socket,
+    listener: &ListenerConfig,
+) -> io::Result<(Stream, Option<Certificate>)> {
     let maximum = core.config.maximum_packet_size;
-    let tls = || {
-        let slot = listener
-            .tls
-            .as_ref()
-            .ok_or_else(|| io::Error::other("no certificate"))?;
-        Ok::<_, io::Error>(TlsAcceptor::from(slot.config()))
-    };
-    Ok(match listener.transport {
-        Transport::Tcp => (Stream::Tcp(socket), None),
-        Transport::Tls => {
-            let secure = tls()?.accept(socket).await?;
-            let certificate = shown(&secure)?;
-            (Stream::Tls(Box::new(secure)), certificate)
-        }
-        Transport::Ws => {
-            let leftover = ws::handshake(&mut socket, &listener.path).await?;
-            let stream = WsStream::new(socket, leftover, maximum).await;
-            (Stream::Ws(Box::new(stream)), None)
-        }
-        Transport::Wss => {
-            let mut secure = tls()?.accept(socket).await?;
-            let certificate = shown(&secure)?;
-            let leftover = ws::handshake(&mut secure, &listener.path).await?;
-            let stream = WsStream::new(secure, leftover, maximum).await;
-            (Stream::Wss(Box::new(stream)), certificate)
-        }
-    })
+    let is_secure = matches!(listener.transport, Transport::Tls | Transport::Wss);
+    let is_framed = matches!(listener.transport, Transport::Ws | Transport::Wss);
+    if !is_secure {
+        let leftover = ws::handshake(&mut socket, &listener.path).await?;
+        let stream = WsStream::new(socket, leftover, maximum).await;
+        return Ok((Stream::Ws(Box::new(stream)), None));
+    }
+    let slot = (listener.tls.as_ref()).ok_or_else(|| io::Error::other("no certificate"))?;
+    let mut secure = TlsAcceptor::from(slot.config()).accept(socket).await?;
+    let certificate = shown(&secure)?;
+    if !is_framed {
+        return Ok((Stream::Tls(Box::new(secure)), certificate));
+    }
+    let leftover = ws::handshake(&mut secure, &listener.path).await?;
+    let stream = WsStream::new(secure, leftover, maximum).await;
+    Ok((Stream::Wss(Box::new(stream)), certificate))
 }
 
 /// The certificate that the client showed. It was verified; one that cannot be read all the same is refused, for a plugin
@@ -175,9 +222,8 @@ fn shown(stream: &TlsStream<Socket>) -> io::Result<Option<Certificate>> {
 }
 
 /// Reads the first packet; refuses what is none in the form its sender understands.
-async fn read_connect(core: &Core, mut stream: Stream, link: &Link) -> Opened {
+async fn read_connect(core: &Core, mut stream: Stream, mut input: BytesMut, link: &Link) -> Opened {
     let limits = core.shard.borrow().codec_limits();
-    let mut input = BytesMut::with_capacity(FIRST_BYTES);
     loop {
         let before = codec::claimed_level(&input);
         match codec::decode_connect(&mut input, &limits) {
@@ -200,6 +246,7 @@ async fn read_connect(core: &Core, mut stream: Stream, link: &Link) -> Opened {
                 return None;
             }
         }
+        input.reserve(FIRST_BYTES);
         match stream.read_buf(&mut input).await {
             Ok(0) | Err(_) => return None,
             Ok(_) => {}
@@ -209,8 +256,11 @@ async fn read_connect(core: &Core, mut stream: Stream, link: &Link) -> Opened {
 
 /// Gives the connection to the shard its client id belongs to: out of this reactor, into the other one,
 /// with TLS and WebSocket state untouched above.
-async fn hand_over(doors: &Rc<Doors>, mut arrival: Arrival) {
+fn hand_over(doors: &Rc<Doors>, mut arrival: Arrival) {
     let core = &doors.core;
+    if arrival.input.is_empty() {
+        arrival.input = BytesMut::new(); // an idle connection owns no buffer
+    }
     let count = u16::try_from(doors.intakes.len()).unwrap_or(1);
     let client_id = &arrival.connect.client_id;
     let target = if client_id.is_empty() {
@@ -218,17 +268,25 @@ async fn hand_over(doors: &Rc<Doors>, mut arrival: Arrival) {
     } else {
         shard_of(client_id, count)
     };
-    if target == core.id {
-        return serve(core, arrival);
-    }
-    if let Err(error) = arrival.stream.socket().detach() {
+    let moved = match target == core.id {
+        true => arrival.stream.socket().attach(),
+        false => arrival.stream.socket().detach(),
+    };
+    if let Err(error) = moved {
         tracing::debug!(%error, "a connection could not change its thread");
         return;
     }
-    if let Some(intake) = doors.intakes.get(usize::from(target.0)) {
-        let _is_stopping = intake
-            .send(Intake::Arrival(Box::new(arrival)))
-            .await
-            .is_err();
+    if target == core.id {
+        return serve(core, arrival);
+    }
+    let Some(intake) = doors.intakes.get(usize::from(target.0)) else {
+        return;
+    };
+    let arrival = Intake::Arrival(Box::new(arrival));
+    if let Err(TrySendError::Full(arrival)) = intake.try_send(arrival) {
+        let intake = intake.clone();
+        tokio::task::spawn_local(async move {
+            let _is_stopping = intake.send(arrival).await.is_err();
+        });
     }
 }

@@ -1,9 +1,10 @@
 //! Listening sockets: one per shard and address, sharing the port.
 
 use crate::config::ListenerConfig;
+use rustix::net::SocketFlags;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 /// Connections the kernel keeps for us while we are busy.
 const BACKLOG: i32 = 1024;
@@ -69,6 +70,15 @@ pub(crate) fn bind(
     Ok((address, sockets))
 }
 
+/// The next connection that waits, in no reactor yet: half of them belong to another thread's.
+pub(crate) fn take(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (socket, peer) = rustix::net::acceptfrom_with(listener, flags)?;
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+    let peer = peer.ok_or_else(|| io::Error::other("a peer without an address"))?;
+    Ok((socket.into(), peer))
+}
+
 fn open(address: SocketAddr, is_shared: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
@@ -80,6 +90,7 @@ fn open(address: SocketAddr, is_shared: bool) -> io::Result<TcpListener> {
         socket.set_reuse_port(true)?;
     }
     socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?; // what is accepted from it inherits that
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::LocalSet;
@@ -330,14 +332,19 @@ impl Start {
 
 /// Accepts connections of one listener.
 async fn answer(doors: Rc<Doors>, (socket, config, gate): Door) {
-    let listener = match tokio::net::TcpListener::from_std(socket) {
+    #[allow(
+        deprecated,
+        reason = "its successor is unsafe, for descriptors that may close behind it: this one is owned, and never changed"
+    )]
+    let listener = AsyncFd::with_interest(socket, Interest::READABLE);
+    let listener = match listener {
         Ok(listener) => listener,
         Err(error) => {
             return tracing::error!(listener = &*config.name, %error, "the listener cannot be used");
         }
     };
     loop {
-        match listener.accept().await {
+        match listener.async_io(Interest::READABLE, listen::take).await {
             Ok((socket, peer)) => {
                 let core = &doors.core;
                 NetCounters::count(&core.counters.accepted);
@@ -345,13 +352,7 @@ async fn answer(doors: Rc<Doors>, (socket, config, gate): Door) {
                     NetCounters::count(&core.counters.refused_full);
                     continue;
                 };
-                tokio::task::spawn_local(accept(
-                    doors.clone(),
-                    socket,
-                    peer,
-                    config.clone(),
-                    admission,
-                ));
+                accept(&doors, socket, peer, &config, admission);
             }
             Err(error) => {
                 tracing::warn!(listener = &*config.name, %error, "a connection could not be accepted");

@@ -2,14 +2,14 @@
 //! password hash takes tens of milliseconds; those that wait on their lanes.
 
 use crate::directory::Directory;
+use crate::jobs::{Jobs, Refused};
 use crate::lane::{Job as LaneJob, NotTaken};
 use crate::limited::Bound;
 use crate::seat::Seat;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tokio::sync::oneshot;
 use witmq_broker::ports::hooks::AuthRequest;
 use witmq_broker::ports::{AuthStep, Authenticate, StepFailure};
@@ -26,7 +26,7 @@ struct Job {
 /// Asks the bound authenticators. Cheap to clone.
 #[derive(Clone)]
 pub struct Authenticator {
-    jobs: SyncSender<Job>,
+    jobs: Arc<Jobs<Job>>,
     plugins: Arc<[Arc<str>]>,
     directory: Arc<Directory>,
 }
@@ -45,13 +45,12 @@ impl Authenticator {
         queue: usize,
         directory: Arc<Directory>,
     ) -> std::io::Result<Self> {
-        let (jobs, receiver) = sync_channel(queue);
-        let receiver = Arc::new(Mutex::new(receiver));
+        let jobs = Arc::new(Jobs::new(queue));
         for (number, seat) in seats.into_iter().enumerate() {
-            let receiver = receiver.clone();
+            let worker = jobs.worker();
             std::thread::Builder::new()
                 .name(format!("authenticate-{number}"))
-                .spawn(move || work(seat, &receiver))?;
+                .spawn(move || work(seat, || worker.next()))?;
         }
         Ok(Self {
             jobs,
@@ -125,9 +124,9 @@ impl Authenticator {
                     request,
                     answer,
                 };
-                self.jobs.try_send(job).map_err(|error| match error {
-                    TrySendError::Full(_) => busy(),
-                    TrySendError::Disconnected(_) => ended(),
+                self.jobs.push(job).map_err(|error| match error {
+                    Refused::Full => busy(),
+                    Refused::NoWorker => ended(),
                 })?;
             }
         }
@@ -178,10 +177,8 @@ fn marked(step: AuthStep, number: usize) -> AuthStep {
     }
 }
 
-fn work(mut seat: Seat, jobs: &Mutex<Receiver<Job>>) {
-    loop {
-        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = job else { return };
+fn work(mut seat: Seat, next: impl Fn() -> Option<Job>) {
+    while let Some(job) = next() {
         if job.answer.is_closed() {
             continue; // the client is gone already
         }

@@ -46,6 +46,7 @@ mod files;
 mod http;
 mod imports;
 mod instance;
+mod jobs;
 mod lane;
 mod limited;
 mod log;

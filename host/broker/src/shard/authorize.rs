@@ -43,7 +43,7 @@ impl Shard {
         let Some(client) = self.client(key) else {
             return Permission::Denied;
         };
-        match client.identity.acl.check_publish(question.topic) {
+        match client.identity.check_publish(question.topic) {
             Some(true) => Permission::Always,
             None if self.ask(now, key, question) => Permission::Now,
             _ => Permission::Denied,
@@ -61,7 +61,7 @@ impl Shard {
         let Some(client) = self.client(key) else {
             return false;
         };
-        if let Some(is_allowed) = client.identity.acl.check_subscribe(filter) {
+        if let Some(is_allowed) = client.identity.check_subscribe(filter) {
             return is_allowed;
         }
         let topic = filter.as_byte_string();

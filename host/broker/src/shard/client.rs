@@ -68,12 +68,25 @@ pub(super) struct Exchange {
 #[derive(Default)]
 pub(super) struct Identity {
     pub(super) username: Option<ByteString>,
-    pub(super) acl: Acl,
+    /// Shared by clients whose grants have the same rules; `None`: they say nothing.
+    pub(super) acl: Option<Arc<Acl>>,
     pub(super) attributes: Vec<(String, String)>,
     pub(super) verdicts: Vec<CachedVerdict>,
     /// The topic of late that its own rules let it publish to and that is where it says: settled once, not for every
     /// message. A text of its own: that of a message may be a part of something large.
     pub(super) settled: String,
+}
+
+impl Identity {
+    /// As [`Acl::check_publish`].
+    pub(super) fn check_publish(&self, topic: &str) -> Option<bool> {
+        (self.acl.as_ref()).and_then(|acl| acl.check_publish(topic))
+    }
+
+    /// As [`Acl::check_subscribe`].
+    pub(super) fn check_subscribe(&self, filter: &TopicFilter) -> Option<bool> {
+        (self.acl.as_ref()).and_then(|acl| acl.check_subscribe(filter))
+    }
 }
 
 /// A verdict of the `authorize` hook, until it runs out.
@@ -91,7 +104,7 @@ pub(super) struct Client {
     pub(super) id: ByteString,
     pub(super) connection: Option<ConnectionId>,
     /// While not connected; otherwise the endpoint has it.
-    pub(super) session: Option<Session>,
+    pub(super) session: Option<Box<Session>>,
     /// Its number in the store; `None`: it ends with its connection.
     pub(super) kept: Option<SessionNumber>,
     /// Number of the next QoS 1 or 2 delivery.
@@ -129,7 +142,7 @@ impl Client {
         Self {
             id,
             connection: None,
-            session: Some(Session::new()),
+            session: None,
             kept: None,
             next_number: 0,
             sent: Sent::default(),

@@ -5,7 +5,7 @@ use super::client::{Client, Connection, Exchange, Identity, Pending};
 use super::drain::is_referral;
 use super::topics::placed_before;
 use super::{Action, ConnectionId, Link, Shard, Timer, shard_of};
-use crate::acl::{Acl, substitute};
+use crate::acl::substitute;
 use crate::ports::hooks::{Attempt, AuthRequest, AuthStep, Grant};
 use crate::ports::raised::{Detail, EventKind};
 use crate::ports::store::Health;
@@ -13,6 +13,7 @@ use crate::ports::{AuthorizeAction, BrokerEvent, Position};
 use bytes::Bytes;
 use bytestring::ByteString;
 use std::hash::BuildHasher;
+use std::num::NonZeroU32;
 use std::time::Instant;
 use witmq_proto::ReasonCode;
 use witmq_proto::endpoint::Endpoint;
@@ -23,12 +24,12 @@ impl Shard {
     /// A connection whose CONNECT was read. Answered by actions: `Authenticate`, or `Close` after a refusal.
     pub fn connect(&mut self, now: Instant, link: Link, mut connect: Connect) -> ConnectionId {
         let endpoint = Endpoint::new(now, &connect, &self.limits.settings);
-        self.generation = self.generation.wrapping_add(1);
-        let entry = self.connections.vacant_entry();
-        let id = ConnectionId::new(entry.key(), self.generation);
-        entry.insert(Connection {
-            id,
-            link: link.clone(),
+        self.generation = self.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
+        let generation = self.generation;
+        let peer = link.clone();
+        let number = self.connections.insert_with(|index| Connection {
+            id: ConnectionId::new(index, generation),
+            link: peer,
             endpoint,
             client: None,
             pending: None,
@@ -42,6 +43,7 @@ impl Shard {
             gate: Position::default(),
             owes: 0,
         });
+        let id = ConnectionId::new(number, generation);
         let is_assigned = match self.settle_client_id(&mut connect) {
             Ok(is_assigned) => is_assigned,
             Err(text) => {
@@ -88,7 +90,7 @@ impl Shard {
             self.limits.settings.abilities.check_will(will)?;
         }
         let is_full = self.clients.len() >= self.limits.sessions;
-        if is_full && !self.names.contains_key(&connect.client_id) {
+        if is_full && self.key_of(&connect.client_id).is_none() {
             let text = "this broker has no room for another session (limits.sessions)";
             return Err((ReasonCode::QuotaExceeded, text));
         }
@@ -124,7 +126,7 @@ impl Shard {
         loop {
             self.assigned += 1;
             let id = ByteString::from(format!("auto-{:016x}", random.hash_one(self.assigned)));
-            if shard_of(&id, self.shards) == self.id && !self.names.contains_key(&id) {
+            if shard_of(&id, self.shards) == self.id && self.key_of(&id).is_none() {
                 return id;
             }
         }
@@ -190,11 +192,23 @@ impl Shard {
             return;
         };
         let Some(pending) = &connection.pending else {
+            if !self.is_keep_alive_short(connection)
+                && let Some(at) = connection.endpoint.poll_timeout()
+            {
+                self.timers.set(at, Timer::KeepAlive(id));
+            }
             return;
         };
         let client_id = pending.attempt.client_id.clone();
         let text = "authentication took too long".to_owned();
         self.refuse(id, &client_id, ReasonCode::ServerBusy, Some(text));
+    }
+
+    /// Whether its keep-alive may run out before the time for its authentication does. If not, the one timer follows the
+    /// other: there is one for each connection, not two.
+    fn is_keep_alive_short(&self, connection: &Connection) -> bool {
+        let silence = connection.endpoint.keep_alive();
+        silence.is_some_and(|silence| silence < self.limits.authentication)
     }
 
     pub(super) fn handle_auth_step(&mut self, now: Instant, id: ConnectionId, step: AuthStep) {
@@ -338,7 +352,7 @@ impl Shard {
             return;
         };
         grant.username = grant.username.or_else(|| attempt.username.clone());
-        let acl = match Acl::compile(&grant, &attempt.client_id) {
+        let acl = match self.last_acl.compile(&grant, &attempt.client_id) {
             Ok(acl) => acl,
             Err(error) => {
                 let text = format!("the grant's rules cannot be used: {error}");
@@ -347,7 +361,7 @@ impl Shard {
         };
         let identity = Identity {
             username: grant.username,
-            acl,
+            acl: Some(acl),
             attributes: grant.attributes,
             verdicts: Vec::new(),
             settled: String::new(),
@@ -416,7 +430,10 @@ impl Shard {
         let Some(client) = self.client_mut(key) else {
             return;
         };
-        let session = client.session.take().unwrap_or_else(Session::new);
+        let session = client
+            .session
+            .take()
+            .map_or_else(Session::new, |session| *session);
         client.connection = Some(id);
         client.absence = 0;
         client.expiry = asked;
@@ -470,7 +487,9 @@ impl Shard {
             version: connection.endpoint.version(),
             session_present,
         };
-        if let Some(at) = connection.endpoint.poll_timeout() {
+        if self.is_keep_alive_short(connection)
+            && let Some(at) = connection.endpoint.poll_timeout()
+        {
             self.timers.set(at, Timer::KeepAlive(id));
         }
         self.counters.accepted += 1;
@@ -541,7 +560,7 @@ impl Shard {
         client_id: &ByteString,
         clean_start: bool,
     ) -> Option<u32> {
-        let key = self.names.get(client_id).copied()?;
+        let key = self.key_of(client_id)?;
         if let Some(older) = self.client(key)?.connection {
             self.counters.takeovers += 1;
             self.end_connection(
@@ -551,10 +570,10 @@ impl Shard {
                 "another connection uses this client id",
             );
         }
-        if clean_start && self.names.contains_key(client_id) {
+        if clean_start && self.key_of(client_id).is_some() {
             self.end_session(now, key); // [MQTT-3.1.2-4]
         }
-        self.names.get(client_id).copied()
+        self.key_of(client_id)
     }
 
     fn add_client(&mut self, client_id: &ByteString, is_kept: bool) -> u32 {
@@ -564,9 +583,9 @@ impl Shard {
     }
 
     pub(super) fn insert_client(&mut self, client: Client) -> u32 {
-        let (client_id, kept) = (client.id.clone(), client.kept);
+        let kept = client.kept;
         let key = u32::try_from(self.clients.insert(client)).unwrap_or(u32::MAX);
-        self.names.insert(client_id, key);
+        self.names.insert(key, &self.clients);
         if let Some(session) = kept {
             self.kept.insert(session, key);
         }

@@ -85,7 +85,7 @@ impl Shard {
                 received_ms: unix_ms,
                 ..(*message).clone()
             });
-            let client = self.names.get(&message.publisher).copied();
+            let client = self.key_of(&message.publisher);
             let origin = Origin {
                 client,
                 connection: None,

@@ -45,7 +45,7 @@ impl Shard {
         else {
             return;
         };
-        while drain.cursor < self.connections.capacity() {
+        while drain.cursor < self.connections.bound() {
             let place = drain.cursor;
             drain.cursor += 1;
             let Some(connection) = self.connections.get(place) else {

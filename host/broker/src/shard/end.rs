@@ -30,7 +30,7 @@ impl Shard {
         };
         self.detach(now, id, ReasonCode::UnspecifiedError, text);
         if self.connection(id).is_some() {
-            self.connections.remove(id.index());
+            drop(self.connections.remove(id.index()));
         }
     }
 
@@ -93,7 +93,7 @@ impl Shard {
         let Some(client) = self.client_mut(key) else {
             return;
         };
-        client.session = session;
+        client.session = session.map(Box::new);
         client.promised = client.promised.max(promised);
         client.connection = None;
         client.absence = absence;
@@ -231,14 +231,15 @@ impl Shard {
         let Ok(index) = usize::try_from(key) else {
             return;
         };
-        let Some(mut client) = self.clients.try_remove(index) else {
+        let Some(mut client) = self.clients.remove(index) else {
             return;
         };
-        self.names.remove(&client.id);
+        self.names.remove(&client.id, key);
         if let Some(session) = client.kept {
             self.kept.remove(&session);
         }
-        let inflight = client.session.iter_mut().flat_map(Session::take_inflight);
+        let inflight = client.session.as_deref_mut();
+        let inflight = inflight.into_iter().flat_map(Session::take_inflight);
         let inflight = inflight.filter_map(|(_, exchange)| match exchange {
             // Begun with this client, a QoS 2 message goes to no other [MQTT-4.8.2-5].
             Exchange::Published(delivery) if delivery.qos < QoS::ExactlyOnce => Some(delivery),
@@ -246,7 +247,7 @@ impl Shard {
         });
         let mut deliveries: Vec<_> = inflight.collect();
         deliveries.extend(client.outbox.drain());
-        let below = client.session.as_ref().map_or(0, Session::next_number);
+        let below = client.session.as_deref().map_or(0, Session::next_number);
         let ended = Ended {
             rest: Rest {
                 client_id: client.id.clone(),

@@ -31,7 +31,7 @@ impl Shard {
         message: &Arc<Message>,
         kept: Option<LogPlace>,
     ) {
-        let key = self.names.get(&pick.client_id).copied();
+        let key = self.key_of(&pick.client_id);
         let standing = key.map_or(Standing::Gone, |key| {
             self.standing(key, pick, message, kept)
         });
@@ -90,7 +90,7 @@ impl Shard {
             let kept = is_kept.then(|| self.log(message, 0, std::slice::from_ref(&pick)));
             return self.mail(pick.shard, message, vec![pick], false, kept);
         }
-        let Some(key) = self.names.get(&pick.client_id).copied() else {
+        let Some(key) = self.key_of(&pick.client_id) else {
             return;
         };
         match self.standing(key, &pick, message, kept) {

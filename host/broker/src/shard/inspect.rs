@@ -7,7 +7,7 @@ impl Shard {
     /// A client of this shard that has a session.
     #[must_use]
     pub fn client_info(&self, client_id: &str) -> Option<ClientInfo> {
-        let client = self.client(*self.names.get(client_id)?)?;
+        let client = self.client(self.key_of(client_id)?)?;
         let connection = client.connection.and_then(|id| self.connection(id));
         let shared = client.shared.iter();
         let shared = shared.map(|part| format!("$share/{}/{}", part.key.group, part.key.filter));

@@ -18,6 +18,7 @@ mod end;
 mod group;
 mod inbound;
 mod inspect;
+mod names;
 mod outbox;
 mod park;
 mod promise;
@@ -36,6 +37,8 @@ mod topics;
 pub use counters::Counters;
 pub use park::Ticket;
 
+use crate::acl::LastAcl;
+use crate::blocks::Blocks;
 use crate::limits::Limits;
 use crate::ports::hooks::{AuthRequest, AuthStep, Certificate};
 use crate::ports::store::{Health, SessionNumber};
@@ -48,10 +51,11 @@ use crate::shared::Shared;
 use bytestring::ByteString;
 use client::{Client, Connection, Subscription};
 use foldhash::HashMap;
+use names::Names;
 use promise::Owed;
-use slab::Slab;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use timers::{Timer, Timers};
@@ -69,23 +73,24 @@ pub fn shard_of(client_id: &str, shards: u16) -> ShardId {
 
 /// A connection of this shard; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnectionId(u64);
+pub struct ConnectionId(NonZeroU64);
 
 impl ConnectionId {
-    fn new(index: usize, generation: u32) -> Self {
+    fn new(index: usize, generation: NonZeroU32) -> Self {
         let index = u64::try_from(index).unwrap_or(u64::MAX) & 0xFFFF_FFFF;
-        Self(u64::from(generation) << 32 | index)
+        let number = u64::from(generation.get()) << 32 | index;
+        Self(NonZeroU64::new(number).unwrap_or(NonZeroU64::MIN)) // its upper half is not 0
     }
 
     /// The place among this shard's connections now: small and dense, for the driver's own tables.
     #[must_use]
     pub fn index(self) -> usize {
-        usize::try_from(self.0 & 0xFFFF_FFFF).unwrap_or(usize::MAX)
+        usize::try_from(self.0.get() & 0xFFFF_FFFF).unwrap_or(usize::MAX)
     }
 
     /// A number that no other connection of the node has or had, none of which is 0.
     fn number(self, shard: ShardId) -> u64 {
-        self.0 >> 32 << 16 | u64::from(shard.0)
+        self.0.get() >> 32 << 16 | u64::from(shard.0)
     }
 }
 
@@ -227,10 +232,12 @@ pub struct Shard {
     clock: ClockBase,
     /// The moment that was last asked about, in milliseconds since 1970: it stays for a batch.
     moment: (Instant, u64),
-    connections: Slab<Connection>,
-    generation: u32,
-    clients: Slab<Client>,
-    names: HashMap<ByteString, u32>,
+    connections: Blocks<Connection>,
+    generation: NonZeroU32,
+    clients: Blocks<Client>,
+    names: Names,
+    /// The rules of the last grant: that of the next client is often the same.
+    last_acl: LastAcl,
     trie: Trie<Subscription>,
     known: Known<Subscription>,
     walk: Walk,
@@ -300,10 +307,11 @@ impl Shard {
             ports,
             clock,
             moment: (clock.instant, clock.unix_ms),
-            connections: Slab::new(),
-            generation: 0,
-            clients: Slab::new(),
-            names: HashMap::default(),
+            connections: Blocks::new(),
+            generation: NonZeroU32::MAX,
+            clients: Blocks::new(),
+            names: Names::default(),
+            last_acl: LastAcl::default(),
             trie: Trie::new(),
             known,
             walk: Walk::default(),
@@ -479,19 +487,19 @@ impl Shard {
     pub fn clients(&self) -> impl Iterator<Item = (&ByteString, bool)> {
         self.clients
             .iter()
-            .map(|(_, client)| (&client.id, client.connection.is_some()))
+            .map(|client| (&client.id, client.connection.is_some()))
     }
 
     /// The longest queue of a client, in messages: what waits and what an absent one had in flight.
     #[must_use]
     pub fn longest_queue(&self) -> usize {
-        let lengths = self.clients.iter().map(|(_, client)| client.outbox.len());
+        let lengths = self.clients.iter().map(|client| client.outbox.len());
         lengths.max().unwrap_or(0)
     }
 
     /// Disconnects a client with a reason; false if it is not connected.
     pub fn disconnect_client(&mut self, now: Instant, client_id: &str, reason: ReasonCode) -> bool {
-        let Some(key) = self.names.get(client_id).copied() else {
+        let Some(key) = self.key_of(client_id) else {
             return false;
         };
         let Some(id) = self.client(key).and_then(|client| client.connection) else {
@@ -512,7 +520,7 @@ impl Shard {
         let ids: Vec<_> = self
             .connections
             .iter()
-            .map(|(_, connection)| connection.id)
+            .map(|connection| connection.id)
             .collect();
         for id in ids {
             self.end_connection(

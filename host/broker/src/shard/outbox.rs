@@ -28,8 +28,8 @@ pub(super) struct Outbox {
     bytes: usize,
     /// Entries of `queue` that are kept.
     kept: usize,
-    /// What only the store has, behind the kept ones in `queue`.
-    spilled: Spilled,
+    /// What only the store has, behind the kept ones in `queue`. Of few clients that are connected.
+    spilled: Option<Box<Spilled>>,
 }
 
 /// The part of a queue that is not in memory.
@@ -59,12 +59,12 @@ impl Outbox {
     /// What an earlier life of the node left in the store.
     pub(super) fn restored(from: u64, count: usize, bytes: usize) -> Self {
         Self {
-            spilled: Spilled {
+            spilled: Some(Box::new(Spilled {
                 from,
                 count,
                 bytes,
                 ..Spilled::default()
-            },
+            })),
             ..Self::default()
         }
     }
@@ -72,13 +72,13 @@ impl Outbox {
     /// Whether one more of this size fits.
     #[inline]
     pub(super) fn has_room(&self, delivery: &Delivery, messages: usize, bytes: usize) -> bool {
-        let used = self.bytes + self.spilled.bytes;
+        let used = self.bytes + self.spilled_bytes();
         self.len() < messages && (self.len() == 0 || used + cost(delivery) <= bytes)
     }
 
     /// Whether nothing more fits, however small.
     pub(super) fn is_full(&self, messages: usize, bytes: usize) -> bool {
-        self.len() >= messages || self.bytes + self.spilled.bytes >= bytes
+        self.len() >= messages || self.bytes + self.spilled_bytes() >= bytes
     }
 
     /// Adds a delivery. A kept one stays in the store if the client is away, others are there already, or
@@ -89,7 +89,7 @@ impl Outbox {
         let is_window_full =
             self.queue.len() >= WINDOW_MESSAGES || self.bytes + cost(delivery) > WINDOW_BYTES;
         let is_kept = delivery.kept.is_some();
-        if is_kept && (!is_online || self.spilled.count > 0 || is_window_full && self.kept > 0) {
+        if is_kept && (!is_online || self.spilled() > 0 || is_window_full && self.kept > 0) {
             self.spill(delivery.number, cost(delivery), waiting.position);
             return;
         }
@@ -100,7 +100,7 @@ impl Outbox {
 
     /// Leaves an entry to the store.
     pub(super) fn spill(&mut self, number: u64, bytes: usize, position: Position) {
-        let spilled = &mut self.spilled;
+        let spilled = self.spilled.get_or_insert_default();
         spilled.from = if spilled.count == 0 {
             number
         } else {
@@ -124,9 +124,10 @@ impl Outbox {
             }
         }
         (self.bytes, self.kept) = (0, 0);
-        self.spilled.asked = None;
-        self.spilled.dry_at = None;
-        self.spilled.settled_at = position;
+        let spilled = self.spilled.get_or_insert_default();
+        spilled.asked = None;
+        spilled.dry_at = None;
+        spilled.settled_at = position;
         dropped
     }
 
@@ -149,7 +150,7 @@ impl Outbox {
     /// The number from which the next page is wanted, if one is: half the window is free, none is on its
     /// way, and the store has more than when it had none. Marks it as on its way.
     pub(super) fn next_page(&mut self, stored: Position, number: u64) -> Option<u64> {
-        let spilled = &mut self.spilled;
+        let spilled = self.spilled.as_deref_mut()?;
         let is_wanted = spilled.count > 0
             && spilled.asked.is_none()
             && spilled.settled_at <= stored
@@ -167,12 +168,12 @@ impl Outbox {
     /// Whether this is the question that waits for its answer: what an earlier connection asked for may be
     /// older than what is known now.
     pub(super) fn expects(&self, number: u64) -> bool {
-        self.spilled.asked == Some(number)
+        (self.spilled.as_ref()).is_some_and(|spilled| spilled.asked == Some(number))
     }
 
     /// An entry of the page came into memory.
     pub(super) fn took_back(&mut self, number: u64, bytes: usize) {
-        let spilled = &mut self.spilled;
+        let spilled = self.spilled.get_or_insert_default();
         spilled.from = number + 1;
         spilled.count = spilled.count.saturating_sub(1);
         spilled.bytes = spilled.bytes.saturating_sub(bytes);
@@ -188,7 +189,7 @@ impl Outbox {
 
     /// The page is over; `is_last`: the store had no more when it was read.
     pub(super) fn end_page(&mut self, is_last: bool, is_empty: bool) {
-        let spilled = &mut self.spilled;
+        let spilled = self.spilled.get_or_insert_default();
         spilled.asked = None;
         spilled.dry_at = is_empty.then_some(spilled.asked_at);
         if is_last && spilled.position <= spilled.asked_at || spilled.count == 0 {
@@ -198,7 +199,7 @@ impl Outbox {
 
     /// The oldest entry makes room, if it is in the store: where it is to be looked for.
     pub(super) fn trim_spilled(&mut self) -> Option<u64> {
-        let spilled = &mut self.spilled;
+        let spilled = self.spilled.as_deref_mut()?;
         let average = spilled.bytes.checked_div(spilled.count)?;
         spilled.count -= 1;
         spilled.bytes -= average;
@@ -215,15 +216,19 @@ impl Outbox {
 
     /// Entries in the store only.
     pub(super) fn spilled(&self) -> usize {
-        self.spilled.count
+        self.spilled.as_ref().map_or(0, |spilled| spilled.count)
+    }
+
+    fn spilled_bytes(&self) -> usize {
+        self.spilled.as_ref().map_or(0, |spilled| spilled.bytes)
     }
 
     /// Number the spilled ones begin with.
     pub(super) fn spilled_from(&self) -> u64 {
-        self.spilled.from
+        self.spilled.as_ref().map_or(0, |spilled| spilled.from)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.queue.len() + self.spilled.count
+        self.queue.len() + self.spilled()
     }
 }

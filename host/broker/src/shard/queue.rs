@@ -241,7 +241,7 @@ impl Shard {
             client_id: client.id.clone(),
             expiry: client.expiry,
             absent_since: is_away.then_some(absent_since),
-            next_number: client.session.as_ref().map(Session::next_number),
+            next_number: client.session.as_deref().map(Session::next_number),
         };
         self.append(Record::Session {
             session,
@@ -255,7 +255,7 @@ impl Shard {
         let Some(client) = self.client_mut(key) else {
             return;
         };
-        let (outbox, session) = (&mut client.outbox, client.session.as_mut());
+        let (outbox, session) = (&mut client.outbox, client.session.as_deref_mut());
         for (number, exchange) in session.into_iter().flat_map(Session::take_inflight) {
             let bytes = match &exchange {
                 Exchange::Published(delivery) => cost(delivery),

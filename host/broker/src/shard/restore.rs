@@ -48,7 +48,8 @@ impl Shard {
         client.absence = self.absences;
         client.expiry = state.expiry;
         client.kept = Some(restored.session);
-        client.session = Some(Session::resumed(next, restored.received.iter().copied()));
+        let session = Session::resumed(next, restored.received.iter().copied());
+        client.session = Some(Box::new(session));
         client.received = restored.received.into_iter().collect();
         client.next_number = if count > 0 { next.max(last + 1) } else { next };
         client.sent.maybe = match state.next_number {
@@ -110,7 +111,7 @@ impl Shard {
     fn restore_will(&mut self, now: Instant, client_id: ByteString, will: Will, due: Option<u64>) {
         let unix = self.clock.unix_ms(now);
         let due = due.unwrap_or_else(|| unix + u64::from(will.delay) * 1000);
-        let known = self.names.get(&client_id).copied();
+        let known = self.key_of(&client_id);
         let key = known.unwrap_or_else(|| self.insert_client(Client::new(client_id)));
         self.absences += 1;
         let absences = self.absences;

@@ -7,15 +7,19 @@ use crate::ByteString;
 #[derive(Debug, Default)]
 pub(super) struct InboundAliases {
     maximum: u16,
-    /// Index is alias - 1; grows as aliases are set, so an idle connection owns nothing.
-    topics: Vec<ByteString>,
+    /// A connection that uses none owns nothing.
+    known: Option<Box<Topics>>,
 }
+
+/// Index is alias - 1; grows as aliases are set.
+#[derive(Debug, Default)]
+struct Topics(Vec<ByteString>);
 
 impl InboundAliases {
     pub(super) fn new(maximum: u16) -> Self {
         Self {
             maximum,
-            topics: Vec::new(),
+            known: None,
         }
     }
 
@@ -37,16 +41,17 @@ impl InboundAliases {
             }); // [MQTT-3.3.2-8] [MQTT-3.3.2-9]
         }
         let index = usize::from(alias) - 1;
+        let Topics(topics) = &mut **self.known.get_or_insert_default();
         if topic.is_empty() {
-            return match self.topics.get(index) {
+            return match topics.get(index) {
                 Some(known) if !known.is_empty() => Ok(known.clone()),
                 _ => Err(ProtocolError::UnknownAlias(alias)),
             };
         }
-        if self.topics.len() <= index {
-            self.topics.resize(index + 1, ByteString::new());
+        if topics.len() <= index {
+            topics.resize(index + 1, ByteString::new());
         }
-        if let Some(slot) = self.topics.get_mut(index) {
+        if let Some(slot) = topics.get_mut(index) {
             slot.clone_from(&topic); // a later PUBLISH may replace it [MQTT-3.3.2-12]
         }
         Ok(topic)
@@ -59,8 +64,14 @@ const SHORTEST_TOPIC: usize = 6;
 /// Aliases the server set: the most recently used topics, at most as many as the client allows.
 #[derive(Debug, Default)]
 pub(super) struct OutboundAliases {
-    maximum: usize,
-    used: Vec<(ByteString, u64)>,
+    maximum: u16,
+    used: Option<Box<Used>>,
+}
+
+/// Index is alias - 1: each topic with when it was used.
+#[derive(Debug, Default)]
+struct Used {
+    topics: Vec<(ByteString, u64)>,
     tick: u64,
 }
 
@@ -78,9 +89,8 @@ pub(super) enum Alias {
 impl OutboundAliases {
     pub(super) fn new(maximum: u16) -> Self {
         Self {
-            maximum: usize::from(maximum),
-            used: Vec::new(),
-            tick: 0,
+            maximum,
+            used: None,
         }
     }
 
@@ -89,27 +99,25 @@ impl OutboundAliases {
         if self.maximum == 0 || topic.len() < SHORTEST_TOPIC {
             return Alias::None;
         }
-        self.tick += 1;
-        if let Some(index) = self.used.iter().position(|(known, _)| known == topic) {
-            if let Some(slot) = self.used.get_mut(index) {
-                slot.1 = self.tick;
+        let maximum = usize::from(self.maximum);
+        let Used { topics, tick } = &mut **self.used.get_or_insert_default();
+        *tick += 1;
+        if let Some(index) = topics.iter().position(|(known, _)| known == topic) {
+            if let Some(slot) = topics.get_mut(index) {
+                slot.1 = *tick;
             }
             return Alias::Known(number(index));
         }
-        if self.used.len() < self.maximum {
-            self.used.push((topic.clone(), self.tick));
-            return Alias::Set(number(self.used.len() - 1));
+        if topics.len() < maximum {
+            topics.push((topic.clone(), *tick));
+            return Alias::Set(number(topics.len() - 1));
         }
-        let oldest = self
-            .used
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, (_, tick))| *tick);
+        let oldest = topics.iter().enumerate().min_by_key(|(_, (_, tick))| *tick);
         let Some(index) = oldest.map(|(index, _)| index) else {
             return Alias::None;
         };
-        if let Some(slot) = self.used.get_mut(index) {
-            *slot = (topic.clone(), self.tick);
+        if let Some(slot) = topics.get_mut(index) {
+            *slot = (topic.clone(), *tick);
         }
         Alias::Set(number(index))
     }

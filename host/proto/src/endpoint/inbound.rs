@@ -32,7 +32,7 @@ impl Endpoint {
             }
             let event = match self.take_publish(input)? {
                 Some(publish) => self.handle_publish(publish)?,
-                None => match codec::decode(input, self.terms.version, &self.limits)? {
+                None => match codec::decode(input, self.terms.version, &self.limits())? {
                     Some(packet) => self.handle_packet(packet)?,
                     None => return Ok(None),
                 },
@@ -50,8 +50,13 @@ impl Endpoint {
             return Ok(None);
         }
         let version = self.terms.version;
-        let publish = codec::decode_publish(input, version, &self.limits, &mut self.last_topic)?;
+        let publish = codec::decode_publish(input, version, &self.limits(), &mut self.last_topic)?;
         Ok(publish)
+    }
+
+    #[inline]
+    fn limits(&self) -> codec::Limits {
+        super::codec_limits(self.maximum_packet_size)
     }
 
     /// Before CONNACK a client may send nothing but AUTH, and that only when asked [MQTT-3.1.2-30].
@@ -284,7 +289,7 @@ impl Endpoint {
         let Some(method) = &self.terms.auth_method else {
             return Err(ProtocolError::UnexpectedAuth); // [MQTT-4.12.0-6]
         };
-        if auth.method.as_ref() != Some(method) {
+        if auth.method.as_ref() != Some(&**method) {
             return Err(ProtocolError::AuthMethodChanged); // [MQTT-4.12.0-5]
         }
         let expected = match auth.reason {

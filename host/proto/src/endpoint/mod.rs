@@ -68,10 +68,15 @@ impl Settings {
     /// The bounds the codec applies.
     #[must_use]
     pub fn codec_limits(&self) -> codec::Limits {
-        codec::Limits {
-            maximum_packet_size: self.maximum_packet_size,
-            ..codec::Limits::default()
-        }
+        codec_limits(self.maximum_packet_size)
+    }
+}
+
+#[inline]
+fn codec_limits(maximum_packet_size: u32) -> codec::Limits {
+    codec::Limits {
+        maximum_packet_size,
+        ..codec::Limits::default()
     }
 }
 
@@ -163,7 +168,7 @@ struct Terms {
     problem_information: bool,
     response_information: bool,
     session_expiry: u32,
-    auth_method: Option<ByteString>,
+    auth_method: Option<Box<ByteString>>,
 }
 
 impl Terms {
@@ -189,7 +194,7 @@ impl Terms {
             problem_information: properties.request_problem_information != Some(false),
             response_information: properties.request_response_information == Some(true),
             session_expiry: properties.session_expiry.unwrap_or(0),
-            auth_method: properties.authentication_method.clone(),
+            auth_method: properties.authentication_method.clone().map(Box::new),
         }
     }
 }
@@ -203,13 +208,18 @@ enum Excess {
     Told,
 }
 
-/// The server side of one Network Connection.
+/// Numbers of what was given up, and where it is kept.
+#[derive(Debug, Default)]
+struct Discarded(Vec<(u64, Option<LogPlace>)>);
+
+/// The server side of one Network Connection. There is one for each, most of them idle: what few need is boxed.
 #[derive(Debug)]
 pub struct Endpoint {
     terms: Terms,
     phase: Phase,
     session: Option<Session>,
-    limits: codec::Limits,
+    /// Largest packet the server takes.
+    maximum_packet_size: u32,
     receive_maximum: u16,
     lenient_receive_maximum: bool,
     excess: Excess,
@@ -229,8 +239,8 @@ pub struct Endpoint {
     last_packet: Instant,
     /// Of the last PUBLISH, if it is short: most clients publish to the same one again.
     last_topic: ByteString,
-    /// What was too large to be sent again.
-    discarded: Vec<(u64, Option<LogPlace>)>,
+    /// What was too large to be sent again: seldom anything.
+    discarded: Option<Box<Discarded>>,
 }
 
 impl Endpoint {
@@ -245,7 +255,7 @@ impl Endpoint {
             terms: Terms::new(connect, settings),
             phase: Phase::Connecting,
             session: None,
-            limits: settings.codec_limits(),
+            maximum_packet_size: settings.maximum_packet_size,
             receive_maximum: settings.receive_maximum.max(1),
             lenient_receive_maximum: settings.lenient_receive_maximum || !v5,
             excess: Excess::default(),
@@ -261,7 +271,7 @@ impl Endpoint {
             authenticating: false,
             last_packet: now,
             last_topic: ByteString::new(),
-            discarded: Vec::new(),
+            discarded: None,
         }
     }
 
@@ -274,15 +284,20 @@ impl Endpoint {
         is_new
     }
 
+    /// How long the client may be silent: one and a half times the keep alive [MQTT-3.1.2-22]; `None`: for ever.
+    #[must_use]
+    pub fn keep_alive(&self) -> Option<Duration> {
+        let seconds = Some(self.terms.keep_alive).filter(|seconds| *seconds > 0)?;
+        Some(Duration::from_millis(u64::from(seconds) * 1500))
+    }
+
     /// When [`Self::handle_timeout`] wants to be called (keep-alive).
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if self.terms.keep_alive == 0 || !matches!(self.phase, Phase::Connected) {
+        if !matches!(self.phase, Phase::Connected) {
             return None;
         }
-        // One and a half times the keep alive [MQTT-3.1.2-22].
-        let wait = Duration::from_millis(u64::from(self.terms.keep_alive) * 1500);
-        self.last_packet.checked_add(wait)
+        self.last_packet.checked_add(self.keep_alive()?)
     }
 
     /// Checks the keep-alive.
@@ -307,7 +322,7 @@ impl Endpoint {
     /// The method of an enhanced authentication, from CONNECT.
     #[must_use]
     pub fn auth_method(&self) -> Option<&ByteString> {
-        self.terms.auth_method.as_ref()
+        self.terms.auth_method.as_deref()
     }
 
     /// Whether CONNECT asked for Response Information.

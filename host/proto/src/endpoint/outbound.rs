@@ -1,7 +1,7 @@
 //! What the peer is told: answers, deliveries, re-sends.
 
 use super::alias::Alias;
-use super::{Delivered, Endpoint, Phase};
+use super::{Delivered, Discarded, Endpoint, Phase};
 use crate::codec::{self, PublishHead};
 use crate::packet::{
     Ack, Auth, Connack, ConnackProperties, Disconnect, Packet, PacketId, QoS, Suback, Unsuback,
@@ -59,11 +59,11 @@ impl Endpoint {
         debug_assert!(matches!(self.phase, Phase::Connecting), "accepted twice");
         let mut limits = ConnackProperties {
             receive_maximum: Some(self.receive_maximum).filter(|maximum| *maximum < u16::MAX),
-            maximum_packet_size: Some(self.limits.maximum_packet_size),
+            maximum_packet_size: Some(self.maximum_packet_size),
             topic_alias_maximum: Some(self.inbound_aliases.maximum())
                 .filter(|maximum| *maximum > 0),
             server_keep_alive: self.terms.server_keep_alive, // [MQTT-3.2.2-21]
-            authentication_method: self.terms.auth_method.clone(), // [MQTT-4.12.0-5]
+            authentication_method: self.terms.auth_method.as_deref().cloned(), // [MQTT-4.12.0-5]
             // Without a method it would be a protocol error (section 3.2.2.3.18).
             authentication_data: properties
                 .authentication_data
@@ -364,7 +364,8 @@ impl Endpoint {
                 head.dup = true;
                 if codec::publish_len(&head, version) > maximum {
                     let kept = delivery.kept;
-                    self.discarded.push((entry.number, kept));
+                    let Discarded(discarded) = &mut **self.discarded.get_or_insert_default();
+                    discarded.push((entry.number, kept));
                     session.complete(self.resent); // as if it had been sent [MQTT-3.1.2-25]
                     return;
                 }
@@ -376,7 +377,9 @@ impl Endpoint {
 
     /// Exchanges given up while they were sent again, since the last call: number and place.
     pub fn take_discarded(&mut self) -> Vec<(u64, Option<LogPlace>)> {
-        std::mem::take(&mut self.discarded)
+        self.discarded
+            .take()
+            .map_or_else(Vec::new, |discarded| discarded.0)
     }
 
     fn maximum_packet_size(&self) -> usize {
