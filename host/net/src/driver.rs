@@ -6,6 +6,7 @@ use crate::admission::{Gate, NetCounters};
 use crate::config::NodeConfig;
 use bytes::BytesMut;
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -56,6 +57,8 @@ pub(crate) struct Core {
     /// Scratch for writing.
     pub(crate) output: RefCell<BytesMut>,
     slots: RefCell<Vec<Slot>>,
+    /// Room for what the shard wants done; empty between two calls of [`Self::obey`].
+    actions: Cell<VecDeque<Action>>,
     authenticator: Arc<dyn Authenticate + Send + Sync>,
     shards: Vec<Sender<Batch>>,
     outgoing: RefCell<Vec<Outgoing>>,
@@ -82,6 +85,7 @@ impl Core {
             input: RefCell::default(),
             output: RefCell::default(),
             slots: RefCell::default(),
+            actions: Cell::default(),
             authenticator,
             shards,
             outgoing: RefCell::new(outgoing),
@@ -156,16 +160,21 @@ impl Core {
 
     /// Obeys every action of the shard, then sends its mail.
     pub(crate) fn obey(self: &Rc<Self>) {
+        let mut actions = self.actions.take();
         loop {
-            let action = self.shard.borrow_mut().poll_action();
-            let Some(action) = action else { break };
+            if actions.is_empty() {
+                self.shard.borrow_mut().take_actions(&mut actions);
+            }
+            let Some(action) = actions.pop_front() else {
+                break;
+            };
             match action {
                 Action::Wake(id) => self.change(id, |slot| slot.is_woken = true),
                 Action::Resume(id) => self.change(id, |slot| slot.is_paused = false),
                 Action::Close(id) => self.change(id, |slot| slot.is_closing = true),
                 Action::Authenticate { id, request } => {
                     let core = self.clone();
-                    let answer = self.authenticator.authenticate(request);
+                    let answer = self.authenticator.authenticate(*request);
                     tokio::task::spawn_local(async move {
                         let step = answer.await;
                         core.shard
@@ -192,6 +201,7 @@ impl Core {
                 }
             }
         }
+        self.actions.set(actions);
         // First the records, then the mail that refers to them.
         self.shard.borrow_mut().flush();
         self.send_mail();

@@ -79,7 +79,7 @@ impl Shard {
         }
         self.actions.push_back(Action::Authenticate {
             id,
-            request: AuthRequest::Begin(attempt),
+            request: Box::new(AuthRequest::Begin(attempt)),
         });
         id
     }
@@ -332,6 +332,7 @@ impl Shard {
             }
         };
         connection.asking = true;
+        let request = Box::new(request);
         self.actions.push_back(Action::Authenticate { id, request });
     }
 

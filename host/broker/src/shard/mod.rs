@@ -163,11 +163,7 @@ pub enum CloseCause {
     Shutdown,
 }
 
-/// What the shard wants done.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "taken from a queue one by one, mostly Wake"
-)]
+/// What the shard wants done. Moved for every message that goes to another shard: what is large and rare is boxed.
 pub enum Action {
     /// Something waits to be written: call [`Shard::transmit`]. Given once until it is called.
     Wake(ConnectionId),
@@ -180,7 +176,7 @@ pub enum Action {
         /// For whom.
         id: ConnectionId,
         /// What.
-        request: AuthRequest,
+        request: Box<AuthRequest>,
     },
     /// Wait for a plugin; hand its answer to [`Shard::answered`].
     Ask {
@@ -357,6 +353,12 @@ impl Shard {
     /// The next thing to do, until `None`.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
+    }
+
+    /// All there is to do, in order, into an empty queue whose room is used for what comes.
+    pub fn take_actions(&mut self, into: &mut VecDeque<Action>) {
+        debug_assert!(into.is_empty(), "what was taken before is done first");
+        std::mem::swap(&mut self.actions, into);
     }
 
     /// When [`Self::handle_timeout`] wants to be called.
