@@ -149,6 +149,16 @@ impl<V: Copy> Known<V> {
         topic.is_chained
     }
 
+    /// The one match of a topic that has no more; `None` if it has, or if [`Self::for_each_match`] was not asked yet.
+    #[inline]
+    pub fn single(&self, trie: &Trie<V>, place: Place) -> Option<(u32, V)> {
+        let topic = self.topics.get(place.0)?;
+        match topic.matched {
+            Matched::Few(one) if topic.matched_at == trie.version() => one,
+            _ => None,
+        }
+    }
+
     /// As [`Trie::for_each_match`] of `trie`, which is the same one at every call.
     #[inline]
     pub fn for_each_match(

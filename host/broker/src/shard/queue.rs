@@ -27,12 +27,12 @@ impl Shard {
     /// Owes `delivery` to a client, within the bounds of its outbox.
     #[inline]
     pub(super) fn push(&mut self, now: Instant, key: u32, mut delivery: Delivery) {
-        let Some(client) = self.client(key) else {
-            return;
-        };
         if delivery.qos == QoS::AtMostOnce {
             return self.push_unkept(now, key, delivery);
         }
+        let Some(client) = self.client(key) else {
+            return;
+        };
         let kept = client.kept;
         if client.connection.is_none() && kept.is_none() {
             self.counters.dropped_offline += 1;
@@ -85,14 +85,14 @@ impl Shard {
             self.counters.dropped_offline += 1;
             return;
         };
-        if !client.outbox.has_room(&delivery, bounds.0, bounds.1)
-            && !self.make_room(now, key, &delivery)
-        {
-            return;
-        }
-        let Some(client) = self.client_mut(key) else {
-            return;
+        let client = if client.outbox.has_room(&delivery, bounds.0, bounds.1) {
+            Some(client)
+        } else if self.make_room(now, key, &delivery) {
+            self.client_mut(key)
+        } else {
+            None
         };
+        let Some(client) = client else { return };
         client.has_group_deliveries |= delivery.group.is_some();
         let has_presence = client.presence.is_some();
         let position = Position::default();

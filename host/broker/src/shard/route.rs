@@ -2,11 +2,12 @@
 //! shared group gets is in `group.rs`.
 
 use super::Shard;
-use super::client::Subscription;
+use super::client::{Client, Subscription};
 use super::subscribe::subscriber;
 use crate::ports::Record;
 use crate::retained::RetainedError;
 use crate::router::ShardId;
+use crate::router::known::Place;
 use std::sync::Arc;
 use std::time::Instant;
 use witmq_proto::packet::QoS;
@@ -106,7 +107,7 @@ impl Shard {
             self.mail(to, message, there.collect(), shards & bit(to) != 0, kept);
         }
         if shards & bit(here) != 0 {
-            self.deliver_local(now, message, kept);
+            self.deliver_at(now, message, place, kept);
         }
         for pick in picks.iter().filter(|pick| pick.shard == here) {
             self.deliver_group(now, pick, message, kept);
@@ -122,11 +123,26 @@ impl Shard {
         message: &Arc<Message>,
         kept: Option<LogPlace>,
     ) {
+        let place = self.known.place(&message.topic);
+        self.deliver_at(now, message, place, kept);
+    }
+
+    /// The same for a message whose topic's place is known.
+    #[inline]
+    fn deliver_at(
+        &mut self,
+        now: Instant,
+        message: &Arc<Message>,
+        place: Place,
+        kept: Option<LogPlace>,
+    ) {
+        if let Some((key, subscription)) = self.known.single(&self.trie, place) {
+            return self.deliver_one(now, message, subscriber(key), &subscription, kept);
+        }
         self.epoch += 1;
         let epoch = self.epoch;
         let mut hits = std::mem::take(&mut self.hits);
         let clients = &mut self.clients;
-        let place = self.known.place(&message.topic);
         self.known
             .for_each_match(&self.trie, place, &mut self.walk, |key, subscription| {
                 let key = subscriber(key);
@@ -161,6 +177,35 @@ impl Shard {
             self.push(now, hit.client, delivery);
         }
         self.hits = hits;
+    }
+}
+
+impl Shard {
+    /// Most topics have one subscriber: there is nothing to merge.
+    #[inline]
+    fn deliver_one(
+        &mut self,
+        now: Instant,
+        message: &Arc<Message>,
+        key: u32,
+        subscription: &Subscription,
+        kept: Option<LogPlace>,
+    ) {
+        let options = subscription.options;
+        let is_own = |client: &Client| client.id == message.publisher;
+        if options.no_local && self.client(key).is_some_and(is_own) {
+            return; // [MQTT-3.8.3-3]
+        }
+        let delivery = Delivery {
+            message: message.clone(),
+            qos: message.qos.min(options.qos), // [MQTT-3.8.4-8]
+            retain: message.retain && options.retain_as_published, // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
+            subscription_ids: subscription.id.into_iter().collect(), // [MQTT-3.3.4-2]
+            group: None,
+            number: 0,
+            kept,
+        };
+        self.push(now, key, delivery);
     }
 }
 

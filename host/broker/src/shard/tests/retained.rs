@@ -50,7 +50,7 @@ fn drain(rig: &mut Rig, peer: usize) -> (usize, usize) {
             let waiting = rig.shards[0]
                 .clients
                 .iter()
-                .map(|(_, client)| client.outbox.len());
+                .map(|client| client.outbox.len());
             longest = longest.max(waiting.max().unwrap());
             if let Some(packet_id) = packet.packet_id {
                 rig.send(
@@ -92,7 +92,7 @@ fn a_receiver_that_takes_nothing_for_a_while_misses_nothing() {
         let waiting = rig.shards[0]
             .clients
             .iter()
-            .map(|(_, client)| client.outbox.len());
+            .map(|client| client.outbox.len());
         assert!(waiting.max().unwrap() <= 64);
         rig.stick(peer, false);
         assert_eq!(drain(&mut rig, peer).0, 5_000);
