@@ -1,9 +1,12 @@
 //! The kinds of connectors there are; each has a file of its own.
 
+mod arrivals;
 mod file;
 mod mqtt;
+mod nats;
 mod postgres;
 mod tls;
+mod via;
 mod webhook;
 
 use crate::keys::Keys;
@@ -35,10 +38,11 @@ pub(crate) enum Kind {
     Webhook(Box<webhook::Settings>),
     Mqtt(Box<mqtt::Settings>),
     Postgres(Box<postgres::Settings>),
+    Nats(Box<nats::Settings>),
 }
 
 /// As `kind` names them.
-const NAMES: [&str; 4] = ["file", "webhook", "mqtt", "postgres"];
+const NAMES: [&str; 5] = ["file", "webhook", "mqtt", "postgres", "nats"];
 
 impl Kind {
     pub(crate) fn parse(name: &str, keys: &mut Keys<'_>) -> Result<Self, SinkError> {
@@ -47,6 +51,7 @@ impl Kind {
             Some("webhook") => Ok(Self::Webhook(Box::new(webhook::Settings::parse(keys)?))),
             Some("mqtt") => Ok(Self::Mqtt(Box::new(mqtt::Settings::parse(keys)?))),
             Some("postgres") => Ok(Self::Postgres(Box::new(postgres::Settings::parse(keys)?))),
+            Some("nats") => Ok(Self::Nats(Box::new(nats::Settings::parse(keys)?))),
             _ => {
                 let error = keys.error("`kind` is missing");
                 Err(error.hint(format!("there are {}", NAMES.join(", "))))
@@ -60,6 +65,7 @@ impl Kind {
             Self::Webhook(_) => "webhook",
             Self::Mqtt(_) => "mqtt",
             Self::Postgres(_) => "postgres",
+            Self::Nats(_) => "nats",
         }
     }
 
@@ -69,12 +75,10 @@ impl Kind {
             Self::File(settings) => Box::new(file::File::new(settings.clone(), means)),
             Self::Webhook(settings) => Box::new(webhook::Webhook::new((**settings).clone(), means)),
             Self::Mqtt(settings) => {
-                let bridge = mqtt::Bridge {
-                    settings: (**settings).clone(),
-                    name: name.to_owned(),
-                    means: means.clone(),
-                };
-                Box::new(mqtt::Outward::new(bridge))
+                Box::new(mqtt::Outward::new(mqtt_bridge(settings, name, means)))
+            }
+            Self::Nats(settings) => {
+                Box::new(nats::Outward::new(nats_bridge(settings, name, means)))
             }
             Self::Postgres(settings) => {
                 Box::new(postgres::Postgres::new((**settings).clone(), means))
@@ -94,6 +98,7 @@ impl Kind {
     pub(crate) fn takes(&self) -> bool {
         match self {
             Self::Mqtt(settings) => settings.takes(),
+            Self::Nats(settings) => settings.takes(),
             _ => true,
         }
     }
@@ -102,6 +107,7 @@ impl Kind {
     pub(crate) fn gives(&self) -> bool {
         match self {
             Self::Mqtt(settings) => settings.gives(),
+            Self::Nats(settings) => settings.gives(),
             _ => false,
         }
     }
@@ -115,16 +121,30 @@ impl Kind {
     ) -> Option<Later<'static, ()>> {
         match self {
             Self::Mqtt(settings) if settings.gives() => {
-                let (settings, name) = ((**settings).clone(), sink.name.clone());
-                let (means, state) = (means.clone(), state.clone());
-                let bridge = mqtt::Bridge {
-                    settings,
-                    name,
-                    means,
-                };
-                Some(Box::pin(mqtt::receive(bridge, sink.retry, state)))
+                let bridge = mqtt_bridge(settings, &sink.name, means);
+                Some(Box::pin(mqtt::receive(bridge, sink.retry, state.clone())))
+            }
+            Self::Nats(settings) if settings.gives() => {
+                let bridge = nats_bridge(settings, &sink.name, means);
+                Some(Box::pin(nats::receive(bridge, sink.retry, state.clone())))
             }
             _ => None,
         }
+    }
+}
+
+fn mqtt_bridge(settings: &mqtt::Settings, name: &str, means: &Means) -> mqtt::Bridge {
+    mqtt::Bridge {
+        settings: settings.clone(),
+        name: name.to_owned(),
+        means: means.clone(),
+    }
+}
+
+fn nats_bridge(settings: &nats::Settings, name: &str, means: &Means) -> nats::Bridge {
+    nats::Bridge {
+        settings: settings.clone(),
+        name: name.to_owned(),
+        means: means.clone(),
     }
 }

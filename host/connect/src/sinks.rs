@@ -335,6 +335,7 @@ fn info(sink: &Deployed) -> SinkInfo {
         dropped: number(&state.dropped),
         dead: number(&state.dead),
         received: number(&state.received),
+        held: number(&state.held),
         looped: number(&state.looped),
         expired: number(&state.expired),
     }

@@ -16,6 +16,8 @@ pub(crate) struct State {
     pub(crate) dead: AtomicU64,
     /// Messages that came from the other side.
     pub(crate) received: AtomicU64,
+    /// Those of them that had to wait because the broker took nothing.
+    pub(crate) held: AtomicU64,
     /// Messages that a bridge did not carry: they run in a circle.
     pub(crate) looped: AtomicU64,
     /// Too old before their turn came.

@@ -10,16 +10,14 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 use tokio::sync::oneshot;
 use witmq_broker::ShardId;
-use witmq_broker::ports::PluginControl;
 use witmq_broker::ports::clients::{Answered, Busy, ClientInfo, Clients};
 use witmq_broker::ports::control::InstallOptions;
 use witmq_broker::ports::kv::PluginKv;
 use witmq_broker::ports::raised::PluginAlarm;
+use witmq_broker::ports::{Kept, NotTaken, PluginControl, Taking};
 use witmq_broker::shard::{Shard, shard_of};
 use witmq_connect::{Sinks, SinksConfig};
 use witmq_net::Node;
@@ -30,8 +28,6 @@ use witmq_runtime::{Grants, HttpGrant, HttpLimits, Outside, Runtime, RuntimeConf
 const AUTH_FILE_WASM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/auth-file.wasm"));
 /// Connectors, each of which has a thread.
 const SINKS: usize = 64;
-/// Between two looks whether a message is kept.
-const PAUSE: Duration = Duration::from_millis(1);
 /// Bytes of a secret.
 const SECRET_BYTES: u64 = 64 * 1024;
 
@@ -69,32 +65,26 @@ impl LateNode {
         }
     }
 
-    /// Puts a message into the broker, and waits until it is kept.
-    fn take(&self, message: Message) -> Pin<Box<dyn Future<Output = bool> + Send>> {
+    /// Puts a message into the broker, whose shard says when it is kept.
+    fn take(&self, message: Message) -> Taking {
         let node = self.0.get().map(|(node, _)| node.clone());
         Box::pin(async move {
-            let Some(node) = node else { return false };
+            let node = node.ok_or(NotTaken::Busy)?;
             let at = shard_of(&message.topic, node.shards());
             let (answer, answered) = oneshot::channel();
+            let (keep, kept) = oneshot::channel();
             let is_asked = node.ask(at, move |shard, now| {
-                let _is_gone = answer.send(shard.bring_in(now, message)).is_err();
-            });
-            let Some(position) = (match is_asked {
-                true => answered.await.ok().flatten(),
-                false => None,
-            }) else {
-                return false;
-            };
-            loop {
-                let (answer, answered) = oneshot::channel();
-                let is_asked = node.ask(at, move |shard, _| {
-                    let _is_gone = answer.send(shard.is_stored(position)).is_err();
+                let waiter = Box::new(move || {
+                    let _is_gone = keep.send(()).is_err();
                 });
-                if is_asked && answered.await == Ok(true) {
-                    return true;
-                }
-                tokio::time::sleep(PAUSE).await;
+                let _is_gone = answer.send(shard.bring_in(now, message, waiter)).is_err();
+            });
+            match is_asked {
+                true => answered.await.map_err(|_| NotTaken::Busy)??,
+                false => return Err(NotTaken::Busy),
             }
+            let kept: Kept = Box::pin(async { kept.await.is_ok() });
+            Ok(kept)
         })
     }
 

@@ -13,6 +13,7 @@ pub mod client;
 pub mod faults;
 pub mod load;
 pub mod mosquitto;
+pub mod nats;
 pub mod one_by_one;
 pub mod postgres;
 pub mod raw;

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 const WASM: &str = "wasm32-wasip2";
 
 /// Programs of the gate's longer steps, each with its Debian package.
-const PROGRAMS: [(&str, &str); 15] = [
+const PROGRAMS: [(&str, &str); 16] = [
     ("mosquitto", "mosquitto"),
     ("mosquitto_pub", "mosquitto-clients"),
     ("mosquitto_sub", "mosquitto-clients"),
@@ -28,6 +28,7 @@ const PROGRAMS: [(&str, &str); 15] = [
     ("valgrind", "valgrind"),
     ("psql", "postgresql"),
     ("pg_ctlcluster", "postgresql"),
+    ("nats-server", "nats-server"),
 ];
 
 /// Python packages of the end-to-end tests.

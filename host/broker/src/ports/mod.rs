@@ -25,6 +25,6 @@ pub use hooks::{
     Grant, Query, Transport, Verdict,
 };
 pub use kv::{KvSpace, PluginKv};
-pub use sinks::{SinkControl, SinkInfo, Take};
+pub use sinks::{Kept, NotTaken, SinkControl, SinkInfo, Take, Taking};
 pub use store::{Past, Position, Record, Store};
 pub use tables::{TableControl, TableInfo};

@@ -7,9 +7,25 @@ use std::pin::Pin;
 use std::sync::Arc;
 use witmq_proto::Message;
 
-/// Puts a message into the broker from any thread: true when it is retained, routed and kept as far as anybody who has
-/// a claim to it is promised; false while nothing is taken.
-pub type Take = Arc<dyn Fn(Message) -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
+/// Why a message is not taken at present; it may be offered again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// As publishers wait: the store or a shard has enough to do.
+    #[error("the broker is busy")]
+    Busy,
+    /// The store cannot commit, so nothing that is taken could be kept.
+    #[error("the broker's disk takes nothing")]
+    Unstored,
+}
+
+/// True when it is kept; false when the broker ends before that.
+pub type Kept = Pin<Box<dyn Future<Output = bool> + Send>>;
+
+/// First whether it is taken: retained and routed, in the order of calls that waited for this. Then when it is kept.
+pub type Taking = Pin<Box<dyn Future<Output = Result<Kept, NotTaken>> + Send>>;
+
+/// Puts a message into the broker from any thread.
+pub type Take = Arc<dyn Fn(Message) -> Taking + Send + Sync>;
 
 /// A sink as `witmq sink ls` shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +54,8 @@ pub struct SinkInfo {
     pub dead: u64,
     /// Messages that came from the other side.
     pub received: u64,
+    /// Messages from the other side that had to wait because the broker took nothing.
+    pub held: u64,
     /// Messages that a bridge did not carry: they passed this broker before, or too many.
     pub looped: u64,
     /// Messages that expired in the queue.

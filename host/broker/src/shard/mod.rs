@@ -36,6 +36,7 @@ mod topics;
 
 pub use counters::Counters;
 pub use park::Ticket;
+pub use promise::Waiter;
 
 use crate::acl::LastAcl;
 use crate::blocks::Blocks;
@@ -251,6 +252,8 @@ pub struct Shard {
     owed: VecDeque<Owed>,
     /// Connections that have something to send once a record is durable, in order.
     gated: VecDeque<(Position, ConnectionId)>,
+    /// Who brought messages in and waits for their records, in order.
+    waiting: VecDeque<(Position, Waiter)>,
     /// Place of the last record.
     position: Position,
     /// Clients by the number of their session in the store.
@@ -320,6 +323,7 @@ impl Shard {
             raised: raise::Waiting::default(),
             owed: VecDeque::new(),
             gated: VecDeque::new(),
+            waiting: VecDeque::new(),
             position: Position::default(),
             kept: HashMap::default(),
             ending: HashMap::default(),
@@ -414,15 +418,6 @@ impl Shard {
         if self.retain(&message).is_ok() {
             self.route(now, &message);
         }
-    }
-
-    /// The same for somebody who waits until [`Shard::is_stored`]; `None`: it is not taken at present.
-    pub fn bring_in(&mut self, now: Instant, message: Message) -> Option<Position> {
-        if self.is_congested() || self.ports.store.health() != Health::Well {
-            return None;
-        }
-        let reason = self.take(now, &Arc::new(message), false);
-        (!reason.is_failure()).then_some(self.position)
     }
 
     /// The channel to `to` is full, or has room again. While one is, publishers are paused.

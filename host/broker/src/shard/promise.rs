@@ -1,13 +1,19 @@
 //! What clients are told once it is durable: acknowledgements wait here for their records, in order.
 //!
-//! Owns: [`Owed`]. A connection's promises never overtake each other [MQTT-4.6.0-2]; those that promise
+//! Owns: [`Owed`] and [`Waiter`]. A connection's promises never overtake each other [MQTT-4.6.0-2]; those that promise
 //! nothing durable are given at once.
 
 use super::{ConnectionId, Shard};
-use crate::ports::Position;
-use witmq_proto::ReasonCode;
+use crate::ports::store::Health;
+use crate::ports::{NotTaken, Position};
+use std::sync::Arc;
+use std::time::Instant;
 use witmq_proto::packet::{PacketId, QoS, Suback, Unsuback};
 use witmq_proto::session::Session;
+use witmq_proto::{Message, ReasonCode};
+
+/// Called once, on the shard's thread, when what somebody brought in is kept.
+pub type Waiter = Box<dyn FnOnce() + Send>;
 
 /// An acknowledgement.
 pub(super) enum Promise {
@@ -34,6 +40,33 @@ pub(super) struct Owed {
 }
 
 impl Shard {
+    /// A message of the broker's own for somebody who waits until it is kept as far as anybody has a claim to it: he is
+    /// called then, which may be before this comes back.
+    ///
+    /// # Errors
+    /// It is not taken at present, and nobody is called.
+    pub fn bring_in(
+        &mut self,
+        now: Instant,
+        message: Message,
+        waiter: Waiter,
+    ) -> Result<(), NotTaken> {
+        match self.ports.store.health() {
+            Health::Refusing => return Err(NotTaken::Unstored),
+            Health::Well if !self.is_congested() => {}
+            Health::Well | Health::Congested => return Err(NotTaken::Busy),
+        }
+        if self.take(now, &Arc::new(message), false).is_failure() {
+            return Err(NotTaken::Busy);
+        }
+        if self.ports.store.stored() >= self.position {
+            waiter();
+        } else {
+            self.waiting.push_back((self.position, waiter));
+        }
+        Ok(())
+    }
+
     /// Gives the promise once everything recorded since `before` is durable, at once if nothing was.
     pub(super) fn promise(&mut self, id: ConnectionId, before: Position, promise: Promise) {
         let position = self.position;
@@ -96,6 +129,13 @@ impl Shard {
                 connection.owes -= 1;
                 self.give(owed.connection, owed.promise);
                 self.wake(owed.connection);
+            }
+        }
+        while let Some((position, _)) = self.waiting.front()
+            && *position <= stored
+        {
+            if let Some((_, waiter)) = self.waiting.pop_front() {
+                waiter();
             }
         }
         while let Some((position, id)) = self.gated.front().copied() {

@@ -12,6 +12,7 @@ pub(super) use outward::Outward;
 
 use super::Means;
 use super::tls::trust;
+use super::via::mark;
 use crate::keys::Keys;
 use crate::place::SinkError;
 use crate::secret::Text;
@@ -19,13 +20,9 @@ use rumqttc::v5::MqttOptions;
 use rumqttc::v5::mqttbytes::QoS as Level;
 use rumqttc::{TlsConfiguration, Transport};
 use std::time::Duration;
-use witmq_proto::packet::{QoS, UserProperties};
-use witmq_proto::{ByteString, TopicFilter};
+use witmq_proto::TopicFilter;
+use witmq_proto::packet::QoS;
 
-/// User property of a message for each broker with a bridge that it passed.
-const VIA: &str = "witmq-via";
-/// Such brokers that a message may pass.
-const HOPS: usize = 8;
 /// Filters of one bridge.
 const FILTERS: usize = 100;
 /// What the other broker may send at once: a longer message it drops, as MQTT 5 says.
@@ -223,16 +220,6 @@ impl Inward {
     }
 }
 
-/// Marks a message with this broker; false: it passed it before, or too many.
-fn mark(user: &mut UserProperties, origin: &str) -> bool {
-    let via = || user.iter().filter(|(name, _)| **name == *VIA);
-    if via().any(|(_, value)| **value == *origin) || via().count() >= HOPS {
-        return false;
-    }
-    user.push((VIA.into(), ByteString::from(origin)));
-    true
-}
-
 fn level(qos: QoS) -> Level {
     match qos {
         QoS::AtMostOnce => Level::AtMostOnce,
@@ -306,16 +293,5 @@ mod tests {
             (way.topic("local/a"), way.topic("a/local/")),
             ("site/a".to_owned(), "site/a/local/".to_owned())
         );
-    }
-
-    #[test]
-    fn a_message_passes_a_broker_once_and_not_too_many() {
-        let mut user = UserProperties::default();
-        assert!(mark(&mut user, "x"));
-        assert!(!mark(&mut user, "x"));
-        for number in 1..HOPS {
-            assert!(mark(&mut user, &number.to_string()));
-        }
-        assert!(!mark(&mut user, "y"));
     }
 }

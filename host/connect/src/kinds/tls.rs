@@ -66,12 +66,26 @@ pub(super) async fn dial(
     let stream = TcpStream::connect((host, port)).await;
     let stream = stream.map_err(|error| format!("cannot connect to {host}:{port}: {error}"))?;
     let _is_slower = stream.set_nodelay(true).is_err();
-    let Some(trusted) = trusted else {
-        return Ok(Box::new(stream));
-    };
+    match trusted {
+        Some(trusted) => secure(host, port, trusted, Box::new(stream)).await,
+        None => Ok(Box::new(stream)),
+    }
+}
+
+/// TLS over a connection that is there, with whom `host` names.
+///
+/// # Errors
+/// It is not trusted, in words.
+pub(super) async fn secure(
+    host: &str,
+    port: u16,
+    trusted: Arc<ClientConfig>,
+    wire: Box<dyn Wire>,
+) -> Result<Box<dyn Wire>, String> {
+    let host = bare(host);
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| format!("`{host}` is no name of a server"))?;
-    let secured = TlsConnector::from(trusted).connect(name, stream).await;
+    let secured = TlsConnector::from(trusted).connect(name, wire).await;
     let secured = secured.map_err(|error| format!("no TLS with {host}:{port}: {error}"))?;
     Ok(Box::new(secured))
 }

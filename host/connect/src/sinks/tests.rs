@@ -13,7 +13,7 @@ fn config(folder: &Path) -> SinksConfig {
         data_dir: folder.to_owned(),
         sinks: 2,
         publish: Arc::new(|_| true),
-        take: Arc::new(|_| Box::pin(async { true })),
+        take: Arc::new(|_| Box::pin(async { Err(witmq_broker::ports::NotTaken::Busy) })),
         secrets: Arc::new(|_| None),
         is_plugin: Arc::new(|name| name == "plugin"),
     }

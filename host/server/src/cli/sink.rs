@@ -167,6 +167,8 @@ fn show(list: &Value) {
                 number("retried"),
                 number("dropped"),
                 number("dead"),
+                number("received"),
+                number("looped"),
                 text("last_error"),
             ]
         })
@@ -180,6 +182,8 @@ fn show(list: &Value) {
         "RETRIED",
         "DROPPED",
         "DEAD",
+        "RECEIVED",
+        "LOOPED",
         "LAST ERROR",
     ];
     table(&headings, &rows);

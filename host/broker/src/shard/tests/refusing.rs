@@ -4,12 +4,13 @@ use super::{Q2, id, join, persistent, publish, publishes, subscribed};
 use crate::limits::Limits;
 use crate::memory::Memory;
 use crate::ports::store::{Fetch, Fetched, Health, SessionNumber};
-use crate::ports::{Position, Record, Store};
+use crate::ports::{NotTaken, Position, Record, Store};
 use crate::testing::Rig;
 use std::cell::Cell;
 use std::rc::Rc;
-use witmq_proto::ReasonCode;
-use witmq_proto::packet::{Ack, Packet, Version};
+use std::sync::{Arc, Mutex};
+use witmq_proto::packet::{Ack, Packet, PublishProperties, Version};
+use witmq_proto::{ByteString, Bytes, Message, ReasonCode, TopicName};
 
 /// How far it has stored, and how it is.
 type Disk = Rc<Cell<(u64, Health)>>;
@@ -115,4 +116,62 @@ fn a_client_that_was_not_answered_waits_for_the_disk() {
         answers[1..],
         [Packet::Pubrec(Ack::new(id(1), ReasonCode::Success))]
     );
+}
+
+/// Brings a message of this payload in; what is kept is noted.
+fn bring(rig: &mut Rig, text: &'static str, kept: &Kept) -> Result<(), NotTaken> {
+    let message = Message {
+        topic: TopicName::new("t").unwrap(),
+        payload: Bytes::from_static(text.as_bytes()),
+        qos: Q2,
+        retain: false,
+        properties: PublishProperties::default(),
+        expires_at: None,
+        publisher: ByteString::new(),
+        received_ms: 0,
+        hops: 0,
+    };
+    let (now, kept) = (rig.now, kept.clone());
+    let waiter = Box::new(move || kept.lock().unwrap().push(text));
+    rig.shards[0].bring_in(now, message, waiter)
+}
+
+/// What was said to be kept, in order.
+type Kept = Arc<Mutex<Vec<&'static str>>>;
+
+#[test]
+fn who_brings_a_message_in_is_called_when_it_is_kept() {
+    let (mut rig, disk, _subscriber, _publisher) = stuck();
+    let kept = Kept::default();
+    assert_eq!(bring(&mut rig, "one", &kept), Ok(()));
+    assert_eq!(bring(&mut rig, "two", &kept), Ok(()));
+    rig.run();
+    assert!(kept.lock().unwrap().is_empty());
+    disk.set((FAR, Health::Well));
+    let now = rig.now;
+    rig.shards[0].stored(now);
+    assert_eq!(*kept.lock().unwrap(), ["one", "two"]);
+    assert_eq!(bring(&mut rig, "three", &kept), Ok(()));
+    assert_eq!(kept.lock().unwrap().last(), Some(&"three"), "at once");
+}
+
+#[test]
+fn nobody_is_called_for_what_is_not_taken() {
+    let (mut rig, disk, subscriber, _publisher) = stuck();
+    let kept = Kept::default();
+    for (health, wanted) in [
+        (Health::Refusing, NotTaken::Unstored),
+        (Health::Congested, NotTaken::Busy),
+    ] {
+        disk.set((FAR, health));
+        assert_eq!(bring(&mut rig, "one", &kept), Err(wanted));
+    }
+    disk.set((FAR, Health::Well));
+    rig.shards[0].congested(crate::ShardId(2), true);
+    assert_eq!(bring(&mut rig, "two", &kept), Err(NotTaken::Busy));
+    rig.shards[0].congested(crate::ShardId(2), false);
+    assert_eq!(bring(&mut rig, "three", &kept), Ok(()));
+    rig.run();
+    assert_eq!(*kept.lock().unwrap(), ["three"]);
+    assert_eq!(publishes(rig.received(subscriber)).len(), 1);
 }

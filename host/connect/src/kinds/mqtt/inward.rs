@@ -3,6 +3,7 @@
 //! Owns: the session at the other broker. A message whose acknowledgement did not arrive comes again: at least once.
 
 use super::{Bridge, Inward, level, mark};
+use crate::kinds::arrivals::Arrivals;
 use crate::record::now_ms;
 use crate::settings::Retry;
 use crate::state::{State, count};
@@ -16,8 +17,6 @@ use witmq_proto::{ByteString, Message, TopicName};
 
 /// Messages that the other broker may send before they are acknowledged.
 const RECEIVE: u16 = 100;
-/// The broker takes nothing at present: once more after this.
-const BUSY: Duration = Duration::from_millis(100);
 /// Receives until it is dropped.
 pub(in crate::kinds) async fn receive(bridge: Bridge, retry: Retry, state: Arc<State>) {
     let Some(inward) = &bridge.settings.inward else {
@@ -36,7 +35,11 @@ pub(in crate::kinds) async fn receive(bridge: Bridge, retry: Retry, state: Arc<S
     }
 }
 
-async fn session(bridge: &Bridge, inward: &Inward, state: &State) -> Result<Infallible, String> {
+async fn session(
+    bridge: &Bridge,
+    inward: &Inward,
+    state: &Arc<State>,
+) -> Result<Infallible, String> {
     let Bridge {
         settings,
         name,
@@ -48,6 +51,7 @@ async fn session(bridge: &Bridge, inward: &Inward, state: &State) -> Result<Infa
     options.set_receive_maximum(Some(RECEIVE));
     options.set_manual_acks(true);
     let (client, mut events) = AsyncClient::new(options, usize::from(RECEIVE) * 2);
+    let mut arrivals = Arrivals::new(name, &means.take, state);
     loop {
         match events.poll().await.map_err(|error| error.to_string())? {
             Event::Incoming(Packet::ConnAck(_)) => {
@@ -73,7 +77,11 @@ async fn session(bridge: &Bridge, inward: &Inward, state: &State) -> Result<Infa
                 }
             }
             Event::Incoming(Packet::Publish(publish)) => {
-                take(bridge, inward, state, &publish).await;
+                match take(bridge, inward, state, &publish) {
+                    Some(message) => arrivals.offer(publish, message).await,
+                    None => arrivals.pass(publish),
+                }
+                let publish = arrivals.next().await?;
                 client
                     .try_ack(&publish)
                     .map_err(|error| error.to_string())?;
@@ -99,20 +107,17 @@ fn filter(path: &str, qos: Option<QoS>) -> Filter {
     }
 }
 
-/// Publishes it here; comes back when it is kept, or when there is nothing to keep.
-async fn take(bridge: &Bridge, inward: &Inward, state: &State, publish: &Publish) {
-    let message = match message(bridge, inward, publish) {
-        Ok(Some(message)) => message,
-        Ok(None) => return count(&state.looped, 1),
+/// `None`: it is counted and done with.
+fn take(bridge: &Bridge, inward: &Inward, state: &State, publish: &Publish) -> Option<Message> {
+    match message(bridge, inward, publish) {
+        Ok(Some(message)) => return Some(message),
+        Ok(None) => count(&state.looped, 1),
         Err(text) => {
             count(&state.dropped, 1);
-            return state.note(&text);
+            state.note(&text);
         }
-    };
-    while !(bridge.means.take)(message.clone()).await {
-        tokio::time::sleep(BUSY).await;
     }
-    count(&state.received, 1);
+    None
 }
 
 /// `None`: it was here before, or passed too many bridges.
