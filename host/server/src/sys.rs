@@ -1,4 +1,5 @@
-//! Numbers of plugins below `$SYS/broker/plugins/NAME/`, beside those that the shards publish of the node.
+//! Numbers of plugins and sinks below `$SYS/broker/plugins/NAME/` and `$SYS/broker/sinks/NAME/`, beside those that the
+//! shards publish of the node.
 //!
 //! Owns: a thread that looks at them as often as `$SYS` is published. Must not: be a shard, because what is asked may
 //! wait for an installation.
@@ -8,53 +9,63 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use witmq_broker::ports::PluginControl;
 use witmq_broker::ports::control::PluginInfo;
+use witmq_broker::ports::{PluginControl, SinkControl, SinkInfo};
 use witmq_net::Node;
 use witmq_proto::packet::{PublishProperties, QoS};
 use witmq_proto::{ByteString, Message, TopicName};
 
 /// Ends the thread when dropped.
-pub(crate) struct PluginTopics {
+pub(crate) struct Topics {
     _stop: SyncSender<()>,
 }
 
-/// What is published of each plugin; `host/docs/sys-topics.md` lists it.
-const NAMES: [&str; 9] = [
-    "version",
-    "state",
-    "calls",
-    "failures",
-    "p50_us",
-    "p99_us",
-    "memory_bytes",
-    "restarts",
-    "shard_share",
-];
+/// A number or word, and its name; `host/docs/sys-topics.md` lists them.
+type Entry = (&'static str, String);
 
-/// The texts in the order of [`NAMES`].
-fn texts(plugin: &PluginInfo) -> [String; NAMES.len()] {
+/// What is published of one plugin.
+fn of_plugin(plugin: &PluginInfo) -> Vec<Entry> {
     let failures: u64 = plugin.failures.iter().map(|(_, count)| count).sum();
     let [p50, p99] = plugin.quantiles_us;
-    [
-        plugin.active.version.to_string(),
-        plugin.state.to_owned(),
-        plugin.calls.to_string(),
-        failures.to_string(),
-        format!("{p50:.1}"),
-        format!("{p99:.1}"),
-        plugin.memory_bytes.to_string(),
-        plugin.restarts.to_string(),
-        format!("{:.4}", plugin.shard_share),
+    vec![
+        ("version", plugin.active.version.to_string()),
+        ("state", plugin.state.to_owned()),
+        ("calls", plugin.calls.to_string()),
+        ("failures", failures.to_string()),
+        ("p50_us", format!("{p50:.1}")),
+        ("p99_us", format!("{p99:.1}")),
+        ("memory_bytes", plugin.memory_bytes.to_string()),
+        ("restarts", plugin.restarts.to_string()),
+        ("shard_share", format!("{:.4}", plugin.shard_share)),
     ]
 }
 
-fn message(plugin: &str, name: &str, text: String) -> Option<Message> {
+/// What is published of one sink.
+fn of_sink(sink: &SinkInfo) -> Vec<Entry> {
+    let mut entries = vec![("state", sink.state.to_owned())];
+    let numbers = [
+        ("queued_messages", sink.queued_messages),
+        ("queued_bytes", sink.queued_bytes),
+        ("delivered", sink.delivered),
+        ("retried", sink.retried),
+        ("failed", sink.failed),
+        ("dropped", sink.dropped),
+        ("dead", sink.dead),
+        ("expired", sink.expired),
+        ("received", sink.received),
+        ("held", sink.held),
+        ("looped", sink.looped),
+    ];
+    entries.extend(numbers.map(|(name, number)| (name, number.to_string())));
+    entries
+}
+
+fn message(topic: &str, text: String) -> Option<Message> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     Some(Message {
-        topic: TopicName::new(format!("$SYS/broker/plugins/{plugin}/{name}")).ok()?,
+        topic: TopicName::new(topic).ok()?,
         payload: Bytes::from(text),
         qos: QoS::AtMostOnce,
         retain: true,
@@ -66,52 +77,97 @@ fn message(plugin: &str, name: &str, text: String) -> Option<Message> {
     })
 }
 
-/// Publishes once: what is installed, and nothing any more for what was `known` and is gone.
-fn publish(list: &[PluginInfo], known: &mut BTreeSet<String>, mut put: impl FnMut(Message)) {
-    for plugin in list {
-        let messages = NAMES.into_iter().zip(texts(plugin));
-        messages
-            .filter_map(|(name, text)| message(&plugin.name, name, text))
-            .for_each(&mut put);
-        known.insert(plugin.name.clone());
+/// Publishes once: what is there, and nothing any more for what was `known` and is gone.
+fn publish(
+    present: impl Iterator<Item = (String, String)>,
+    known: &mut BTreeSet<String>,
+    mut put: impl FnMut(Message),
+) {
+    let mut gone = std::mem::take(known);
+    for (topic, text) in present {
+        gone.remove(&topic);
+        message(&topic, text).into_iter().for_each(&mut put);
+        known.insert(topic);
     }
-    let is_there = |name: &String| list.iter().any(|plugin| plugin.name == *name);
-    let gone: Vec<String> = known
-        .iter()
-        .filter(|name| !is_there(name))
-        .cloned()
-        .collect();
-    for plugin in gone {
+    for topic in gone {
         // An empty payload ends a retained message [MQTT-3.3.1-6].
-        let names = NAMES.into_iter();
-        names
-            .filter_map(|name| message(&plugin, name, String::new()))
+        message(&topic, String::new())
+            .into_iter()
             .for_each(&mut put);
-        known.remove(&plugin);
     }
+}
+
+/// Topics and texts of everything that is there.
+fn present(plugins: &[PluginInfo], sinks: &[SinkInfo]) -> impl Iterator<Item = (String, String)> {
+    let plugins = plugins
+        .iter()
+        .map(|plugin| (format!("plugins/{}", plugin.name), of_plugin(plugin)));
+    let sinks = sinks
+        .iter()
+        .map(|sink| (format!("sinks/{}", sink.name), of_sink(sink)));
+    plugins.chain(sinks).flat_map(|(place, entries)| {
+        let entries = entries.into_iter();
+        entries.map(move |(name, text)| (format!("$SYS/broker/{place}/{name}"), text))
+    })
 }
 
 /// Starts the thread; `None` where `$SYS` is off.
 pub(crate) fn start(
     plugins: &Arc<dyn PluginControl>,
+    sinks: &Arc<dyn SinkControl>,
     node: &Arc<Node>,
     interval: Duration,
-) -> std::io::Result<Option<PluginTopics>> {
+) -> std::io::Result<Option<Topics>> {
     if interval.is_zero() {
         return Ok(None);
     }
     let (stop, stopped) = sync_channel::<()>(0);
-    let (plugins, into) = (plugins.clone(), node.publisher());
+    let (plugins, sinks, into) = (plugins.clone(), sinks.clone(), node.publisher());
     std::thread::Builder::new()
-        .name("plugin-topics".to_owned())
+        .name("sys-topics".to_owned())
         .spawn(move || {
             let mut known = BTreeSet::new();
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                 // A shard that is busy gets the next ones.
-                publish(&plugins.list(), &mut known, |message| {
+                let (plugins, sinks) = (plugins.list(), sinks.list());
+                publish(present(&plugins, &sinks), &mut known, |message| {
                     let _is_busy = !into(message);
                 });
             }
         })?;
-    Ok(Some(PluginTopics { _stop: stop }))
+    Ok(Some(Topics { _stop: stop }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_gone_is_not_retained_any_more() {
+        let mut known = BTreeSet::new();
+        let sink = SinkInfo {
+            name: "far".to_owned(),
+            state: "healthy",
+            received: 7,
+            looped: 2,
+            ..SinkInfo::default()
+        };
+        let mut said = Vec::new();
+        let mut put = |message: Message| {
+            let text = String::from_utf8_lossy(&message.payload).into_owned();
+            said.push((message.topic.to_string(), text, message.retain));
+        };
+        publish(present(&[], &[sink]), &mut known, &mut put);
+        publish(present(&[], &[]), &mut known, &mut put);
+        for (name, text) in [("state", "healthy"), ("received", "7"), ("looped", "2")] {
+            let topic = format!("$SYS/broker/sinks/far/{name}");
+            let of_it: Vec<_> = said.iter().filter(|(said, ..)| *said == topic).collect();
+            let texts: Vec<_> = of_it
+                .iter()
+                .map(|(_, text, retain)| (&**text, *retain))
+                .collect();
+            assert_eq!(texts, [(text, true), ("", true)], "{name}");
+        }
+        assert!(known.is_empty());
+    }
 }

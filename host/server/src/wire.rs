@@ -7,7 +7,7 @@ use crate::logging::LogEvents;
 use crate::plugins::{self, LateNode, LateSinks};
 use crate::status::Status;
 use crate::store::{Opened, Part, Parts};
-use crate::sys::{self, PluginTopics};
+use crate::sys::{self, Topics};
 use crate::tables::KeptTables;
 use crate::users::Users;
 use crate::watch::Targets;
@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use witmq_admin::{Admin, AdminConfig, Token};
-use witmq_broker::ports::{PluginControl, RuleControl, Transport};
+use witmq_broker::ports::{PluginControl, RuleControl, SinkControl, Transport};
 use witmq_broker::rewrite::Rewrites;
 use witmq_broker::shard::{ClockBase, Shard, ShardPorts};
 use witmq_broker::{ShardId, Shared};
@@ -109,7 +109,7 @@ pub(crate) struct Broker {
     sinks: Sinks,
     addresses: Addresses,
     certificates: Vec<TlsSlot>,
-    _topics: Option<PluginTopics>,
+    _topics: Option<Topics>,
     _windows: Windows,
 }
 
@@ -167,7 +167,9 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
     };
     let addresses = Addresses::of(&node, admin.as_ref(), &config.data_dir);
     let interval = Duration::from_secs(config.limits.sys_interval_s);
-    let topics = sys::start(&plugins, &node, interval).context("cannot start a thread")?;
+    let control: Arc<dyn SinkControl> = Arc::new(sinks.clone());
+    let topics =
+        sys::start(&plugins, &control, &node, interval).context("cannot start a thread")?;
     Ok(Broker {
         node,
         opened,

@@ -9,6 +9,7 @@
 )]
 
 pub mod api;
+pub mod certificates;
 pub mod client;
 pub mod faults;
 pub mod load;

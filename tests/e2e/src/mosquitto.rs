@@ -3,6 +3,7 @@
 use crate::PATIENCE;
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command};
 use std::time::Instant;
 
@@ -21,6 +22,22 @@ impl Mosquitto {
     /// Starts it on a free port. Only [`USER`] is let in.
     #[must_use]
     pub fn start() -> Self {
+        Self::with("")
+    }
+
+    /// The same with the certificate and key of a folder; only TLS is let in.
+    #[must_use]
+    pub fn secured(certificates: &Path) -> Self {
+        let place = |name: &str| certificates.join(name).display().to_string();
+        Self::with(&format!(
+            "certfile {}\nkeyfile {}\n",
+            place("cert.pem"),
+            place("key.pem")
+        ))
+    }
+
+    /// With more lines about its listener.
+    fn with(listener: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap();
@@ -34,7 +51,7 @@ impl Mosquitto {
         assert!(made.unwrap().success());
         let place = folder.path().display();
         let text = format!(
-            "user root\nlistener {} 127.0.0.1\nallow_anonymous false\npassword_file {}\n\
+            "user root\nlistener {} 127.0.0.1\n{listener}allow_anonymous false\npassword_file {}\n\
              persistence true\npersistence_location {place}/\n",
             address.port(),
             passwords.display()

@@ -10,14 +10,13 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::PublishProperties;
+use rumqttc::v5::mqttbytes::v5::{Packet, PublishProperties};
 use serde_json::json;
 use std::collections::BTreeSet;
-use std::path::Path;
-use witmq_e2e::Broker;
 use witmq_e2e::client::{Client, connect, options};
 use witmq_e2e::nats::{Nats, NatsServer};
 use witmq_e2e::sinks::{apply, publish, sink, wait_for_sink};
+use witmq_e2e::{Broker, certificates};
 
 const CHAIN: &str = "from = \"out/#\"\n[[step]]\nsink = \"far\"\n";
 const RETRY: &str = "retry = { first_ms = 20, longest_ms = 100 }\n";
@@ -133,7 +132,8 @@ async fn what_waited_for_a_server_arrives_with_its_properties() {
         properties,
     );
     sent.await.unwrap();
-    client.wait(|_| Some(())).await;
+    let is_ack = |packet| matches!(packet, Packet::PubAck(_)).then_some(());
+    client.wait(is_ack).await;
     let got = there.next();
     assert_eq!((&*got.subject, &*got.payload), ("a%20b.p%2E1", "first"));
     let headers = "Mqtt-Topic: out/a b\r\nContent-Type: text/plain\r\nsite: 7\r\nwitmq-via: ";
@@ -183,8 +183,10 @@ async fn what_the_server_cannot_take_is_a_dead_letter_and_what_it_denies_waits()
     ] {
         let sent = client
             .sender
-            .publish(topic, QoS::AtLeastOnce, false, payload);
+            .publish(topic, QoS::AtLeastOnce, false, payload.to_owned());
         sent.await.unwrap();
+        let is_ack = |packet| matches!(packet, Packet::PubAck(_)).then_some(());
+        client.wait(is_ack).await;
     }
     wait_for_sink(&broker, "far", |sink| sink["queued_messages"] == 4);
     drop(broker.ok(&["sink", "resume", "far"], ""));
@@ -318,51 +320,42 @@ async fn a_consumer_of_a_stream_gives_everything_whoever_is_killed() {
     }
 }
 
-/// A server with the certificate of `witmq dev`, and a broker that knows who signed it.
-fn secured() -> (NatsServer, Broker, tempfile::TempDir) {
-    let maker = Broker::dev(&["--no-demo"]);
-    let secrets = tempfile::tempdir().unwrap();
-    for name in ["ca.pem", "cert.pem", "key.pem"] {
-        std::fs::copy(
-            maker.folder().join(".witmq").join(name),
-            secrets.path().join(name),
-        )
-        .unwrap();
-    }
-    let place = |name: &str| secrets.path().join(name).display().to_string();
+#[tokio::test]
+async fn a_server_that_is_not_trusted_or_that_wants_tls_gets_nothing() {
+    let (own, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    certificates::make(own.path(), "localhost");
+    certificates::make(other.path(), "localhost");
+    let place = |name: &str| own.path().join(name).display().to_string();
     let server = NatsServer::start(&format!(
         "tls {{ cert_file: \"{}\", key_file: \"{}\" }}\nauthorization {{ token: \"t0ken\" }}\n",
         place("cert.pem"),
         place("key.pem")
     ));
-    std::fs::write(Path::new(&place("token")), "t0ken\n").unwrap();
+    std::fs::write(place("token"), "t0ken\n").unwrap();
     let broker = Broker::serve_open(&format!(
-        "[secrets]\nfar-ca = \"{}\"\nfar-token = \"{}\"\n",
+        "[secrets]\nca = {:?}\ntoken = {:?}\nother = {:?}\n",
         place("ca.pem"),
-        place("token")
+        place("token"),
+        other.path().join("ca.pem")
     ));
-    (server, broker, secrets)
-}
-
-#[tokio::test]
-async fn a_server_that_is_not_trusted_or_that_wants_tls_gets_nothing() {
-    let (server, broker, _secrets) = secured();
     let file = format!(
-        "kind = \"nats\"\nurl = \"tls://localhost:{}\"\nca = {{ secret = \"far-ca\" }}\n\
-         token = {{ secret = \"far-token\" }}\nout = {{ subject = \"{{topic}}\" }}\n{RETRY}",
+        "kind = \"nats\"\nurl = \"tls://localhost:{}\"\nca = {{ secret = \"ca\" }}\n\
+         token = {{ secret = \"token\" }}\nout = {{ subject = \"{{topic}}\" }}\n{RETRY}",
         server.address.port()
     );
+    let signed = "nobody who is trusted signed its certificate";
     for (text, wanted) in [
+        (file.replace("\"ca\" }", "\"other\" }"), signed),
+        (file.replace("ca = { secret = \"ca\" }\n", ""), signed),
         (
-            file.replace("ca = { secret = \"far-ca\" }\n", ""),
-            "UnknownIssuer",
+            file.replace("localhost", "127.0.0.1"),
+            "its certificate is for another name",
         ),
         (file.replace("tls://", "nats://"), "the server wants TLS"),
         (
-            file.replace("far-token", "far-ca"),
+            file.replace("\"token\" }", "\"other\" }"),
             "Authorization Violation",
         ),
-        (file.replace("localhost", "127.0.0.2"), "127.0.0.2"),
     ] {
         let said = refused(&broker, &text);
         assert!(said.contains(wanted), "{wanted}: {said}");

@@ -1,23 +1,24 @@
-//! `mqtt`: a bridge to another broker, MQTT 5. `out` publishes there what chains hand over; `in` subscribes there.
+//! `mqtt`: a bridge to another broker, MQTT 5 or 3.1.1. `out` publishes there what chains hand over; `in` subscribes there.
 //!
-//! Owns: the file's keys, the way there, how topics change, and the mark that ends loops. Each direction has a
-//! connection of its own: what is sent begins a new session each time, so that no packet identifier of an earlier one
+//! Owns: the file's keys, the way there, how topics change, and which of them may not run in a circle. Each direction has
+//! a connection of its own: what is sent begins a new session each time, so that no packet identifier of an earlier one
 //! is taken for a duplicate; what is received has a session that waits while the broker is away.
 
+mod five;
+mod four;
 mod inward;
+mod link;
 mod outward;
 
 pub(super) use inward::receive;
 pub(super) use outward::Outward;
 
+use self::link::Use;
 use super::Means;
 use super::tls::trust;
-use super::via::mark;
 use crate::keys::Keys;
 use crate::place::SinkError;
 use crate::secret::Text;
-use rumqttc::v5::MqttOptions;
-use rumqttc::v5::mqttbytes::QoS as Level;
 use rumqttc::{TlsConfiguration, Transport};
 use std::time::Duration;
 use witmq_proto::TopicFilter;
@@ -36,11 +37,20 @@ pub(super) struct Bridge {
     pub(super) means: Means,
 }
 
+/// Of MQTT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    /// 3.1.1.
+    Four,
+    Five,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     host: String,
     port: u16,
     is_tls: bool,
+    version: Version,
     client: Option<String>,
     username: Option<String>,
     password: Option<Text>,
@@ -93,24 +103,55 @@ impl Settings {
         if host.is_empty() || host.contains(['/', '@']) {
             return Err(wrong("is mqtt://HOST:PORT, without a user and a path"));
         }
+        let version = match keys.word("version", &["5", "3.1.1"])? {
+            Some("3.1.1") => Version::Four,
+            _ => Version::Five,
+        };
         let settings = Self {
             host: host.to_owned(),
             port,
             is_tls,
+            version,
             client: keys.text("client_id")?.map(|(client, _)| client),
             username: keys.text("username")?.map(|(name, _)| name),
             password: keys.private("password")?,
             ca: keys.private("ca")?,
             keep_alive: Duration::from_secs(keys.number("keep_alive_s", 30, 5..=65_535)?),
             out: keys.given("out")?.map(Way::parse).transpose()?,
-            inward: keys.given("in")?.map(Inward::parse).transpose()?,
+            inward: keys
+                .given("in")?
+                .map(|keys| Inward::parse(keys, version))
+                .transpose()?,
         };
         if settings.out.is_none() && settings.inward.is_none() {
             return Err(keys
                 .error("`out` and `in` are missing")
                 .hint("`out = {}` publishes there what chains hand over"));
         }
+        settings.refuse_circles(keys)?;
         Ok(settings)
+    }
+
+    /// MQTT 3.1.1 has nothing that a message could carry to tell that it was here: nothing that goes out may come in.
+    fn refuse_circles(&self, keys: &Keys<'_>) -> Result<(), SinkError> {
+        let (Version::Four, Some(out), Some(inward)) = (self.version, &self.out, &self.inward)
+        else {
+            return Ok(());
+        };
+        let both = (inward.filters.iter()).find(|filter| meets(&out.add, filter));
+        let Some(filter) = both else { return Ok(()) };
+        let text = format!(
+            "`in.filters` has `{filter}`, which takes what `out` publishes there as `{}…`: with version 3.1.1 it would come back",
+            out.add
+        );
+        Err(keys
+            .error(text)
+            .hint("give `out.add` a beginning that no filter takes, or speak version 5"))
+    }
+
+    /// Without the brackets of an IPv6 address.
+    fn host(&self) -> &str {
+        self.host.trim_start_matches('[').trim_end_matches(']')
     }
 
     /// Whether chains can hand something over.
@@ -126,32 +167,39 @@ impl Settings {
     fn place(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
+}
 
-    /// What a connection begins with.
-    fn options(&self, name: &str, means: &Means) -> Result<MqttOptions, String> {
-        let client = match &self.client {
-            Some(client) => format!("{client}-{name}"),
-            None => format!("witmq-{}-{name}", means.origin),
+impl Bridge {
+    fn client_id(&self, purpose: Use) -> String {
+        let begin = match &self.settings.client {
+            Some(client) => client.clone(),
+            None => format!("witmq-{}", self.means.origin),
         };
-        let host = self.host.trim_start_matches('[').trim_end_matches(']');
-        let mut options = MqttOptions::new(client, host, self.port);
-        options.set_keep_alive(self.keep_alive);
-        options.set_max_packet_size(Some(PACKET_BYTES));
-        if let Some(username) = &self.username {
-            let password = self
-                .password
-                .as_ref()
-                .map(|password| password.reveal(&means.secrets));
-            options.set_credentials(username, password.transpose()?.unwrap_or_default());
+        format!("{begin}-{}-{}", self.name, purpose.word())
+    }
+
+    fn credentials(&self) -> Result<Option<(String, String)>, String> {
+        let Some(username) = &self.settings.username else {
+            return Ok(None);
+        };
+        let password = self.settings.password.as_ref();
+        let password = password.map(|password| password.reveal(&self.means.secrets));
+        Ok(Some((
+            username.clone(),
+            password.transpose()?.unwrap_or_default(),
+        )))
+    }
+
+    /// `None`: without TLS.
+    fn transport(&self) -> Result<Option<Transport>, String> {
+        if !self.settings.is_tls {
+            return Ok(None);
         }
-        if self.is_tls {
-            let ca = self.ca.as_ref().map(|ca| ca.reveal(&means.secrets));
-            let trusted = trust(ca.transpose()?.as_deref())?;
-            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(
-                trusted,
-            )));
-        }
-        Ok(options)
+        let ca = self.settings.ca.as_ref();
+        let ca = ca.map(|ca| ca.reveal(&self.means.secrets));
+        let trusted = trust(ca.transpose()?.as_deref())?;
+        let trusted = TlsConfiguration::Rustls(trusted);
+        Ok(Some(Transport::tls_with_config(trusted)))
     }
 }
 
@@ -193,7 +241,7 @@ impl Way {
 }
 
 impl Inward {
-    fn parse(mut keys: Keys<'_>) -> Result<Self, SinkError> {
+    fn parse(mut keys: Keys<'_>, version: Version) -> Result<Self, SinkError> {
         let mut filters = Vec::new();
         for (filter, at) in keys.texts("filters")? {
             TopicFilter::new(filter.as_str())
@@ -210,7 +258,10 @@ impl Inward {
         if way.qos == Some(QoS::ExactlyOnce) {
             return Err(keys.error("`in.qos` is 0 or 1: messages are taken at least once"));
         }
-        let expiry_s = keys.number("session_expiry_s", 86_400, 0..=u64::from(u32::MAX))?;
+        let expiry_s = match version {
+            Version::Five => keys.number("session_expiry_s", 86_400, 0..=u64::from(u32::MAX))?,
+            Version::Four => 0, // there the other broker says how long
+        };
         keys.finish()?;
         Ok(Self {
             filters,
@@ -220,12 +271,23 @@ impl Inward {
     }
 }
 
-fn level(qos: QoS) -> Level {
-    match qos {
-        QoS::AtMostOnce => Level::AtMostOnce,
-        QoS::AtLeastOnce => Level::AtLeastOnce,
-        QoS::ExactlyOnce => Level::ExactlyOnce,
+/// Whether a filter takes a topic that begins with `start`.
+fn meets(start: &str, filter: &str) -> bool {
+    let shared = filter
+        .strip_prefix("$share/")
+        .and_then(|rest| rest.split_once('/'));
+    let mut levels = shared.map_or(filter, |(_, filter)| filter).split('/');
+    let mut parts = start.split('/').peekable();
+    while let Some(part) = parts.next() {
+        let is_last = parts.peek().is_none();
+        match levels.next() {
+            Some("#") => return true,
+            Some("+") => {}
+            Some(level) if level == part || is_last && level.starts_with(part) => {}
+            _ => return false,
+        }
     }
+    true
 }
 
 #[cfg(test)]
@@ -293,5 +355,52 @@ mod tests {
             (way.topic("local/a"), way.topic("a/local/")),
             ("site/a".to_owned(), "site/a/local/".to_owned())
         );
+    }
+
+    #[test]
+    fn with_the_older_version_nothing_that_goes_out_may_come_in() {
+        let both = |version, add, filter| {
+            error(&format!(
+                "url = \"mqtt://h\"\nversion = \"{version}\"\nout = {{ add = \"{add}\" }}\nin = {{ filters = [\"{filter}\"] }}"
+            ))
+        };
+        assert_eq!(both("5", "", "a/#"), None);
+        assert_eq!(both("3.1.1", "up/", "down/#"), None);
+        let wrong = both("3.1.1", "up/", "+/x");
+        let wrong = wrong.expect("`up/x` comes back");
+        assert!(
+            wrong.starts_with("b.toml:1:1: `in.filters` has `+/x`"),
+            "{wrong}"
+        );
+        let wrong = error(
+            "url = \"mqtt://h\"\nversion = \"3.1.1\"\nin = { filters = [\"a\"], session_expiry_s = 1 }",
+        );
+        assert_eq!(
+            wrong.as_deref(),
+            Some("b.toml:4:25: unknown key `in.session_expiry_s`")
+        );
+        assert!(error("url = \"mqtt://h\"\nversion = \"4\"\nout = {}").is_some());
+    }
+
+    #[test]
+    fn a_filter_meets_topics_that_begin_so() {
+        for (start, filter, is_met) in [
+            ("", "a", true),
+            ("a", "ab/c", true),
+            ("ab", "a", false),
+            ("a/", "a/#", true),
+            ("a/", "a", false),
+            ("a", "a/#", true),
+            ("a/b", "+/bc", true),
+            ("a/b/", "+/bc", false),
+            ("a/b", "a/+", true),
+            ("a/b/", "a/+", false),
+            ("a/", "b/#", false),
+            ("a/", "$share/g/a/x", true),
+            ("a/", "$share/g/b/x", false),
+            ("a/b", "#", true),
+        ] {
+            assert_eq!(meets(start, filter), is_met, "{start} {filter}");
+        }
     }
 }

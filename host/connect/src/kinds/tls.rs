@@ -86,13 +86,46 @@ pub(super) async fn secure(
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| format!("`{host}` is no name of a server"))?;
     let secured = TlsConnector::from(trusted).connect(name, wire).await;
-    let secured = secured.map_err(|error| format!("no TLS with {host}:{port}: {error}"))?;
+    let secured =
+        secured.map_err(|error| format!("no TLS with {host}:{port}: {}", clearer(&error)))?;
     Ok(Box::new(secured))
+}
+
+/// An error of a connection, with what to look at if it is about a certificate.
+pub(super) fn clearer(error: &impl std::fmt::Display) -> String {
+    let text = error.to_string();
+    let hint = match () {
+        // The latter: by another one of the same name.
+        () if text.contains("UnknownIssuer") || text.contains("BadSignature") => {
+            "nobody who is trusted signed its certificate: see `ca`"
+        }
+        () if text.contains("not valid for name") || text.contains("NotValidForName") => {
+            "its certificate is for another name: see `url`"
+        }
+        () => return text,
+    };
+    format!("{text} ({hint})")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_not_trusted_is_told_apart_from_who_has_another_name() {
+        let signer = "(nobody who is trusted signed its certificate: see `ca`)";
+        for (text, wanted) in [
+            ("invalid peer certificate: UnknownIssuer", signer),
+            ("invalid peer certificate: BadSignature", signer),
+            (
+                "certificate not valid for name \"a\"",
+                "(its certificate is for another name: see `url`)",
+            ),
+            ("connection reset", "connection reset"),
+        ] {
+            assert!(clearer(&text).ends_with(wanted), "{text}");
+        }
+    }
 
     #[test]
     fn what_is_no_certificate_is_not_trusted() {

@@ -2,88 +2,16 @@
 //!
 //! Owns: which acknowledgement belongs to which message of a batch.
 
-use super::{Bridge, level, mark};
+use super::Bridge;
+use super::link::{Happening, Link, Outgoing, Use};
+use crate::kinds::via::mark;
 use crate::outlet::{Answer, Later, Outlet, Trouble};
-use crate::record::{Record, now_ms};
-use rumqttc::Outgoing;
-use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason, PubRecReason, PublishProperties};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, StateError};
+use crate::record::Record;
 use std::collections::{HashMap, VecDeque};
-use tokio::sync::mpsc;
-
-/// Messages on their way between the link's task and here.
-const EVENTS: usize = 64;
-/// Messages of a batch, and some.
-const REQUESTS: usize = 10_100;
-
-/// A connection, polled by a task of its own so that a batch can be given up without harm to it.
-struct Link {
-    client: AsyncClient,
-    events: mpsc::Receiver<Result<Event, Trouble>>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
 
 pub(crate) struct Outward {
     bridge: Bridge,
     link: Option<Link>,
-}
-
-fn trouble(error: ConnectionError) -> Trouble {
-    match error {
-        ConnectionError::MqttState(StateError::OutgoingPacketTooLarge { pkt_size, max }) => {
-            Trouble::Refused(format!(
-                "it takes {pkt_size} bytes, and the other broker takes {max}"
-            ))
-        }
-        error => Trouble::away(error),
-    }
-}
-
-impl Link {
-    async fn open(bridge: &Bridge, what: &str) -> Result<Self, Trouble> {
-        let name = format!("{}-{what}", bridge.name);
-        let options = bridge.settings.options(&name, &bridge.means);
-        let mut options = options.map_err(Trouble::away)?;
-        options.set_clean_start(true);
-        let (client, mut eventloop) = AsyncClient::new(options, REQUESTS);
-        let (sender, events) = mpsc::channel(EVENTS);
-        let task = tokio::spawn(async move {
-            loop {
-                let event = eventloop.poll().await.map_err(trouble);
-                let is_over = event.is_err();
-                if sender.send(event).await.is_err() || is_over {
-                    return;
-                }
-            }
-        });
-        let mut link = Self {
-            client,
-            events,
-            task,
-        };
-        loop {
-            if let Event::Incoming(Packet::ConnAck(_)) = link.next().await? {
-                return Ok(link);
-            }
-        }
-    }
-
-    async fn next(&mut self) -> Result<Event, Trouble> {
-        let ended = || Trouble::away("the connection ended");
-        match self.events.recv().await.ok_or_else(ended)?? {
-            Event::Incoming(Packet::Disconnect(said)) => Err(Trouble::away(format!(
-                "the other broker said goodbye: {:?}",
-                said.reason_code
-            ))),
-            event => Ok(event),
-        }
-    }
 }
 
 /// A batch under way.
@@ -104,62 +32,28 @@ impl Batch {
     }
 
     /// True: the link is not to be used any more.
-    fn take(&mut self, event: Event) -> Result<bool, Trouble> {
-        match event {
-            Event::Outgoing(Outgoing::Publish(id)) => {
+    fn take(&mut self, happening: Happening) -> Result<bool, Trouble> {
+        match happening {
+            Happening::Written(packet_id) => {
                 let number = self.handed.pop_front();
-                match (id, number) {
+                match (packet_id, number) {
                     (0, number) => self.answer(number, Answer::Done),
-                    (id, Some(number)) => drop(self.sent.insert(id, number)),
+                    (packet_id, Some(number)) => drop(self.sent.insert(packet_id, number)),
                     _ => {}
                 }
+                Ok(false)
             }
-            Event::Incoming(Packet::PubAck(ack)) => {
-                let number = self.sent.remove(&ack.pkid);
-                self.answer(number, judged(ack.reason)?);
+            Happening::Answered {
+                packet_id,
+                answer,
+                is_spent,
+            } => {
+                let number = self.sent.remove(&packet_id);
+                self.answer(number, answer?);
+                Ok(is_spent)
             }
-            Event::Incoming(Packet::PubRec(rec)) if !is_taken(rec.reason) => {
-                let number = self.sent.remove(&rec.pkid);
-                self.answer(number, judged(as_ack(rec.reason))?);
-                return Ok(true); // its place among those under way is not given back
-            }
-            Event::Incoming(Packet::PubComp(comp)) => {
-                let number = self.sent.remove(&comp.pkid);
-                self.answer(number, Answer::Done);
-            }
-            _ => {}
+            _ => Ok(false),
         }
-        Ok(false)
-    }
-}
-
-fn is_taken(reason: PubRecReason) -> bool {
-    matches!(
-        reason,
-        PubRecReason::Success | PubRecReason::NoMatchingSubscribers
-    )
-}
-
-fn as_ack(reason: PubRecReason) -> PubAckReason {
-    match reason {
-        PubRecReason::TopicNameInvalid => PubAckReason::TopicNameInvalid,
-        PubRecReason::PayloadFormatInvalid => PubAckReason::PayloadFormatInvalid,
-        PubRecReason::NotAuthorized => PubAckReason::NotAuthorized,
-        PubRecReason::QuotaExceeded => PubAckReason::QuotaExceeded,
-        _ => PubAckReason::ImplementationSpecificError,
-    }
-}
-
-/// What is wrong with the message never comes right; what is wrong with the broker or our rights may.
-fn judged(reason: PubAckReason) -> Result<Answer, Trouble> {
-    match reason {
-        PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Ok(Answer::Done),
-        PubAckReason::TopicNameInvalid | PubAckReason::PayloadFormatInvalid => Ok(Answer::Never(
-            format!("the other broker refused it: {reason:?}"),
-        )),
-        other => Err(Trouble::away(format!(
-            "the other broker refused it: {other:?}"
-        ))),
     }
 }
 
@@ -177,36 +71,17 @@ impl Outward {
         if !mark(&mut user, &self.bridge.means.origin) {
             return Ok(Some(Answer::Looped));
         }
-        let properties = &record.properties;
-        let left = record
-            .expires_ms
-            .map(|at| at.saturating_sub(now_ms()).div_ceil(1000));
-        let text = |text: &Option<witmq_proto::ByteString>| text.as_ref().map(ToString::to_string);
-        let properties = PublishProperties {
-            payload_format_indicator: properties.payload_format,
-            message_expiry_interval: left.map(|left| u32::try_from(left).unwrap_or(u32::MAX)),
-            response_topic: text(&properties.response_topic),
-            correlation_data: properties.correlation_data.clone(),
-            content_type: text(&properties.content_type),
-            user_properties: user
-                .iter()
-                .map(|(name, value)| (name.to_string(), value.to_string()))
-                .collect(),
-            ..PublishProperties::default()
-        };
         let topic = way.topic(&record.topic);
         if witmq_proto::TopicName::new(topic.as_str()).is_err() {
             return Ok(Some(Answer::Never(format!("`{topic}` is no topic"))));
         }
-        let qos = level(way.qos.unwrap_or(record.qos));
-        let retain = record.retain && way.keeps_retain;
-        let handed = link.client.try_publish_with_properties(
+        let handed = link.publish(Outgoing {
             topic,
-            qos,
-            retain,
-            record.payload.clone(),
-            properties,
-        );
+            qos: way.qos.unwrap_or(record.qos),
+            retain: record.retain && way.keeps_retain,
+            record,
+            user,
+        });
         handed.map_err(Trouble::away)?;
         Ok(None)
     }
@@ -215,9 +90,9 @@ impl Outward {
 impl Outlet for Outward {
     fn check(&mut self) -> Later<'_, Result<String, String>> {
         Box::pin(async {
-            match Link::open(&self.bridge, "check").await {
+            match Link::open(&self.bridge, Use::Check).await {
                 Ok(link) => {
-                    let _is_gone = link.client.try_disconnect().is_err();
+                    link.leave().await;
                     let place = self.bridge.settings.place();
                     Ok(format!("{place} lets this broker in"))
                 }
@@ -228,10 +103,10 @@ impl Outlet for Outward {
 
     fn send<'a>(&'a mut self, batch: &'a [Record]) -> Later<'a, Result<Vec<Answer>, Trouble>> {
         Box::pin(async move {
-            let link = self.link.take().filter(|link| !link.task.is_finished());
+            let link = self.link.take().filter(|link| !link.is_over());
             let mut link = match link {
                 Some(link) => link,
-                None => Link::open(&self.bridge, "out").await?,
+                None => Link::open(&self.bridge, Use::Out).await?,
             };
             let mut under_way = Batch::default();
             for (number, record) in batch.iter().enumerate() {
@@ -243,8 +118,8 @@ impl Outlet for Outward {
             }
             let mut is_spent = false;
             while under_way.answers.iter().any(Option::is_none) {
-                let event = link.next().await?;
-                is_spent |= under_way.take(event)?;
+                let happening = link.next().await?;
+                is_spent |= under_way.take(happening)?;
             }
             if !is_spent {
                 self.link = Some(link);
@@ -259,15 +134,18 @@ impl Outlet for Outward {
                 return Ok(());
             };
             // What comes meanwhile concerns nobody, and must not fill the queue: answers to pings.
-            while let Ok(event) = link.events.try_recv() {
-                if let Err(Trouble::Away { text, .. } | Trouble::Refused(text)) = event {
-                    self.link = None;
-                    tracing::debug!(
-                        sink = self.bridge.name,
-                        "the link to the other broker ended: {text}"
-                    );
-                    return Ok(()); // made anew when there is something to send
-                }
+            while let Some(past) = link.past() {
+                let text = match past {
+                    Ok(Happening::Goodbye(text))
+                    | Err(Trouble::Away { text, .. } | Trouble::Refused(text)) => text,
+                    Ok(_) => continue,
+                };
+                self.link = None;
+                tracing::debug!(
+                    sink = self.bridge.name,
+                    "the link to the other broker ended: {text}"
+                );
+                return Ok(()); // made anew when there is something to send
             }
             Ok(())
         })
@@ -275,14 +153,8 @@ impl Outlet for Outward {
 
     fn close(&mut self) -> Later<'_, ()> {
         Box::pin(async {
-            if let Some(mut link) = self.link.take()
-                && link.client.try_disconnect().is_ok()
-            {
-                while let Ok(event) = link.next().await {
-                    if matches!(event, Event::Outgoing(Outgoing::Disconnect)) {
-                        return;
-                    }
-                }
+            if let Some(link) = self.link.take() {
+                link.leave().await;
             }
         })
     }
