@@ -179,7 +179,7 @@ impl Nats {
     }
 
     /// The next message.
-    pub fn next(&mut self) -> Got {
+    pub fn message(&mut self) -> Got {
         loop {
             let line = self.line();
             let words: Vec<&str> = line.split(' ').collect();
@@ -222,7 +222,7 @@ impl Nats {
         self.say(&format!(
             "PUB $JS.API.{subject} {inbox} {length}\r\n{question}\r\n"
         ));
-        let got = self.next();
+        let got = self.message();
         assert_eq!(got.subject, inbox);
         let said: Value = serde_json::from_str(&got.payload).unwrap();
         assert!(said["error"].is_null(), "{subject} {question}: {said}");

@@ -134,7 +134,7 @@ async fn what_waited_for_a_server_arrives_with_its_properties() {
     sent.await.unwrap();
     let is_ack = |packet| matches!(packet, Packet::PubAck(_)).then_some(());
     client.wait(is_ack).await;
-    let got = there.next();
+    let got = there.message();
     assert_eq!((&*got.subject, &*got.payload), ("a%20b.p%2E1", "first"));
     let headers = "Mqtt-Topic: out/a b\r\nContent-Type: text/plain\r\nsite: 7\r\nwitmq-via: ";
     assert!(got.headers.starts_with(headers), "{got:?}");
@@ -148,7 +148,7 @@ async fn what_waited_for_a_server_arrives_with_its_properties() {
     there.subscribe("a.>");
     drop(broker.ok(&["sink", "resume", "far"], ""));
     for number in 0..100 {
-        assert_eq!(there.next().payload, number.to_string());
+        assert_eq!(there.message().payload, number.to_string());
     }
     wait_for_sink(&broker, "far", |sink| {
         sink["state"] == "healthy" && sink["delivered"] == 101
@@ -215,7 +215,7 @@ async fn what_the_server_cannot_take_is_a_dead_letter_and_what_it_denies_waits()
     });
     let mut seen = Vec::new();
     while seen.len() < 3 {
-        let got = there.next().payload;
+        let got = there.message().payload;
         if !seen.contains(&got) {
             seen.push(got);
         }
