@@ -135,31 +135,29 @@ impl Instance {
                 Some(Bound::MemoryTotal) => InstanceError::Crowded(template.plugin.pool.maximum()),
                 _ => InstanceError::Failed(classify(store, error, Bound::InitDeadline)),
             };
-        let instance = match package.pre.instantiate_async(&mut store).await {
-            Ok(instance) => instance,
-            Err(error) => return Err(failed(&store, &error)),
-        };
+        let instance = package.pre.instantiate_async(&mut store).await;
+        let instance = instance.map_err(|error| failed(&store, &error))?;
         let lifecycle = match package.lifecycle.load(&mut store, &instance) {
             Ok(guest) => guest,
             Err(error) => return Err(failed(&store, &error)),
         };
-        let transform = package.transform.as_ref();
-        let transform = transform.map(|index| OnMessage::load(&mut store, &instance, index));
-        let transform = transform
-            .transpose()
-            .map_err(|error| failed(&store, &error))?;
+        let transform = match &package.transform {
+            Some(index) => match OnMessage::load(&mut store, &instance, index) {
+                Ok(function) => Some(function),
+                Err(error) => return Err(failed(&store, &error)),
+            },
+            None => None,
+        };
         let desk = match (&transform, &package.lend) {
-            (Some(_), Some(lend)) => {
-                let desk = lent(&mut store, &instance, lend).await;
-                desk.map_err(|error| failed(&store, &error))?
-            }
+            (Some(_), Some(lend)) => match lent(&mut store, &instance, lend).await {
+                Ok(desk) => desk,
+                Err(error) => return Err(failed(&store, &error)),
+            },
             _ => None,
         };
-        let (authenticate, authorize) = (
+        let (authenticate, authorize, sink, events, timer) = (
             load!(package.authenticate, store, instance, failed),
             load!(package.authorize, store, instance, failed),
-        );
-        let (sink, events, timer) = (
             load!(package.sink, store, instance, failed),
             load!(package.events, store, instance, failed),
             load!(package.timer, store, instance, failed),

@@ -32,10 +32,8 @@ async fn an_exported_rule_becomes_a_chain_that_serves() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("hot.toml");
     let path = file.to_str().unwrap();
-    broker.ok(
-        &["rule", "import", "emqx-sql", "-", "-o", path],
-        &exported(),
-    );
+    let import = ["rule", "import", "emqx-sql", "-", "-o", path];
+    drop(broker.ok(&import, &exported()));
     drop(broker.ok(&["rule", "apply", path], ""));
 
     let mut client = connect(options(broker.address("tcp"), "sensor"))

@@ -135,10 +135,10 @@ impl Outlet for Outward {
             };
             // What comes meanwhile concerns nobody, and must not fill the queue: answers to pings.
             while let Some(past) = link.past() {
-                let text = match past {
-                    Ok(Happening::Goodbye(text))
-                    | Err(Trouble::Away { text, .. } | Trouble::Refused(text)) => text,
-                    Ok(_) => continue,
+                let (Ok(Happening::Goodbye(text))
+                | Err(Trouble::Away { text, .. } | Trouble::Refused(text))) = past
+                else {
+                    continue;
                 };
                 self.link = None;
                 tracing::debug!(

@@ -358,12 +358,9 @@ impl Outlet for Outward {
     fn idle(&mut self) -> Later<'_, Result<(), String>> {
         Box::pin(async {
             while let Some(mut line) = self.line.take() {
-                let said = match line.link.next().now_or_never() {
-                    None => {
-                        self.line = Some(line);
-                        return Ok(());
-                    }
-                    Some(said) => said,
+                let Some(said) = line.link.next().now_or_never() else {
+                    self.line = Some(line);
+                    return Ok(());
                 };
                 let said = match said {
                     Ok(Op::Ping) => line.link.write(b"PONG\r\n").await,
