@@ -15,6 +15,7 @@ pub mod faults;
 pub mod load;
 pub mod mosquitto;
 pub mod nats;
+pub mod nkeys;
 pub mod one_by_one;
 pub mod postgres;
 pub mod raw;

@@ -15,6 +15,7 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use witmq_e2e::client::{Client, connect, options};
 use witmq_e2e::nats::{Nats, NatsServer};
+use witmq_e2e::nkeys;
 use witmq_e2e::sinks::{apply, publish, sink, wait_for_sink};
 use witmq_e2e::{Broker, certificates};
 
@@ -369,4 +370,44 @@ async fn a_server_that_is_not_trusted_or_that_wants_tls_gets_nothing() {
     wait_for_sink(&broker, "far", |sink| {
         sink["delivered"] == 10 && sink["state"] == "healthy"
     });
+}
+
+/// The pair of the documentation of NATS.
+const SEED: &str = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY";
+const PUBLIC: &str = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4";
+
+#[tokio::test]
+async fn a_key_lets_this_broker_in() {
+    let server = NatsServer::start(&format!(
+        "authorization {{ users = [ {{ nkey: {PUBLIC} }} ] }}\n"
+    ));
+    let broker = Broker::serve_open("");
+    let file = text(&server, "out = { subject = \"{topic}\" }");
+    let said = refused(&broker, &file);
+    assert!(said.contains("Authorization Violation"), "{said}");
+    let said = refused(&broker, &format!("nkey = \"{PUBLIC}\"\n{file}"));
+    assert!(said.contains("begins with `SU`"), "{said}");
+    let said = checked(&broker, &format!("nkey = \"{SEED}\"\n{file}"));
+    assert!(said.contains("lets this broker in"), "{said}");
+}
+
+#[tokio::test]
+async fn credentials_of_an_operator_let_this_broker_in() {
+    let (configuration, credentials) = nkeys::operated();
+    let server = NatsServer::start(&configuration);
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), &credentials).unwrap();
+    let broker = Broker::serve_open(&format!("[secrets]\ncreds = {:?}\n", secret.path()));
+    let file = text(&server, "out = { subject = \"{topic}\" }");
+    let file = format!("creds = {{ secret = \"creds\" }}\n{file}");
+    let said = checked(&broker, &file);
+    assert!(said.contains("lets this broker in"), "{said}");
+    // Another one's key: the token says who signs.
+    let (seed, user) = (
+        SEED,
+        credentials.lines().find(|line| line.starts_with("SU")),
+    );
+    std::fs::write(secret.path(), credentials.replace(user.unwrap(), seed)).unwrap();
+    let said = refused(&broker, &file);
+    assert!(said.contains("Authorization Violation"), "{said}");
 }

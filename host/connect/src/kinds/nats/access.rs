@@ -7,12 +7,21 @@ use crate::place::SinkError;
 use crate::secret::{Secret, Text};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use rustls::SignatureScheme;
+use rustls::crypto::ring::sign::any_eddsa_type;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::sign::SigningKey;
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// First byte of a seed and of a user's public key.
 const SEED: u8 = 18 << 3;
 const USER: u8 = 20 << 3;
+/// What stands before a seed in a file of PKCS #8.
+const BEFORE_SEED: [u8; 16] = [
+    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
+];
+const SEED_BYTES: usize = 32;
 const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,8 +83,8 @@ impl Access {
             Self::Token(token) => drop(put("auth_token", token.reveal(secrets)?)),
             Self::Nkey(seed) => {
                 let key = key(seed.reveal(secrets)?.trim())?;
-                put("nkey", public(&key));
-                put("sig", sign(&key, nonce)?);
+                put("nkey", public(&*key)?);
+                put("sig", sign(&*key, nonce)?);
             }
             Self::Creds(text) => {
                 let text = text.reveal(secrets)?;
@@ -83,7 +92,7 @@ impl Access {
                     part(&text, name).ok_or_else(|| format!("`creds` has no part `{name}`"))
                 };
                 put("jwt", part("NATS USER JWT")?);
-                put("sig", sign(&key(&part("USER NKEY SEED")?)?, nonce)?);
+                put("sig", sign(&*key(&part("USER NKEY SEED")?)?, nonce)?);
             }
         }
         Ok(fields)
@@ -100,13 +109,17 @@ fn part(text: &str, name: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-fn sign(key: &Ed25519KeyPair, nonce: Option<&str>) -> Result<String, String> {
+fn sign(key: &dyn SigningKey, nonce: Option<&str>) -> Result<String, String> {
     let nonce = nonce.ok_or("the server asks nobody for a key: is it set up for keys?")?;
-    Ok(URL_SAFE_NO_PAD.encode(key.sign(nonce.as_bytes())))
+    let signer = key.choose_scheme(&[SignatureScheme::ED25519]);
+    let signed = signer
+        .ok_or("the key does not sign")?
+        .sign(nonce.as_bytes());
+    Ok(URL_SAFE_NO_PAD.encode(signed.map_err(|error| error.to_string())?))
 }
 
 /// The key pair of a seed.
-fn key(seed: &str) -> Result<Ed25519KeyPair, String> {
+fn key(seed: &str) -> Result<Arc<dyn SigningKey>, String> {
     let wrong = "the seed of a key is none: it begins with `SU` and has 58 letters";
     let bytes = from_base32(seed).ok_or(wrong)?;
     let (bytes, sum) = bytes
@@ -118,18 +131,22 @@ fn key(seed: &str) -> Result<Ed25519KeyPair, String> {
     let [first, second, seed @ ..] = bytes else {
         return Err(wrong.to_owned());
     };
-    if first & 0xf8 != SEED || (first & 7) << 5 | second >> 3 != USER {
+    if seed.len() != SEED_BYTES || first & 0xf8 != SEED || (first & 7) << 5 | second >> 3 != USER {
         return Err(wrong.to_owned());
     }
-    Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| wrong.to_owned())
+    let whole = [&BEFORE_SEED[..], seed].concat();
+    let whole = PrivatePkcs8KeyDer::from(whole);
+    any_eddsa_type(&whole).map_err(|_| wrong.to_owned())
 }
 
 /// As the server knows it: `U…`.
-fn public(key: &Ed25519KeyPair) -> String {
+fn public(key: &dyn SigningKey) -> Result<String, String> {
+    let told = key.public_key();
+    let own = told.as_ref().and_then(|key| key.last_chunk::<SEED_BYTES>());
     let mut bytes = vec![USER];
-    bytes.extend_from_slice(key.public_key().as_ref());
+    bytes.extend_from_slice(own.ok_or("the key has no public part")?);
     bytes.extend_from_slice(&crc(&bytes).to_le_bytes());
-    to_base32(&bytes)
+    Ok(to_base32(&bytes))
 }
 
 /// CRC-16 as XMODEM has it.
@@ -183,7 +200,6 @@ fn to_base32(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     /// A pair of the documentation of NATS.
     const PAIR: (&str, &str) = (
@@ -194,7 +210,7 @@ mod tests {
     #[test]
     fn a_seed_is_a_key_that_the_server_knows() {
         let key = key(PAIR.0).expect("a seed");
-        assert_eq!(public(&key), PAIR.1);
+        assert_eq!(public(&*key).as_deref(), Ok(PAIR.1));
         for wrong in ["", "SU", PAIR.1, &PAIR.0[1..], &PAIR.0.replace('3', "4")] {
             assert!(super::key(wrong).is_err(), "{wrong}");
         }
