@@ -23,8 +23,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-use wasmtime::component::{ComponentExportIndex, ResourceTableError};
-use wasmtime::{Store, Trap};
+use wasmtime::Store;
+use wasmtime::component::ComponentExportIndex;
 use witmq_broker::ports::hooks::{AuthRequest, Query};
 use witmq_broker::ports::{AuthStep, Publisher, StepFailure, StepOutcome, Verdict};
 use witmq_proto::Message;
@@ -133,7 +133,7 @@ impl Instance {
         let failed =
             |store: &Store<State>, error: &wasmtime::Error| match store.data().memory.exceeded {
                 Some(Bound::MemoryTotal) => InstanceError::Crowded(template.plugin.pool.maximum()),
-                _ => InstanceError::Failed(classify(store, error, Bound::InitDeadline)),
+                _ => InstanceError::Failed(trap::classify(store, error, Bound::InitDeadline)),
             };
         let instance = package.pre.instantiate_async(&mut store).await;
         let instance = instance.map_err(|error| failed(&store, &error))?;
@@ -260,7 +260,7 @@ impl Instance {
                 is_fatal: false,
             },
             Err(error) => Failed {
-                failure: classify(&self.store, &error, self.limit(hook)),
+                failure: trap::classify(&self.store, &error, self.limit(hook)),
                 is_fatal: true,
             },
         };
@@ -481,7 +481,7 @@ impl Instance {
             lifecycle::Health::Degraded(text) => lifecycle::Health::Degraded(convert::words(text)),
             lifecycle::Health::Failed(text) => lifecycle::Health::Failed(convert::words(text)),
         });
-        health.map_err(|error| classify(&self.store, &error, Bound::InitDeadline))
+        health.map_err(|error| trap::classify(&self.store, &error, Bound::InitDeadline))
     }
 
     /// Takes a new configuration in place; false: another instance is needed.
@@ -498,7 +498,7 @@ impl Instance {
             }
             Err(error) => {
                 // Not counted: the new configuration is none the worse for it.
-                let failure = classify(&self.store, &error, Bound::Deadline);
+                let failure = trap::classify(&self.store, &error, Bound::Deadline);
                 template
                     .plugin
                     .note_error(format!("reconfigure: {failure}"));
@@ -528,7 +528,7 @@ impl Instance {
                 true
             }
             Err(error) => {
-                let failure = classify(&self.store, &error, Bound::Deadline);
+                let failure = trap::classify(&self.store, &error, Bound::Deadline);
                 plugin.count_failure(&failure, true);
                 false
             }
@@ -584,39 +584,5 @@ fn prepare(store: &mut Store<State>, limits: &RuntimeConfig, deadline: Duration)
     state.publishes = limits.publishes;
     if let Some(beyond) = &mut state.beyond {
         beyond.begin();
-    }
-}
-
-/// Names what ended a call, and counts the bound that did; `time` is that of its time.
-fn classify(store: &Store<State>, error: &wasmtime::Error, time: Bound) -> StepFailure {
-    trap::report(store, error);
-    let shared = &store.data().plugin;
-    let plugin = shared.name.clone();
-    if store.data().memory.exceeded.is_some() {
-        return StepFailure::Memory(plugin); // counted when it was refused
-    }
-    if let Some(ResourceTableError::Full) = error.downcast_ref() {
-        shared.limited.hit(Bound::Handles);
-    }
-    match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => {
-            shared.limited.hit(time);
-            StepFailure::Deadline(plugin)
-        }
-        Some(trap) => StepFailure::Trap {
-            plugin,
-            cause: trap.to_string(),
-        },
-        None => {
-            let cause = first_line(error);
-            // The budget of bytes that cross the border has no type of its own.
-            match cause.contains("hostcalls") {
-                true => {
-                    shared.limited.hit(Bound::TransferBytes);
-                    StepFailure::BadAnswer { plugin, cause }
-                }
-                false => StepFailure::Trap { plugin, cause },
-            }
-        }
     }
 }

@@ -1,8 +1,14 @@
-//! What is told of a trap: where the guest was when it ended.
+//! What ended a call: the failure, the bound that was hit, and where the guest was.
+//!
+//! Owns: the names. Must not: end an instance (`seat` and `lane` do).
 
+use crate::limited::Bound;
 use crate::log::Level;
+use crate::package::first_line;
 use crate::state::State;
+use wasmtime::component::ResourceTableError;
 use wasmtime::{Store, Trap, WasmBacktrace};
+use witmq_broker::ports::StepFailure;
 
 /// Frames that are reported.
 const FRAMES: usize = 12;
@@ -16,8 +22,42 @@ const MACHINERY: [&str; 6] = [
     "__rust",
 ];
 
+/// Names what ended a call, and counts the bound that did; `time` is that of its time.
+pub(crate) fn classify(store: &Store<State>, error: &wasmtime::Error, time: Bound) -> StepFailure {
+    report(store, error);
+    let shared = &store.data().plugin;
+    let plugin = shared.name.clone();
+    if store.data().memory.exceeded.is_some() {
+        return StepFailure::Memory(plugin); // counted when it was refused
+    }
+    if let Some(ResourceTableError::Full) = error.downcast_ref() {
+        shared.limited.hit(Bound::Handles);
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt) => {
+            shared.limited.hit(time);
+            StepFailure::Deadline(plugin)
+        }
+        Some(trap) => StepFailure::Trap {
+            plugin,
+            cause: trap.to_string(),
+        },
+        None => {
+            let cause = first_line(error);
+            // The budget of bytes that cross the border has no type of its own.
+            match cause.contains("hostcalls") {
+                true => {
+                    shared.limited.hit(Bound::TransferBytes);
+                    StepFailure::BadAnswer { plugin, cause }
+                }
+                false => StepFailure::Trap { plugin, cause },
+            }
+        }
+    }
+}
+
 /// Where the guest was, innermost first, into its log.
-pub(crate) fn report(store: &Store<State>, error: &wasmtime::Error) {
+fn report(store: &Store<State>, error: &wasmtime::Error) {
     let (Some(trap), Some(trace)) = (
         error.downcast_ref::<Trap>(),
         error.downcast_ref::<WasmBacktrace>(),

@@ -8,6 +8,7 @@
 //! `deliver.rs` (outbox, transmit). A client's life: `connect.rs`, `subscribe.rs`, `end.rs`.
 
 mod authorize;
+mod claim;
 mod client;
 mod connect;
 mod counters;
