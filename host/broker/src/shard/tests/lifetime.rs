@@ -186,22 +186,34 @@ fn message_expiry_counts_the_time_in_the_queue() {
 
 #[test]
 fn keep_alive_ends_a_silent_connection_after_one_and_a_half_times() {
-    let mut rig = rig();
-    let mut wanted = connect(Version::V5, "c");
-    wanted.keep_alive = 10;
-    let (peer, _) = join_with(&mut rig, wanted);
-    for _ in 0..3 {
-        rig.advance(Duration::from_millis(14_999));
-        assert!(rig.is_open(peer));
-        rig.send(peer, &Packet::Pingreq);
-        assert_eq!(rig.received(peer), [Packet::Pingresp]);
+    // Shorter than the time for an authentication (10 s), as long, and longer.
+    for (seconds, milliseconds) in [
+        (2, 3000),
+        (6, 9000),
+        (7, 10_500),
+        (10, 15_000),
+        (60, 90_000),
+    ] {
+        let mut rig = rig();
+        let mut wanted = connect(Version::V5, "c");
+        wanted.keep_alive = seconds;
+        let (peer, _) = join_with(&mut rig, wanted);
+        for _ in 0..5 {
+            rig.advance(Duration::from_millis(milliseconds - 1));
+            assert!(rig.is_open(peer));
+            rig.send(peer, &Packet::Pingreq);
+            assert_eq!(rig.received(peer), [Packet::Pingresp]);
+        }
+        // Of the node's own report and of this connection: one each, however often it was looked at.
+        let timers: usize = rig.shards.iter().map(|shard| shard.timers.len()).sum();
+        assert_eq!(timers, rig.shards.len() + 1, "{seconds}");
+        rig.advance(Duration::from_millis(milliseconds));
+        assert!(!rig.is_open(peer)); // [MQTT-3.1.2-22]
+        let last = rig.received(peer).pop();
+        assert!(
+            matches!(last, Some(Packet::Disconnect(d)) if d.reason == ReasonCode::KeepAliveTimeout)
+        );
     }
-    rig.advance(Duration::from_millis(15_000));
-    assert!(!rig.is_open(peer)); // [MQTT-3.1.2-22]
-    let last = rig.received(peer).pop();
-    assert!(
-        matches!(last, Some(Packet::Disconnect(d)) if d.reason == ReasonCode::KeepAliveTimeout)
-    );
 }
 
 #[test]
