@@ -8,6 +8,7 @@ mod limits;
 mod looking;
 mod payloads;
 mod publishing;
+mod reading;
 mod resting;
 mod state;
 mod tables;
