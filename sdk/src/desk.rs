@@ -5,7 +5,7 @@
 //! Owns: where the desk lies. What lies on it is read, and neither kept nor given back: the next message comes to lie there.
 
 use crate::message::Message;
-use std::mem::{ManuallyDrop, MaybeUninit};
+use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The desk of this component: its first address, and the first after it.
@@ -31,13 +31,13 @@ fn is_lent<T>(at: *const T) -> bool {
 
 fn leave_text(text: String) {
     if is_lent(text.as_ptr()) {
-        let _left = ManuallyDrop::new(text);
+        let _stays = text.leak();
     }
 }
 
 fn leave_bytes(bytes: Vec<u8>) {
     if is_lent(bytes.as_ptr()) {
-        let _left = ManuallyDrop::new(bytes);
+        let _stays = bytes.leak();
     }
 }
 

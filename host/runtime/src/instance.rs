@@ -4,10 +4,11 @@
 //! answer without an executor, which is how shards call.
 
 use crate::abi::hot::{self, OnMessage};
-use crate::abi::lean::{Desk, Nothing};
+use crate::abi::lean::Nothing;
 use crate::abi::{authenticate, authorize, events, lifecycle, sink, timer};
 use crate::config::RuntimeConfig;
 use crate::convert;
+use crate::desk::lent;
 use crate::engine::ticks;
 use crate::lane::{Delivered, Publication};
 use crate::limited::Bound;
@@ -16,7 +17,7 @@ use crate::sampling::Sampling;
 use crate::state::State;
 use crate::tally::{Hook, Outcome};
 use crate::template::{Post, Template};
-use crate::trap;
+use crate::trap::classify;
 use crate::wear::Wear;
 use bytes::{Bytes, BytesMut};
 use std::pin::pin;
@@ -24,7 +25,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use wasmtime::Store;
-use wasmtime::component::ComponentExportIndex;
 use witmq_broker::ports::hooks::{AuthRequest, Query};
 use witmq_broker::ports::{AuthStep, Publisher, StepFailure, StepOutcome, Verdict};
 use witmq_proto::Message;
@@ -82,9 +82,6 @@ pub(crate) struct Instance {
 /// When a call began, if it is timed, and how many calls its time stands for.
 type Timed = Option<(Instant, u64)>;
 
-/// Bytes of a desk: what `on-message` is given beside these, the guest is asked for memory for.
-const DESK_BYTES: u32 = 16 * 1024;
-
 /// Calls between two looks at the memory of an instance that does well.
 const LOOK: u64 = 256;
 
@@ -133,31 +130,28 @@ impl Instance {
         let failed =
             |store: &Store<State>, error: &wasmtime::Error| match store.data().memory.exceeded {
                 Some(Bound::MemoryTotal) => InstanceError::Crowded(template.plugin.pool.maximum()),
-                _ => InstanceError::Failed(trap::classify(store, error, Bound::InitDeadline)),
+                _ => InstanceError::Failed(classify(store, error, Bound::InitDeadline)),
             };
-        let instance = package.pre.instantiate_async(&mut store).await;
-        let instance = instance.map_err(|error| failed(&store, &error))?;
+        let instance = match package.pre.instantiate_async(&mut store).await {
+            Ok(instance) => instance,
+            Err(error) => return Err(failed(&store, &error)),
+        };
         let lifecycle = match package.lifecycle.load(&mut store, &instance) {
             Ok(guest) => guest,
             Err(error) => return Err(failed(&store, &error)),
         };
-        let transform = match &package.transform {
-            Some(index) => match OnMessage::load(&mut store, &instance, index) {
-                Ok(function) => Some(function),
-                Err(error) => return Err(failed(&store, &error)),
-            },
-            None => None,
-        };
-        let desk = match (&transform, &package.lend) {
-            (Some(_), Some(lend)) => match lent(&mut store, &instance, lend).await {
-                Ok(desk) => desk,
-                Err(error) => return Err(failed(&store, &error)),
-            },
-            _ => None,
-        };
-        let (authenticate, authorize, sink, events, timer) = (
+        let transform = package.transform.as_ref();
+        let transform = transform.map(|index| OnMessage::load(&mut store, &instance, index));
+        let transform = transform
+            .transpose()
+            .map_err(|error| failed(&store, &error))?;
+        let desk = lent(&mut store, &instance, package).await;
+        let desk = desk.map_err(|error| failed(&store, &error))?;
+        let (authenticate, authorize) = (
             load!(package.authenticate, store, instance, failed),
             load!(package.authorize, store, instance, failed),
+        );
+        let (sink, events, timer) = (
             load!(package.sink, store, instance, failed),
             load!(package.events, store, instance, failed),
             load!(package.timer, store, instance, failed),
@@ -260,7 +254,7 @@ impl Instance {
                 is_fatal: false,
             },
             Err(error) => Failed {
-                failure: trap::classify(&self.store, &error, self.limit(hook)),
+                failure: classify(&self.store, &error, self.limit(hook)),
                 is_fatal: true,
             },
         };
@@ -481,7 +475,7 @@ impl Instance {
             lifecycle::Health::Degraded(text) => lifecycle::Health::Degraded(convert::words(text)),
             lifecycle::Health::Failed(text) => lifecycle::Health::Failed(convert::words(text)),
         });
-        health.map_err(|error| trap::classify(&self.store, &error, Bound::InitDeadline))
+        health.map_err(|error| classify(&self.store, &error, Bound::InitDeadline))
     }
 
     /// Takes a new configuration in place; false: another instance is needed.
@@ -498,7 +492,7 @@ impl Instance {
             }
             Err(error) => {
                 // Not counted: the new configuration is none the worse for it.
-                let failure = trap::classify(&self.store, &error, Bound::Deadline);
+                let failure = classify(&self.store, &error, Bound::Deadline);
                 template
                     .plugin
                     .note_error(format!("reconfigure: {failure}"));
@@ -528,7 +522,7 @@ impl Instance {
                 true
             }
             Err(error) => {
-                let failure = trap::classify(&self.store, &error, Bound::Deadline);
+                let failure = classify(&self.store, &error, Bound::Deadline);
                 plugin.count_failure(&failure, true);
                 false
             }
@@ -554,18 +548,6 @@ impl Instance {
             }
         }
     }
-}
-
-/// The desk of a guest; `None`: it has no memory to lend.
-async fn lent(
-    store: &mut Store<State>,
-    instance: &wasmtime::component::Instance,
-    lend: &ComponentExportIndex,
-) -> wasmtime::Result<Option<Desk>> {
-    let lend = instance.get_typed_func::<(u32,), (u32,)>(&mut *store, lend)?;
-    let (at,) = lend.call_async(&mut *store, (DESK_BYTES,)).await?;
-    let bytes = DESK_BYTES;
-    Ok((at != 0 && at.checked_add(bytes).is_some()).then_some(Desk { at, bytes }))
 }
 
 fn plugin_memory(instance: &Instance) {

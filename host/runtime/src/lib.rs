@@ -14,6 +14,7 @@
 //! | `manifest` | what a component says of itself without being run |
 //! | `package` | bytes to a checked, compiled component |
 //! | `compiled` | compiled components, in memory and on disk |
+//! | `desk` | memory that a guest lends for messages |
 //! | `relay` | a module put into a component, so that the engine finds `on-message` at once |
 //! | `capability`, `vetting` | what has to be granted, and what a version has to pass before it serves |
 //! | `vectors`, `expect` | the tests that a component brings with it |
@@ -39,6 +40,7 @@ mod capability;
 mod compiled;
 mod config;
 mod convert;
+mod desk;
 mod directory;
 mod engine;
 mod expect;

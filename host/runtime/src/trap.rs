@@ -1,6 +1,4 @@
-//! What ended a call: the failure, the bound that was hit, and where the guest was.
-//!
-//! Owns: the names. Must not: end an instance (`seat` and `lane` do).
+//! What ended a call, by its name, and what is told of a trap: where the guest was.
 
 use crate::limited::Bound;
 use crate::log::Level;
@@ -21,6 +19,25 @@ const MACHINERY: [&str; 6] = [
     "core::result",
     "__rust",
 ];
+
+/// Where the guest was, innermost first, into its log.
+fn report(store: &Store<State>, error: &wasmtime::Error) {
+    let (Some(trap), Some(trace)) = (
+        error.downcast_ref::<Trap>(),
+        error.downcast_ref::<WasmBacktrace>(),
+    ) else {
+        return;
+    };
+    let names = trace.frames().iter().map(|frame| match frame.func_name() {
+        Some(name) => format!("{:#}", rustc_demangle::demangle(name)),
+        None => format!("function {}", frame.func_index()),
+    });
+    let is_machinery = |name: &String| MACHINERY.iter().any(|start| name.starts_with(start));
+    let frames: Vec<String> = names.skip_while(is_machinery).take(FRAMES).collect();
+    let plugin = &store.data().plugin;
+    let text = format!("{trap}, in {}", frames.join(" < "));
+    plugin.log.write(&plugin.name, Level::Error, &text);
+}
 
 /// Names what ended a call, and counts the bound that did; `time` is that of its time.
 pub(crate) fn classify(store: &Store<State>, error: &wasmtime::Error, time: Bound) -> StepFailure {
@@ -54,23 +71,4 @@ pub(crate) fn classify(store: &Store<State>, error: &wasmtime::Error, time: Boun
             }
         }
     }
-}
-
-/// Where the guest was, innermost first, into its log.
-fn report(store: &Store<State>, error: &wasmtime::Error) {
-    let (Some(trap), Some(trace)) = (
-        error.downcast_ref::<Trap>(),
-        error.downcast_ref::<WasmBacktrace>(),
-    ) else {
-        return;
-    };
-    let names = trace.frames().iter().map(|frame| match frame.func_name() {
-        Some(name) => format!("{:#}", rustc_demangle::demangle(name)),
-        None => format!("function {}", frame.func_index()),
-    });
-    let is_machinery = |name: &String| MACHINERY.iter().any(|start| name.starts_with(start));
-    let frames: Vec<String> = names.skip_while(is_machinery).take(FRAMES).collect();
-    let plugin = &store.data().plugin;
-    let text = format!("{trap}, in {}", frames.join(" < "));
-    plugin.log.write(&plugin.name, Level::Error, &text);
 }
