@@ -50,7 +50,7 @@ impl Setting {
                         false => format!("elsewhere/{at}/#"),
                     };
                     let chain = format!(
-                        "mode = \"transform\"\nfrom = \"{from}\"\n\n[[step]]\nfilter = \"size(topic) > 3\"\n"
+                        "mode = \"transform\"\nfrom = \"{from}\"\n\n[[step]]\nfilter = \"topic.name != ''\"\n"
                     );
                     peer.files.push((format!("chains/c{at}.toml"), chain));
                 }

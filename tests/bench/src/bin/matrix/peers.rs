@@ -55,6 +55,8 @@ bind = "127.0.0.1:{port2}"
 queue_messages = 1000000
 queue_bytes = 4294967296
 max_subscriptions = 1000000
+auth_queue = 20000
+retained_messages = 2000000
 
 [storage]
 durability = "none"
