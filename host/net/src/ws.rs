@@ -20,7 +20,8 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 pub(crate) use upgrade::handshake;
 
-/// The library's own buffer, which every connection keeps. More that is there is read ahead by the [`Carrier`].
+/// The library's own buffer, which every connection keeps, and which stays as large as the largest frame that came. More
+/// that is there is read ahead by the [`Carrier`].
 const BUFFER_BYTES: usize = 256;
 /// What a message may hold beyond one packet of the largest size.
 const SLACK_BYTES: usize = 64 * 1024;
