@@ -13,6 +13,7 @@ mod drain;
 mod logging;
 mod pages;
 mod plugins;
+mod resting;
 mod secret;
 mod status;
 mod store;

@@ -1,5 +1,5 @@
-//! Numbers of plugins and sinks below `$SYS/broker/plugins/NAME/` and `$SYS/broker/sinks/NAME/`, beside those that the
-//! shards publish of the node.
+//! Numbers of plugins, chains and sinks below `$SYS/broker/plugins/NAME/`, `…/chains/NAME/` and `…/sinks/NAME/`, beside those
+//! that the shards publish of the node.
 //!
 //! Owns: a thread that looks at them as often as `$SYS` is published. Must not: be a shard, because what is asked may
 //! wait for an installation.
@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use witmq_broker::ports::control::PluginInfo;
-use witmq_broker::ports::{PluginControl, SinkControl, SinkInfo};
+use witmq_broker::ports::control::{PluginInfo, RuleInfo};
+use witmq_broker::ports::{PluginControl, RuleControl, SinkControl, SinkInfo};
 use witmq_net::Node;
 use witmq_proto::packet::{PublishProperties, QoS};
 use witmq_proto::{ByteString, Message, TopicName};
@@ -38,6 +38,22 @@ fn of_plugin(plugin: &PluginInfo) -> Vec<Entry> {
         ("restarts", plugin.restarts.to_string()),
         ("shard_share", format!("{:.4}", plugin.shard_share)),
     ]
+}
+
+/// What is published of one chain.
+fn of_chain(chain: &RuleInfo) -> Vec<Entry> {
+    let mut entries = vec![("state", chain.state.to_owned())];
+    let numbers = [
+        ("revision", chain.revision),
+        ("matched", chain.matched),
+        ("filtered", chain.filtered),
+        ("failed", chain.failed),
+        ("limited", chain.limited),
+        ("rests", chain.rests),
+        ("rested", chain.rested),
+    ];
+    entries.extend(numbers.map(|(name, number)| (name, number.to_string())));
+    entries
 }
 
 /// What is published of one sink.
@@ -98,22 +114,32 @@ fn publish(
 }
 
 /// Topics and texts of everything that is there.
-fn present(plugins: &[PluginInfo], sinks: &[SinkInfo]) -> impl Iterator<Item = (String, String)> {
+fn present(
+    plugins: &[PluginInfo],
+    chains: &[RuleInfo],
+    sinks: &[SinkInfo],
+) -> impl Iterator<Item = (String, String)> {
     let plugins = plugins
         .iter()
         .map(|plugin| (format!("plugins/{}", plugin.name), of_plugin(plugin)));
+    let chains = chains
+        .iter()
+        .map(|chain| (format!("chains/{}", chain.name), of_chain(chain)));
     let sinks = sinks
         .iter()
         .map(|sink| (format!("sinks/{}", sink.name), of_sink(sink)));
-    plugins.chain(sinks).flat_map(|(place, entries)| {
-        let entries = entries.into_iter();
-        entries.map(move |(name, text)| (format!("$SYS/broker/{place}/{name}"), text))
-    })
+    plugins
+        .chain(chains)
+        .chain(sinks)
+        .flat_map(|(place, entries)| {
+            let entries = entries.into_iter();
+            entries.map(move |(name, text)| (format!("$SYS/broker/{place}/{name}"), text))
+        })
 }
 
 /// Starts the thread; `None` where `$SYS` is off.
 pub(crate) fn start(
-    plugins: &Arc<dyn PluginControl>,
+    (plugins, chains): (&Arc<dyn PluginControl>, &Arc<dyn RuleControl>),
     sinks: &Arc<dyn SinkControl>,
     node: &Arc<Node>,
     interval: Duration,
@@ -122,15 +148,16 @@ pub(crate) fn start(
         return Ok(None);
     }
     let (stop, stopped) = sync_channel::<()>(0);
-    let (plugins, sinks, into) = (plugins.clone(), sinks.clone(), node.publisher());
+    let (plugins, chains) = (plugins.clone(), chains.clone());
+    let (sinks, into) = (sinks.clone(), node.publisher());
     std::thread::Builder::new()
         .name("sys-topics".to_owned())
         .spawn(move || {
             let mut known = BTreeSet::new();
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                 // A shard that is busy gets the next ones.
-                let (plugins, sinks) = (plugins.list(), sinks.list());
-                publish(present(&plugins, &sinks), &mut known, |message| {
+                let (plugins, chains, sinks) = (plugins.list(), chains.list(), sinks.list());
+                publish(present(&plugins, &chains, &sinks), &mut known, |message| {
                     let _is_busy = !into(message);
                 });
             }
@@ -152,15 +179,27 @@ mod tests {
             looped: 2,
             ..SinkInfo::default()
         };
+        let chain = RuleInfo {
+            name: "hot".to_owned(),
+            state: "resting",
+            failed: 3,
+            ..RuleInfo::default()
+        };
         let mut said = Vec::new();
         let mut put = |message: Message| {
             let text = String::from_utf8_lossy(&message.payload).into_owned();
             said.push((message.topic.to_string(), text, message.retain));
         };
-        publish(present(&[], &[sink]), &mut known, &mut put);
-        publish(present(&[], &[]), &mut known, &mut put);
-        for (name, text) in [("state", "healthy"), ("received", "7"), ("looped", "2")] {
-            let topic = format!("$SYS/broker/sinks/far/{name}");
+        publish(present(&[], &[chain], &[sink]), &mut known, &mut put);
+        publish(present(&[], &[], &[]), &mut known, &mut put);
+        for (name, text) in [
+            ("sinks/far/state", "healthy"),
+            ("sinks/far/received", "7"),
+            ("sinks/far/looped", "2"),
+            ("chains/hot/state", "resting"),
+            ("chains/hot/failed", "3"),
+        ] {
+            let topic = format!("$SYS/broker/{name}");
             let of_it: Vec<_> = said.iter().filter(|(said, ..)| *said == topic).collect();
             let texts: Vec<_> = of_it
                 .iter()

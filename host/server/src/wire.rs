@@ -5,6 +5,7 @@ use crate::delayed::Delayed;
 use crate::drain::Drain;
 use crate::logging::LogEvents;
 use crate::plugins::{self, LateNode, LateSinks};
+use crate::resting::Resting;
 use crate::status::Status;
 use crate::store::{Opened, Part, Parts};
 use crate::sys::{self, Topics};
@@ -12,7 +13,7 @@ use crate::tables::KeptTables;
 use crate::users::Users;
 use crate::watch::Targets;
 use crate::windows::Windows;
-use crate::{bounds, pages, secret, windows};
+use crate::{bounds, pages, resting, secret, windows};
 use anyhow::{Context as _, Result};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -27,7 +28,7 @@ use witmq_connect::Sinks;
 use witmq_net::{
     ClientCertificates, HandedIn, ListenerConfig, MakeShard, Node, NodeConfig, TlsFiles, TlsSlot,
 };
-use witmq_rules::{Rules, RulesConfig, Tables, Turn};
+use witmq_rules::{Rules, RulesConfig, Tables};
 use witmq_runtime::Runtime;
 
 /// What a shutdown waits for clients to take their DISCONNECT.
@@ -111,6 +112,7 @@ pub(crate) struct Broker {
     certificates: Vec<TlsSlot>,
     _topics: Option<Topics>,
     _windows: Windows,
+    _resting: Resting,
 }
 
 /// Starts everything: plugins and chains first, listeners last, so that nobody connects to half a broker.
@@ -128,6 +130,7 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
     let sinks = late_sinks.start(config, &runtime, &late);
     let tables = Tables::new(opened.kv.clone());
     let rules = rules(config, &tables);
+    let resting = resting::start(&rules).context("cannot start a thread")?;
     let (listeners, certificates) = listeners(config)?;
     let node_config = node_config(config, listeners, shards)?;
     let storage = opened.metrics();
@@ -168,8 +171,8 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
     let addresses = Addresses::of(&node, admin.as_ref(), &config.data_dir);
     let interval = Duration::from_secs(config.limits.sys_interval_s);
     let control: Arc<dyn SinkControl> = Arc::new(sinks.clone());
-    let topics =
-        sys::start(&plugins, &control, &node, interval).context("cannot start a thread")?;
+    let topics = sys::start((&plugins, &rules), &control, &node, interval)
+        .context("cannot start a thread")?;
     Ok(Broker {
         node,
         opened,
@@ -181,6 +184,7 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
         certificates,
         _topics: topics,
         _windows: windows,
+        _resting: resting,
     })
 }
 
@@ -200,18 +204,6 @@ fn rules(config: &Config, tables: &Tables) -> Rules {
     problems
         .iter()
         .for_each(|problem| tracing::error!("{problem}"));
-    rules.on_rest(|chain, revision, turn| match turn {
-        Turn::Rests { rest_ms, why } => {
-            tracing::warn!(
-                chain,
-                revision,
-                rest_ms,
-                why,
-                "the chain rests; its `on_error` says what becomes of messages"
-            );
-        }
-        Turn::Runs => tracing::info!(chain, revision, "the chain runs again"),
-    });
     rules
 }
 

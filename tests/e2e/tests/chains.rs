@@ -503,3 +503,37 @@ async fn a_chain_that_fails_again_and_again_is_shown_to_rest() {
     let said = broker.ok(&["rule", "resume", "c"], "");
     assert!(said.contains("c: revision 1 runs"), "{said}");
 }
+
+#[tokio::test]
+async fn a_canary_that_fails_again_and_again_is_taken_back() {
+    let limits = "[limits]\nchain_breaker_failures = 3\nsys_interval_s = 1\n";
+    let broker = Broker::serve_open(limits);
+    broker.chain("c", &says("old"));
+    let file = broker.folder().join("c.toml");
+    std::fs::write(&file, says("new").replace("'new'", "payload.new")).unwrap();
+    let path = file.to_str().unwrap();
+    let said = broker.ok(&["rule", "apply", path, "--canary", "100%"], "");
+    assert!(
+        said.contains("c: revision 2 is a canary for 100%"),
+        "{said}"
+    );
+    let mut client = connect(options(broker.address("tcp"), "a")).await.unwrap();
+    for _ in 0..3 {
+        let publish = client
+            .sender
+            .publish("ask", QoS::AtLeastOnce, false, "{\"a\":1}");
+        publish.await.unwrap();
+    }
+    client.subscribe("other", QoS::AtLeastOnce).await;
+    broker.wait_for_log("the canary was taken back").await;
+    assert_eq!(hears(&broker, "b").await, "old");
+    let said = broker.ok(&["rule", "history", "c"], "");
+    assert!(
+        said.contains("taken-back") && said.contains("3 of 3 messages failed within 10 s"),
+        "{said}"
+    );
+    client
+        .subscribe("$SYS/broker/chains/c/rests", QoS::AtMostOnce)
+        .await;
+    while client.text().await != "1" {}
+}

@@ -5,7 +5,7 @@
 use super::control::{Candidate, Reason, absent, compare, unkept};
 use super::kept::{TrialRecord, now_ms};
 use super::trial::{Role, Share, Trial};
-use super::{Deployed, Rules, tried};
+use super::{Deployed, Inner, Rules, State, tried};
 use crate::chain::Chain;
 use std::sync::Arc;
 use witmq_broker::ports::control::{ChainFile, DeployOptions, Deployment, TrialKind};
@@ -63,6 +63,29 @@ pub(super) fn over(old: Option<&Deployed>, new: &Deployed) {
         .is_some_and(|new| Arc::ptr_eq(&new.chain, &trial.chain));
     if trial.is_canary() && !goes_on {
         new.chain.stats.absorb(&trial.chain.stats);
+    }
+}
+
+impl Inner {
+    /// Nothing is tried beside this chain any more, and its history says so of a revision.
+    fn without_trial(
+        &self,
+        state: &mut State,
+        old: &Deployed,
+        (revision, what, text): (u64, &str, String),
+    ) -> Result<Deployed, ControlError> {
+        let name = &old.chain.name;
+        let mut ended = old.clone();
+        ended.trial = None;
+        ended.record.end_trial();
+        (ended.record).note_of(revision, what, text, self.config.revisions);
+        let mut records = state.records();
+        records.insert(name, &ended.record);
+        self.kept.commit(&records).map_err(|error| unkept(&error))?;
+        state.deployed.insert(name.clone(), ended.clone());
+        over(Some(old), &ended);
+        self.publish(&state.deployed);
+        Ok(ended)
     }
 }
 
@@ -137,21 +160,12 @@ impl Rules {
             return Ok(None);
         };
         compare(name, options.expected, Some(old.chain.revision))?;
-        let mut ended = old.clone();
-        ended.trial = None;
-        ended.record.end_trial();
         let text = format!("revision {} is gone", trial.chain.revision);
-        ended.record.note("ended", text, inner.config.revisions);
-        if !options.is_dry_run {
-            let mut records = state.records();
-            records.insert(name, &ended.record);
-            inner
-                .kept
-                .commit(&records)
-                .map_err(|error| unkept(&error))?;
-            let old = state.deployed.insert(name.to_owned(), ended.clone());
-            over(old.as_ref(), &ended);
-            inner.publish(&state.deployed);
+        let (what, mut ended) = ((old.chain.revision, "ended", text), old.clone());
+        if options.is_dry_run {
+            ended.trial = None;
+        } else {
+            ended = inner.without_trial(&mut state, &ended, what)?;
         }
         drop(state);
         let behind = (options.waits && !options.is_dry_run).then(|| inner.wait_for_shards());
@@ -160,6 +174,25 @@ impl Rules {
             unchanged: Vec::new(),
             behind,
         }))
+    }
+
+    /// Ends the canary of a chain because it rests, so that everybody gets the revision that runs; whether `revision` was one. What
+    /// `why` says is in its history. Writes to disk: not for the thread of a shard.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::Internal`]: it cannot be kept that it ended, so it goes on.
+    pub fn take_back(&self, name: &str, revision: u64, why: &str) -> Result<bool, ControlError> {
+        let mut state = self.inner.state();
+        let is_it = |trial: &Trial| trial.is_canary() && trial.chain.revision == revision;
+        let beside = state.deployed.get(name);
+        let beside = beside.filter(|old| old.trial.as_ref().is_some_and(is_it));
+        let Some(old) = beside.cloned() else {
+            return Ok(false);
+        };
+        let what = (revision, "taken-back", why.to_owned());
+        (self.inner).without_trial(&mut state, &old, what)?;
+        Ok(true)
     }
 
     /// What is tried runs for everybody.

@@ -4,6 +4,7 @@ use super::{message, text, through};
 use crate::{BreakerLimits, ExpressionLimits, Rules, RulesConfig, ShardChains, Turn};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use witmq_broker::ports::control::{ChainFile, DeployOptions, TrialKind};
 use witmq_broker::ports::{ChainOutcome, ChainRun, RuleControl};
 
 const LIMITS: BreakerLimits = BreakerLimits {
@@ -200,4 +201,52 @@ fn another_revision_and_whoever_resumes_it_end_the_rest() {
     rules.set_paused("c", false).unwrap();
     assert_eq!(state(&rules), "running");
     assert_eq!(rules.list()[0].rests, 2, "counts go on");
+}
+
+#[test]
+fn a_canary_that_rests_is_taken_back_and_the_history_says_why() {
+    let (rules, mut chains, told) = rules(LIMITS, &[("c", FILTER)]);
+    let beside = |trial, text: &str| {
+        let file = ChainFile {
+            file: "c.toml".to_owned(),
+            source: text.to_owned(),
+        };
+        let options = DeployOptions {
+            trial: Some(trial),
+            ..DeployOptions::default()
+        };
+        rules.deploy(&[file], &options).unwrap();
+    };
+    let failing = FILTER.replace("payload.c > 1", "payload.none > 1");
+    let good = r#"{"c":2}"#;
+    beside(TrialKind::Shadow, &failing);
+    for now in 0..3 {
+        at(&mut chains, good, now);
+    }
+    let last = |told: &Told| told.lock().unwrap().last().cloned();
+    let (chain, revision, turn) = last(&told).unwrap();
+    assert!(matches!(&turn, Turn::Rests { .. }) && revision == 2);
+    assert!(!rules.take_back(&chain, revision, "").unwrap(), "a shadow");
+
+    beside(TrialKind::Canary(10_000), &failing);
+    for now in 10..13 {
+        assert!(at(&mut chains, good, now).emissions.is_empty());
+    }
+    let (chain, revision, turn) = last(&told).unwrap();
+    let Turn::Rests { why, .. } = turn else {
+        panic!("{turn:?}")
+    };
+    assert_eq!((chain.as_str(), revision), ("c", 3));
+    assert!(
+        !rules.take_back("c", 1, &why).unwrap(),
+        "what runs is no canary"
+    );
+    assert!(rules.take_back(&chain, revision, &why).unwrap());
+    assert!(!rules.take_back(&chain, revision, &why).unwrap(), "once");
+    assert_eq!(at(&mut chains, good, 13).emissions.len(), 1);
+    let info = rules.info("c").unwrap();
+    assert_eq!((info.revision, &info.trial), (1, &None));
+    let change = rules.history("c").unwrap().pop().unwrap();
+    assert_eq!((&*change.what, change.revision), ("taken-back", 3));
+    assert_eq!(change.text, "3 of 3 messages failed within 10 s");
 }
