@@ -537,3 +537,26 @@ async fn a_canary_that_fails_again_and_again_is_taken_back() {
         .await;
     while client.text().await != "1" {}
 }
+
+#[test]
+fn what_a_chain_calls_and_is_not_there_is_named() {
+    let broker = Broker::serve_open("");
+    let file = broker.folder().join("c.toml");
+    let steps = "from = 't'\n[[step]]\nplugin = 'ghost'\n[[step]]\nsink = 'far'\n";
+    std::fs::write(&file, steps).unwrap();
+    let path = file.to_str().unwrap();
+    for words in [
+        &["rule", "apply", path, "--dry-run"][..],
+        &["rule", "apply", path],
+    ] {
+        let said = broker.ok(words, "");
+        assert!(
+            said.contains("c: calls `ghost`, and no plugin or sink"),
+            "{said}"
+        );
+        assert!(said.contains("c: calls `far`"), "{said}");
+    }
+    std::fs::write(&file, says("x")).unwrap();
+    let said = broker.ok(&["rule", "apply", path], "");
+    assert!(!said.contains("calls"), "{said}");
+}

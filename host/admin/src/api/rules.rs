@@ -10,6 +10,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use witmq_broker::ports::ControlError;
 use witmq_broker::ports::control::{
     ChainFile, DeployOptions, Deployment, Expected, RuleChange, RuleInfo, StepInfo, TrialInfo,
@@ -86,8 +87,8 @@ fn tag(revision: u64) -> [(HeaderName, HeaderValue); 1] {
     )]
 }
 
-fn tagged(info: &RuleInfo, body: Value) -> Answer {
-    Ok((tag(info.revision), Json(body)).into_response())
+fn tagged(revision: u64, body: Value) -> Answer {
+    Ok((tag(revision), Json(body)).into_response())
 }
 
 async fn list(State(ports): State<Ports>) -> Answer {
@@ -97,7 +98,7 @@ async fn list(State(ports): State<Ports>) -> Answer {
 
 async fn one(State(ports): State<Ports>, Path(name): Path<String>) -> Answer {
     let info = blocking(move || ports.rules.info(&name)).await?;
-    tagged(&info, rule_json(&info))
+    tagged(info.revision, rule_json(&info))
 }
 
 #[derive(Deserialize)]
@@ -192,14 +193,18 @@ async fn deploy(
     let name = stem.to_string_lossy().into_owned();
     let deployed = move || {
         let deployed = ports.rules.deploy(&files, &options);
-        deployed.map_err(|error| changed(error, &name))
+        let deployed = deployed.map_err(|error| changed(error, &name))?;
+        let rules = deployed
+            .rules
+            .iter()
+            .map(|info| deployed_json(&ports, info));
+        Ok(json!({
+            "rules": rules.collect::<Vec<_>>(),
+            "unchanged": deployed.unchanged,
+            "behind": deployed.behind,
+        }))
     };
-    let deployment = blocking(deployed).await?;
-    super::json(json!({
-        "rules": deployment.rules.iter().map(rule_json).collect::<Vec<_>>(),
-        "unchanged": deployment.unchanged,
-        "behind": deployment.behind,
-    }))
+    super::json(blocking(deployed).await?)
 }
 
 async fn apply(
@@ -220,18 +225,19 @@ async fn apply(
     let files = [ChainFile { file, source }];
     let deployed = move || {
         let deployed = ports.rules.deploy(&files, &options);
-        deployed.map_err(|error| changed(error, &name))
+        single(&ports, &deployed.map_err(|error| changed(error, &name))?)
     };
-    single(&blocking(deployed).await?)
+    let (revision, body) = blocking(deployed).await?;
+    tagged(revision, body)
 }
 
-/// The answer about one chain.
-fn single(deployment: &Deployment) -> Answer {
+/// The revision that runs, and the answer about one chain.
+fn single(ports: &Ports, deployment: &Deployment) -> Result<(u64, Value), ControlError> {
     let Some(info) = deployment.rules.first() else {
         let text = "nothing was deployed".to_owned();
-        return Err(ControlError::Internal(text).into());
+        return Err(ControlError::Internal(text));
     };
-    let mut body = rule_json(info);
+    let mut body = deployed_json(ports, info);
     if let Some(fields) = body.as_object_mut() {
         fields.insert(
             "unchanged".to_owned(),
@@ -239,7 +245,26 @@ fn single(deployment: &Deployment) -> Answer {
         );
         fields.insert("behind".to_owned(), json!(deployment.behind));
     }
-    tagged(info, body)
+    Ok((info.revision, body))
+}
+
+/// A chain, and what its steps call that is not there: it may come later, until then they fail.
+fn deployed_json(ports: &Ports, info: &RuleInfo) -> Value {
+    let mut body = rule_json(info);
+    let trial = info.trial.iter().flat_map(|trial| &trial.rule.steps);
+    let called = info.steps.iter().chain(trial);
+    let mut absent: BTreeSet<&str> = called.filter_map(|step| step.plugin.as_deref()).collect();
+    if !absent.is_empty() {
+        let (plugins, sinks) = (ports.plugins.list(), ports.sinks.list());
+        let there = plugins.iter().map(|plugin| &*plugin.name);
+        for name in there.chain(sinks.iter().map(|sink| &*sink.name)) {
+            absent.remove(name);
+        }
+    }
+    if let Some(fields) = body.as_object_mut() {
+        fields.insert("absent".to_owned(), json!(absent));
+    }
+    body
 }
 
 async fn remove(
@@ -342,9 +367,10 @@ async fn rollback(
     let options = query.options(expected(&headers)?)?;
     let back = move || {
         let back = ports.rules.rollback(&name, query.revision, &options);
-        back.map_err(|error| changed(error, &name))
+        single(&ports, &back.map_err(|error| changed(error, &name))?)
     };
-    single(&blocking(back).await?)
+    let (revision, body) = blocking(back).await?;
+    tagged(revision, body)
 }
 
 async fn promote(
@@ -356,19 +382,20 @@ async fn promote(
     let options = query.options(expected(&headers)?)?;
     let promoted = move || {
         let promoted = ports.rules.promote(&name, query.revision, &options);
-        promoted.map_err(|error| changed(error, &name))
+        single(&ports, &promoted.map_err(|error| changed(error, &name))?)
     };
-    single(&blocking(promoted).await?)
+    let (revision, body) = blocking(promoted).await?;
+    tagged(revision, body)
 }
 
 async fn pause(State(ports): State<Ports>, Path(name): Path<String>) -> Answer {
     let info = blocking(move || ports.rules.set_paused(&name, true)).await?;
-    tagged(&info, rule_json(&info))
+    tagged(info.revision, rule_json(&info))
 }
 
 async fn resume(State(ports): State<Ports>, Path(name): Path<String>) -> Answer {
     let info = blocking(move || ports.rules.set_paused(&name, false)).await?;
-    tagged(&info, rule_json(&info))
+    tagged(info.revision, rule_json(&info))
 }
 
 fn rule_json(info: &RuleInfo) -> Value {

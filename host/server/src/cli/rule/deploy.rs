@@ -27,6 +27,7 @@ pub(super) fn apply(args: &ApplyArgs, remote: &Remote) -> Result<(), CliError> {
     for rule in items(&done["rules"]) {
         let is_same = items(&done["unchanged"]).any(|name| name == &rule["name"]);
         print(&said(rule, is_same, args.dry_run));
+        absent(rule);
     }
     settled(&done, args.wait)
 }
@@ -51,6 +52,16 @@ fn said(rule: &Value, is_same: bool, is_dry_run: bool) -> String {
             format!("{name}: revision {revision} is kept{end}; its file says `enabled = false`")
         }
         _ => format!("{name}: revision {revision} runs on every shard{end}"),
+    }
+}
+
+/// What a chain calls that is not there.
+fn absent(rule: &Value) {
+    let name = text(&rule["name"]);
+    for called in items(&rule["absent"]).map(text) {
+        print(&format!(
+            "{name}: calls `{called}`, and no plugin or sink has that name; until one has, its step fails and `on_error` decides"
+        ));
     }
 }
 
@@ -119,6 +130,7 @@ pub(super) fn promote(args: &RevisionArgs) -> Result<(), CliError> {
     let query = query(args.revision, args.dry_run);
     let info = remote(args)?.post(&path(&args.name, &format!("/promote{query}")))?;
     print(&said(&info, false, args.dry_run));
+    absent(&info);
     Ok(())
 }
 
@@ -138,6 +150,7 @@ pub(super) fn rollback(args: &RevisionArgs) -> Result<(), CliError> {
         return Err(CliError::new(Exit::Refused, text));
     }
     print(&said(&info, false, args.dry_run));
+    absent(&info);
     Ok(())
 }
 
