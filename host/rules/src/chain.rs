@@ -1,6 +1,7 @@
 //! One chain, compiled: everything that can be wrong is found here, before a message comes.
 
 mod lay;
+mod shape;
 
 use crate::breaker::{Breaker, BreakerLimits, Entry, Fared, Teller, Turn};
 use crate::expression::Limits as ExpressionLimits;
@@ -10,11 +11,13 @@ use crate::place::{RuleError, Source};
 use crate::state::{Alarm, Bounds};
 use crate::step::{self, Step};
 use crate::tables::Tables;
-use crate::tally::{Came, Tally};
+use crate::tally::{Came, Tallies};
 use crate::tap::{Misses, Tap};
 use crate::template::{Template, Templates};
 pub(crate) use lay::find;
 use serde_spanned::Spanned;
+use shape::Shape;
+pub(crate) use shape::Shapes;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use witmq_broker::ports::control::{RuleInfo, StepInfo};
@@ -28,8 +31,10 @@ pub(crate) struct Chain {
     pub(crate) order: i64,
     pub(crate) is_enabled: bool,
     pub(crate) from: Templates,
-    /// Those of the named chains too; each knows the place of the next.
-    pub(crate) steps: Vec<Step>,
+    /// Those of the named chains too; each knows the place of the next. Other chains may have the same ones.
+    pub(crate) steps: Arc<[Step]>,
+    /// What they are made of.
+    shape: Shape,
     /// Named chains and where they begin.
     pub(crate) named: Vec<(String, usize)>,
     /// Place of the first step.
@@ -50,8 +55,8 @@ pub(crate) struct Chain {
     pub(crate) breaker: Breaker,
     pub(crate) revision: u64,
     pub(crate) stats: Arc<Stats>,
-    /// One for each step, since this revision runs.
-    tallies: Vec<Tally>,
+    /// Numbers of each step, since this revision runs.
+    pub(crate) tallies: Tallies,
 }
 
 /// Numbers of a chain, kept over revisions.
@@ -139,8 +144,9 @@ impl Chain {
             order: file.order,
             is_enabled: file.enabled,
             buries: (laid.steps.iter()).any(|step| step.on_error == OnError::DeadLetter),
-            tallies: laid.steps.iter().map(|_| Tally::default()).collect(),
-            steps: laid.steps,
+            tallies: Tallies::of(laid.steps.len()),
+            steps: laid.steps.into(),
+            shape: Shape::of(file, source.text, &names),
             named: laid.named,
             start: laid.start,
             on_error: step::on_error(file, source)?,
@@ -190,15 +196,10 @@ impl Chain {
         }
     }
 
-    /// Numbers of a step.
-    pub(crate) fn tally(&self, place: usize) -> Option<&Tally> {
-        self.tallies.get(place)
-    }
-
     /// What was counted so far is nobody's.
     pub(crate) fn recount(&mut self) {
         self.stats = Arc::default();
-        self.tallies = self.steps.iter().map(|_| Tally::default()).collect();
+        self.tallies = Tallies::of(self.steps.len());
     }
 
     /// All steps with their numbers and where each leads.
@@ -209,9 +210,10 @@ impl Chain {
             let last = begun.max_by_key(|(_, begins)| *begins);
             last.map(|(name, _)| name.clone())
         };
-        let infos = self.steps.iter().zip(&self.tallies).enumerate();
-        let infos = infos.map(|(at, (step, tally))| {
-            let (errors, last_error) = tally.errors();
+        let infos = self.steps.iter().enumerate();
+        let infos = infos.map(|(at, step)| {
+            let tallies = &self.tallies;
+            let (errors, last_error) = tallies.errors(at);
             StepInfo {
                 index: at + 1,
                 chain: named(at),
@@ -219,10 +221,10 @@ impl Chain {
                 plugin: step.kind.plugin().map(str::to_owned),
                 next: place(step.next),
                 then: step.kind.then().and_then(place),
-                passed: tally.total(Came::On),
-                ended: tally.total(Came::Ended),
-                failed: tally.total(Came::Failed),
-                quantiles_us: [tally.micros(500), tally.micros(990)],
+                passed: tallies.total(at, Came::On),
+                ended: tallies.total(at, Came::Ended),
+                failed: tallies.total(at, Came::Failed),
+                quantiles_us: [tallies.micros(at, 500), tallies.micros(at, 990)],
                 errors,
                 last_error,
             }
@@ -230,9 +232,19 @@ impl Chain {
         infos.collect()
     }
 
+    /// Its steps, to be changed. None where other chains have the same ones: those remember nothing, and there is nothing to change.
+    fn own_steps(&mut self) -> &mut [Step] {
+        Arc::get_mut(&mut self.steps).unwrap_or_default()
+    }
+
+    /// It has everything that it needs: its steps may be those of other chains.
+    pub(crate) fn share(&mut self, shapes: &Shapes) {
+        self.steps = shapes.shared(self.shape, self.steps.clone());
+    }
+
     /// What an evaluation of its expressions may cost.
     pub(crate) fn limit(&mut self, limits: ExpressionLimits) {
-        for step in &mut self.steps {
+        for step in self.own_steps() {
             step.kind.limit(limits);
         }
     }
@@ -255,7 +267,7 @@ impl Chain {
 
     /// Its steps begin anew with what they remember, within these bounds.
     pub(crate) fn forget(&mut self, bounds: &Bounds) {
-        for step in &mut self.steps {
+        for step in self.own_steps() {
             step.kind.forget(bounds);
         }
     }
@@ -265,7 +277,7 @@ impl Chain {
     pub(crate) fn adopt(&mut self, old: &Self, goes_on: bool) {
         let mut left: Vec<&Step> = old.steps.iter().collect();
         let may = |step: &Step| !goes_on || !step.kind.is_timed();
-        for step in self.steps.iter_mut().filter(|step| may(step)) {
+        for step in self.own_steps().iter_mut().filter(|step| may(step)) {
             let same = left.iter().position(|old| step.kind.adopt(&old.kind));
             if let Some(place) = same {
                 left.remove(place);
@@ -275,14 +287,14 @@ impl Chain {
 
     /// Tables of its steps are among these.
     pub(crate) fn attach(&mut self, tables: &Tables) {
-        for step in &mut self.steps {
+        for step in self.own_steps() {
             step.kind.attach(tables);
         }
     }
 
     /// It changes no table.
     pub(crate) fn only_read(&mut self) {
-        self.steps.iter_mut().for_each(|step| step.kind.only_read());
+        (self.own_steps().iter_mut()).for_each(|step| step.kind.only_read());
     }
 
     /// A message came while it rests.

@@ -31,9 +31,8 @@ pub(crate) struct File {
     pub(crate) mode: Mode,
     #[serde(default)]
     pub(crate) order: i64,
-    #[serde(default)]
-    #[expect(dead_code, reason = "for whoever reads the file")]
-    pub(crate) description: String,
+    /// For whoever reads the file.
+    pub(crate) description: Option<Spanned<String>>,
     #[serde(default = "yes")]
     pub(crate) enabled: bool,
     /// How payloads are read, and how they are written when they changed.

@@ -2,7 +2,7 @@
 
 use crate::ExpressionLimits;
 use crate::breaker::{BreakerLimits, Teller, Turn};
-use crate::chain::Chain;
+use crate::chain::{Chain, Shapes};
 use crate::check;
 use crate::events;
 use crate::file::Mode;
@@ -246,6 +246,7 @@ struct Inner {
     noted: Noted,
     recorder: Recorder,
     kept: Kept,
+    shapes: Shapes,
     state: Mutex<State>,
 }
 
@@ -274,6 +275,7 @@ impl Rules {
             recorder: Recorder::default(),
             kept: Kept::new(config.dir.clone()),
             bounds: config.bounds(),
+            shapes: Shapes::default(),
             state: Mutex::default(),
             config,
         };
@@ -356,6 +358,7 @@ impl Inner {
         chain.rest_by(self.config.breaker);
         chain.forget(&self.bounds);
         chain.attach(&self.config.tables);
+        chain.share(&self.shapes);
     }
 
     fn restore(&self) -> Vec<String> {
@@ -427,7 +430,7 @@ impl Inner {
         self.version.fetch_add(1, Ordering::Release);
         // Windows of a chain that was paused may be due already.
         let table = self.table.load();
-        let steps = table.timed.iter().flat_map(|(chain, _)| &chain.steps);
+        let steps = table.timed.iter().flat_map(|(chain, _)| &*chain.steps);
         let next = steps.filter_map(|step| step.kind.next_due()).min();
         next.into_iter().for_each(|next| self.alarm.at(next));
     }

@@ -483,17 +483,19 @@ impl Running {
 
 /// Counts how a step ended; one that waits is counted when it has its answer.
 fn tally(chain: &Chain, at: usize, outcome: &Result<Next, String>, began: Option<Instant>) {
-    let Some(tally) = chain.tally(at) else { return };
+    let tallies = &chain.tallies;
     if let Some(began) = began {
-        tally.took(began.elapsed());
+        tallies.took(at, began.elapsed());
     }
     match outcome {
-        Ok(Next::Go | Next::To(_) | Next::Split(_)) => tally.count(Came::On),
-        Ok(Next::Stop | Next::Drop | Next::Leave(_) | Next::Bury(_)) => tally.count(Came::Ended),
+        Ok(Next::Go | Next::To(_) | Next::Split(_)) => tallies.count(at, Came::On),
+        Ok(Next::Stop | Next::Drop | Next::Leave(_) | Next::Bury(_)) => {
+            tallies.count(at, Came::Ended)
+        }
         Ok(Next::Waits(_)) => {}
         Err(error) => {
-            tally.count(Came::Failed);
-            tally.fail(error);
+            tallies.count(at, Came::Failed);
+            tallies.fail(at, error);
         }
     }
 }

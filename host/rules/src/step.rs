@@ -252,6 +252,26 @@ impl Kind {
         }
     }
 
+    /// Whether it has something of its own: what it remembers, or its tables.
+    pub(crate) fn remembers(&self) -> bool {
+        match self {
+            Self::Decode(_)
+            | Self::Filter(_)
+            | Self::Set(_)
+            | Self::When(_)
+            | Self::ForEach(_)
+            | Self::Plugin(_)
+            | Self::Publish(_)
+            | Self::Sink(_) => false,
+            Self::Dedup(_)
+            | Self::Rate(_)
+            | Self::Changed(_)
+            | Self::Window(_)
+            | Self::Lookup(_)
+            | Self::Store(_) => true,
+        }
+    }
+
     /// Begins anew with what it remembers, within these bounds.
     pub(crate) fn forget(&mut self, bounds: &Bounds) {
         match self {

@@ -1,6 +1,6 @@
-//! Numbers of one step: how often it went how, how long that took, and what its errors say.
+//! Numbers of the steps of a chain: how often each went how, how long that took, and what its errors say.
 //!
-//! Owns: [`Tally`]. Counts are of every message, times of one in 64. Must not: wait for a lock but where a step failed.
+//! Owns: [`Tallies`]. Counts are of every message, times of one in 64. Must not: wait for a lock but where a step failed.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,10 +25,23 @@ pub(crate) enum Came {
     Failed,
 }
 
-/// Numbers of one step, since its revision runs.
+/// Steps whose counts lie together: those of one thread fill two cache lines.
+const TOGETHER: usize = 5;
+/// Ways in which a step ends.
+const WAYS: usize = 3;
+
+type Counts = Spread<[AtomicU64; TOGETHER * WAYS]>;
+
+/// Numbers of the steps of a chain, since its revision runs.
 #[derive(Debug)]
-pub(crate) struct Tally {
-    counts: Spread<[AtomicU64; 3]>,
+pub(crate) struct Tallies {
+    counts: Box<[Counts]>,
+    /// What is seldom touched, of each step.
+    apart: Box<[Apart]>,
+}
+
+#[derive(Debug)]
+struct Apart {
     times: [AtomicU64; BUCKETS],
     errors: Mutex<Errors>,
 }
@@ -39,10 +52,9 @@ struct Errors {
     last: Option<String>,
 }
 
-impl Default for Tally {
+impl Default for Apart {
     fn default() -> Self {
         Self {
-            counts: Spread::default(),
             times: [const { AtomicU64::new(0) }; BUCKETS],
             errors: Mutex::default(),
         }
@@ -89,23 +101,43 @@ fn kind(error: &str) -> String {
     out
 }
 
-impl Tally {
-    pub(crate) fn count(&self, came: Came) {
-        if let Some(count) = self.counts.mine().get(came as usize) {
+/// Where the count of a step is among those that lie together.
+fn place(step: usize, came: Came) -> usize {
+    step % TOGETHER * WAYS + came as usize
+}
+
+impl Tallies {
+    /// Those of so many steps.
+    pub(crate) fn of(steps: usize) -> Self {
+        Self {
+            counts: (0..steps.div_ceil(TOGETHER))
+                .map(|_| Counts::default())
+                .collect(),
+            apart: (0..steps).map(|_| Apart::default()).collect(),
+        }
+    }
+
+    pub(crate) fn count(&self, step: usize, came: Came) {
+        let counts = self.counts.get(step / TOGETHER);
+        if let Some(count) = counts.and_then(|counts| counts.mine().get(place(step, came))) {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    pub(crate) fn took(&self, time: Duration) {
+    pub(crate) fn took(&self, step: usize, time: Duration) {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        if let Some(count) = self.times.get(bucket(nanos)) {
+        let apart = self.apart.get(step);
+        if let Some(count) = apart.and_then(|apart| apart.times.get(bucket(nanos))) {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    pub(crate) fn fail(&self, error: &str) {
+    pub(crate) fn fail(&self, step: usize, error: &str) {
+        let Some(apart) = self.apart.get(step) else {
+            return;
+        };
         let mut kind = kind(error);
-        let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut errors = apart.errors.lock().unwrap_or_else(PoisonError::into_inner);
         if !errors.kinds.contains_key(&kind) && errors.kinds.len() >= ERRORS {
             "other".clone_into(&mut kind);
         }
@@ -113,15 +145,17 @@ impl Tally {
         errors.last = Some(error.to_owned());
     }
 
-    pub(crate) fn total(&self, came: Came) -> u64 {
-        let counts = self.counts.all();
-        let counts = counts.filter_map(|counts| counts.get(came as usize));
+    pub(crate) fn total(&self, step: usize, came: Came) -> u64 {
+        let counts = self.counts.get(step / TOGETHER).into_iter();
+        let counts = counts.flat_map(Counts::all);
+        let counts = counts.filter_map(|counts| counts.get(place(step, came)));
         counts.map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
     /// Microseconds that so many of a thousand did not exceed; to within a half.
-    pub(crate) fn micros(&self, per_mille: u64) -> f64 {
-        let counts: Vec<u64> = (self.times.iter())
+    pub(crate) fn micros(&self, step: usize, per_mille: u64) -> f64 {
+        let times = self.apart.get(step).map(|apart| &apart.times);
+        let counts: Vec<u64> = (times.into_iter().flatten())
             .map(|count| count.load(Ordering::Relaxed))
             .collect();
         let wanted = (counts.iter().sum::<u64>() * per_mille).div_ceil(1000);
@@ -136,8 +170,11 @@ impl Tally {
     }
 
     /// Kinds of errors with their counts, and the last error.
-    pub(crate) fn errors(&self) -> (Vec<(String, u64)>, Option<String>) {
-        let errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn errors(&self, step: usize) -> (Vec<(String, u64)>, Option<String>) {
+        let Some(apart) = self.apart.get(step) else {
+            return (Vec::new(), None);
+        };
+        let errors = apart.errors.lock().unwrap_or_else(PoisonError::into_inner);
         let kinds = errors.kinds.iter();
         (
             kinds.map(|(kind, count)| (kind.clone(), *count)).collect(),
@@ -152,38 +189,53 @@ mod tests {
 
     #[test]
     fn quantiles_are_right_to_within_a_half() {
-        let tally = Tally::default();
-        assert!(tally.micros(500) < 0.001);
+        let tally = Tallies::of(7);
+        assert!(tally.micros(6, 500) < 0.001);
         for _ in 0..98 {
-            tally.took(Duration::from_micros(10));
+            tally.took(6, Duration::from_micros(10));
         }
-        (0..2).for_each(|_| tally.took(Duration::from_millis(3)));
-        assert!((10.0..=15.0).contains(&tally.micros(500)));
-        assert!((3000.0..=4500.0).contains(&tally.micros(990)));
-        tally.took(Duration::from_secs(100_000));
+        (0..2).for_each(|_| tally.took(6, Duration::from_millis(3)));
+        assert!((10.0..=15.0).contains(&tally.micros(6, 500)));
+        assert!((3000.0..=4500.0).contains(&tally.micros(6, 990)));
+        tally.took(6, Duration::from_secs(100_000));
         assert!(
-            tally.micros(1000) > 1e6,
+            tally.micros(6, 1000) > 1e6,
             "the last bucket takes what is longer"
         );
     }
 
     #[test]
     fn errors_of_one_cause_are_one_kind_and_kinds_are_bounded() {
-        let tally = Tally::default();
-        tally.fail("3:12: `*` takes two numbers, not \"abc\" and 9");
-        tally.fail("3:12: `*` takes two numbers, not \"x 7\" and 12");
-        let (kinds, last) = tally.errors();
+        let tally = Tallies::of(7);
+        tally.fail(6, "3:12: `*` takes two numbers, not \"abc\" and 9");
+        tally.fail(6, "3:12: `*` takes two numbers, not \"x 7\" and 12");
+        let (kinds, last) = tally.errors(6);
         assert_eq!(
             kinds,
             [("#:#: `*` takes two numbers, not … and #".to_owned(), 2)]
         );
         assert!(last.is_some_and(|last| last.ends_with("and 12")));
         for letter in 'a'..='l' {
-            tally.fail(&letter.to_string());
+            tally.fail(6, &letter.to_string());
         }
-        let (kinds, _) = tally.errors();
+        let (kinds, _) = tally.errors(6);
         assert_eq!(kinds.len(), ERRORS + 1);
         assert!(kinds.contains(&("other".to_owned(), 5)), "{kinds:?}");
         assert!(kind(&"x".repeat(1000)).len() <= ERROR_BYTES);
+    }
+
+    #[test]
+    fn each_step_has_its_own_counts() {
+        let tallies = Tallies::of(7);
+        for step in 0..7 {
+            (0..=step).for_each(|_| tallies.count(step, Came::Ended));
+            tallies.count(step, Came::On);
+        }
+        for step in 0..7 {
+            let counts = [Came::On, Came::Ended, Came::Failed];
+            let counts = counts.map(|came| tallies.total(step, came));
+            assert_eq!(counts, [1, step as u64 + 1, 0]);
+        }
+        assert_eq!(tallies.total(10, Came::On), 0);
     }
 }

@@ -10,6 +10,7 @@ mod payloads;
 mod publishing;
 mod reading;
 mod resting;
+mod sharing;
 mod state;
 mod tables;
 mod trying;
