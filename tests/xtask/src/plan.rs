@@ -37,6 +37,14 @@ pub(crate) fn build(run: &mut Run<'_>) -> Result<()> {
     )
 }
 
+/// The same, with the binary that is published: linked as a whole, which takes minutes.
+pub(crate) fn dist(run: &mut Run<'_>) -> Result<()> {
+    guests(run)?;
+    tools::page(run);
+    let call = Call::cargo("build --profile dist --package witmq --bins");
+    run.step("broker, linked as a whole", &call)
+}
+
 /// Components.
 pub(crate) fn guests(run: &mut Run<'_>) -> Result<()> {
     let components = run.tree().components()?;
@@ -169,8 +177,11 @@ pub(crate) fn bench(run: &mut Run<'_>, words: &[String]) -> Result<()> {
     let measures = !["--instructions", "--list", "--help"].into_iter().any(asks);
     if measures {
         tools::mosquitto(run);
-        build(run)?;
-        guests(run)?;
+        if asks("--dist") {
+            dist(run)?;
+        } else {
+            build(run)?;
+        }
     } else if asks("--instructions") {
         tools::valgrind(run)?;
         guests(run)?;

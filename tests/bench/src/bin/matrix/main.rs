@@ -54,6 +54,9 @@ struct Options {
     /// The broker measured [default: witmq beside this program]
     #[arg(long, value_name = "FILE")]
     broker: Option<PathBuf>,
+    /// The broker measured is the one that is published: `cargo xtask build --dist` makes it
+    #[arg(long, conflicts_with = "broker")]
+    dist: bool,
     /// Measure how costs grow with connections, subscriptions, payload, fan-out and shards instead, and write
     /// host/docs/growth.md with its plots
     #[arg(long, conflicts_with_all = ["cases", "quick", "out"])]
@@ -104,10 +107,12 @@ fn run(options: &Options) -> Result<bool> {
             None => instructions::compare(tools, options.short, options.accept),
         };
     }
-    let broker = options
-        .broker
-        .clone()
-        .unwrap_or_else(|| tools.join("witmq"));
+    let beside = match options.dist {
+        true => tools.with_file_name("dist"),
+        false => tools.to_owned(),
+    };
+    let broker = options.broker.clone();
+    let broker = broker.unwrap_or_else(|| beside.join("witmq"));
     let peers = peers::all(tools, &broker, &options.peer, options.all_floors)?;
     let cases = chosen(options)?;
     let file = tools.parent().unwrap_or(tools).join("bench.jsonl");
@@ -127,7 +132,7 @@ fn run(options: &Options) -> Result<bool> {
         return growth::measure(&mut play, &peers, rounds);
     }
     let runs = measure(&mut play, &peers, &cases, rounds)?;
-    let text = table::render(&cases, &peers, &runs, rounds);
+    let text = table::render(&cases, &peers, &runs, (rounds, options.dist));
     println!("\n{text}");
     let out = options.out.clone();
     let out = out.or_else(|| (!options.quick).then(|| DOCUMENT.into()));

@@ -36,12 +36,22 @@ struct Table<'a> {
 }
 
 /// The whole text.
-pub(crate) fn render(cases: &[&Case], peers: &[Peer], runs: &[Run], rounds: usize) -> String {
+pub(crate) fn render(
+    cases: &[&Case],
+    peers: &[Peer],
+    runs: &[Run],
+    (rounds, is_dist): (usize, bool),
+) -> String {
     let table = Table { cases, peers, runs };
     let mut text = format!(
-        "{}. {rounds} interleaved round{}, a fresh process for each run: median (lowest–highest).\n\n",
+        "{}. {rounds} interleaved round{}, a fresh process for each run: median (lowest–highest). WitMQ is the {}.\n\n",
         machine(),
         if rounds == 1 { "" } else { "s" },
+        if is_dist {
+            "published binary (`cargo xtask build --dist`)"
+        } else {
+            "release build"
+        },
     );
     text.push_str("CPU of the broker for each delivered message, µs, and memory:\n\n");
     text.push_str(&table.figures());
