@@ -5,7 +5,7 @@
 //! wait for an installation.
 
 use bytes::Bytes;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -93,23 +93,25 @@ fn message(topic: &str, text: String) -> Option<Message> {
     })
 }
 
-/// Publishes once: what is there, and nothing any more for what was `known` and is gone.
+/// Publishes once: what is another than what was `known`, and nothing any more for what is gone. What `put` does not take is
+/// not known.
 fn publish(
     present: impl Iterator<Item = (String, String)>,
-    known: &mut BTreeSet<String>,
-    mut put: impl FnMut(Message),
+    known: &mut BTreeMap<String, String>,
+    mut put: impl FnMut(Message) -> bool,
 ) {
     let mut gone = std::mem::take(known);
     for (topic, text) in present {
-        gone.remove(&topic);
-        message(&topic, text).into_iter().for_each(&mut put);
-        known.insert(topic);
+        let is_known = gone.remove(&topic).is_some_and(|known| known == text);
+        if is_known || message(&topic, text.clone()).is_some_and(&mut put) {
+            known.insert(topic, text);
+        }
     }
-    for topic in gone {
+    for (topic, text) in gone {
         // An empty payload ends a retained message [MQTT-3.3.1-6].
-        message(&topic, String::new())
-            .into_iter()
-            .for_each(&mut put);
+        if !message(&topic, String::new()).is_none_or(&mut put) {
+            known.insert(topic, text);
+        }
     }
 }
 
@@ -153,13 +155,11 @@ pub(crate) fn start(
     std::thread::Builder::new()
         .name("sys-topics".to_owned())
         .spawn(move || {
-            let mut known = BTreeSet::new();
+            let mut known = BTreeMap::new();
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                 // A shard that is busy gets the next ones.
                 let (plugins, chains, sinks) = (plugins.list(), chains.list(), sinks.list());
-                publish(present(&plugins, &chains, &sinks), &mut known, |message| {
-                    let _is_busy = !into(message);
-                });
+                publish(present(&plugins, &chains, &sinks), &mut known, &into);
             }
         })?;
     Ok(Some(Topics { _stop: stop }))
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn what_is_gone_is_not_retained_any_more() {
-        let mut known = BTreeSet::new();
+        let mut known = BTreeMap::new();
         let sink = SinkInfo {
             name: "far".to_owned(),
             state: "healthy",
@@ -189,6 +189,7 @@ mod tests {
         let mut put = |message: Message| {
             let text = String::from_utf8_lossy(&message.payload).into_owned();
             said.push((message.topic.to_string(), text, message.retain));
+            true
         };
         publish(present(&[], &[chain], &[sink]), &mut known, &mut put);
         publish(present(&[], &[], &[]), &mut known, &mut put);
@@ -208,5 +209,30 @@ mod tests {
             assert_eq!(texts, [(text, true), ("", true)], "{name}");
         }
         assert!(known.is_empty());
+    }
+
+    #[test]
+    fn what_has_not_changed_is_not_said_again_and_what_was_not_taken_is() {
+        let mut known = BTreeMap::new();
+        let sink = |received| SinkInfo {
+            name: "far".to_owned(),
+            received,
+            ..SinkInfo::default()
+        };
+        let mut count = |received, takes: bool| {
+            let mut said = Vec::new();
+            publish(
+                present(&[], &[], &[sink(received)]),
+                &mut known,
+                |message| {
+                    said.push(message.topic.to_string());
+                    takes
+                },
+            );
+            said.len()
+        };
+        let all = count(1, false);
+        assert_eq!((count(1, true), count(1, true)), (all, 0));
+        assert_eq!((count(2, false), count(2, true), count(2, true)), (1, 1, 0));
     }
 }
