@@ -14,7 +14,7 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as 
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use witmq_e2e::site::{Site, ok};
+use witmq_e2e::site::{Site, ok, status};
 use witmq_e2e::wire::{AGAIN, AUTH, CONNACK, DISCONNECT, NOT_AUTHORIZED, SUCCESS, Wire};
 use witmq_e2e::{Broker, PATIENCE, component};
 
@@ -45,8 +45,13 @@ impl Issuer {
 
     /// A token for ada that ends at this second since 1970.
     fn token(&self, exp: u64) -> String {
+        self.token_of("test", exp)
+    }
+
+    /// The same of another provider.
+    fn token_of(&self, iss: &str, exp: u64) -> String {
         let part = |value: Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
-        let claims = json!({ "sub": "ada", "iss": "test", "aud": "mqtt", "exp": exp });
+        let claims = json!({ "sub": "ada", "iss": iss, "aud": "mqtt", "exp": exp });
         let header = json!({ "alg": "ES256", "kid": self.kid });
         let signed = format!("{}.{}", part(header), part(claims));
         let signature = self
@@ -65,12 +70,15 @@ fn in_seconds(seconds: u64) -> u64 {
 
 /// A broker that asks this provider.
 fn broker(site: &Site) -> Broker {
-    let broker = Broker::serve("[auth]\nplugins = [\"auth-jwks\"]\n");
-    let config = json!({
+    broker_with(&json!({
         "jwks": { "url": format!("{}/keys", site.url()) },
         "pause_s": 1,
         "tokens": { "leeway_s": 0, "issuers": ["test"], "audiences": ["mqtt"] }
-    });
+    }))
+}
+
+fn broker_with(config: &Value) -> Broker {
+    let broker = Broker::serve("[auth]\nplugins = [\"auth-jwks\"]\n");
     let config = config.to_string();
     let wasm = component("auth_jwks");
     let words = [
@@ -152,4 +160,40 @@ fn a_client_goes_with_its_token_and_stays_with_a_new_one() {
     renewed.auth(AGAIN, METHOD, &issuer.token(in_seconds(0)));
     assert_eq!(renewed.said_with(DISCONNECT, NOT_AUTHORIZED).data, None);
     assert!(renewed.is_over());
+}
+
+#[test]
+fn a_provider_that_is_named_by_its_address_says_where_its_keys_are_now() {
+    let (old, new) = (Issuer::new("old"), Issuer::new("new"));
+    let sets = [("/one", old.set()), ("/two", new.set())];
+    let place = Arc::new(Mutex::new("/one"));
+    let present = place.clone();
+    let site = Site::start(move |asked| {
+        let (here, now) = (
+            format!("http://{}", asked.header("host")),
+            *present.lock().unwrap(),
+        );
+        if asked.path == "/.well-known/openid-configuration" {
+            let document = json!({ "issuer": here, "jwks_uri": format!("{here}{now}") });
+            return ok(document.to_string());
+        }
+        let mut sets = sets.iter();
+        let set = sets.find(|(path, _)| *path == asked.path && *path == now);
+        set.map_or_else(|| status(404, ""), |(_, set)| ok(set.clone()))
+    });
+    let broker = broker_with(&json!({
+        "issuer": { "url": site.url() },
+        "pause_s": 1,
+        "tokens": { "leeway_s": 0, "audiences": ["mqtt"] }
+    }));
+    let exp = in_seconds(3600);
+    let good = old.token_of(&site.url(), exp);
+    assert_eq!(login(&broker, "c", &good).1, SUCCESS);
+    let other = old.token_of("http://127.0.0.1:1", exp);
+    assert_eq!(login(&broker, "c", &other).1, NOT_AUTHORIZED);
+    *place.lock().unwrap() = "/two";
+    let end = Instant::now() + PATIENCE;
+    while login(&broker, "c", &new.token_of(&site.url(), exp)).1 != SUCCESS {
+        assert!(Instant::now() < end, "the new place is not found");
+    }
 }
