@@ -1,8 +1,9 @@
 //! `witmq dev`: the configuration, folders, certificates and demo traffic of the first five minutes.
 
 use crate::cli::DevArgs;
-use crate::config::{Config, Listener, ListenerKind};
+use crate::config::{self, Config, Listener, ListenerKind};
 use anyhow::{Context as _, Result};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// Files of the local certificate authority.
@@ -12,10 +13,11 @@ pub(crate) struct Certificates {
     pub(crate) key: PathBuf,
 }
 
-/// The configuration `witmq dev` runs with; makes the folders and, once, the certificates.
+/// The configuration `witmq dev` runs with: the defaults with what the environment says (`WITMQ_LIMITS__…`), its own
+/// listeners and folders. Makes the folders and, once, the certificates.
 ///
 /// # Errors
-/// The folders or certificates cannot be written.
+/// The environment says what is no configuration; the folders or certificates cannot be written.
 pub(crate) fn config(args: &DevArgs) -> Result<(Config, Certificates)> {
     let data_dir = args.dir.join(".witmq");
     let watched = crate::watch::FOLDERS.map(|folder| args.dir.join(folder));
@@ -37,11 +39,13 @@ pub(crate) fn config(args: &DevArgs) -> Result<(Config, Certificates)> {
     ];
     let mut config = Config {
         data_dir,
-        shards: args.shards,
         listeners,
-        ..Config::default()
+        ..config::read(None, std::env::vars())?
     };
-    config.http.bind.set_port(args.http_port);
+    if args.shards > 0 {
+        config.shards = args.shards;
+    }
+    config.http.bind = SocketAddr::from((Ipv4Addr::LOCALHOST, args.http_port));
     if let Ok(level) = std::env::var("WITMQ_LOG") {
         config.log.level = level;
     }

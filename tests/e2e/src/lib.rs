@@ -114,6 +114,12 @@ impl Broker {
     /// Starts `witmq dev` on free ports in a folder of its own.
     #[must_use]
     pub fn dev(flags: &[&str]) -> Self {
+        Self::dev_with(flags, &[])
+    }
+
+    /// The same with variables of the environment.
+    #[must_use]
+    pub fn dev_with(flags: &[&str], environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ports = [
             "--port",
@@ -131,7 +137,9 @@ impl Broker {
             .arg(folder.path())
             .args(ports.iter().flat_map(|port| [*port, "0"]))
             .args(flags);
+        without_ours(&mut command);
         let mut child = command
+            .envs(environment.iter().copied())
             .env("WITMQ_LOG", "info")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -385,15 +393,20 @@ impl Broker {
 }
 
 /// `witmq serve` with the configuration in this folder.
+/// Every other `WITMQ_` variable is a key of the configuration.
+fn without_ours(command: &mut Command) {
+    for ours in ["WITMQ_BIN", "WITMQ_GUESTS", "WITMQ_PYTHON"] {
+        command.env_remove(ours);
+    }
+}
+
 fn serve(folder: &Path, environment: &[(String, String)]) -> Command {
     // A file that may not grow is an error of the write then, not the end of the process.
     let mut command = Command::new("sh");
     command
         .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
         .arg(binary());
-    for ours in ["WITMQ_BIN", "WITMQ_GUESTS", "WITMQ_PYTHON"] {
-        command.env_remove(ours); // every other WITMQ_ variable is a key of the configuration
-    }
+    without_ours(&mut command);
     let config = folder.join("witmq.toml");
     command.arg("serve").arg("-c").arg(config);
     command.envs(environment.iter().map(|(name, value)| (name, value)));

@@ -219,3 +219,32 @@ fn a_configuration_that_is_refused_names_a_way_to_its_schema_before_there_is_a_p
     assert!(shown.contains("decoy_secret"), "{shown}");
     drop(broker.fails(&["plugin", "get", "scram"], 3)); // it was not installed
 }
+
+#[test]
+fn dev_takes_keys_of_the_configuration_from_the_environment() {
+    let broker = Broker::dev_with(&["--no-demo"], &[("WITMQ_LIMITS__MAX_CONNECTIONS", "1")]);
+    let open = || {
+        let mut stream = TcpStream::connect(broker.address("tcp")).unwrap();
+        stream
+            .write_all(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01a")
+            .unwrap();
+        let mut said = [0; 4];
+        let read = stream.read_exact(&mut said);
+        (stream, read.map(|()| said).ok())
+    };
+    let (first, said) = open();
+    assert_eq!(said, Some([0x20, 2, 0, 0]));
+    assert_eq!(open().1, None, "one connection is as many as there may be");
+    drop(first);
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(binary());
+    command.arg("dev").arg(folder.path());
+    command.env("WITMQ_LIMITS__AUTH_THREADS", "0");
+    let output = run(command, "").unwrap();
+    assert!(!output.status.success());
+    let said = text(&output);
+    assert!(
+        said.contains("`limits.auth_threads` is 0; it has to be 1 to 256"),
+        "{said}"
+    );
+}
