@@ -392,7 +392,6 @@ impl Broker {
     }
 }
 
-/// `witmq serve` with the configuration in this folder.
 /// Every other `WITMQ_` variable is a key of the configuration.
 fn without_ours(command: &mut Command) {
     for ours in ["WITMQ_BIN", "WITMQ_GUESTS", "WITMQ_PYTHON"] {
@@ -400,6 +399,7 @@ fn without_ours(command: &mut Command) {
     }
 }
 
+/// `witmq serve` with the configuration in this folder.
 fn serve(folder: &Path, environment: &[(String, String)]) -> Command {
     // A file that may not grow is an error of the write then, not the end of the process.
     let mut command = Command::new("sh");
