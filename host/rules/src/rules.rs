@@ -23,6 +23,7 @@ use witmq_broker::router::trie::{Trie, Walk};
 use witmq_proto::TopicName;
 
 mod control;
+mod direct;
 mod kept;
 mod noted;
 mod shard;
@@ -179,6 +180,12 @@ impl Entry {
             (None, false) => chain.from.matches(topic),
             (Some(_), _) => chain.is_enabled && chain.from.matches(topic),
         }
+    }
+
+    /// Whether a message that is received at `now_ms` goes through it with nobody looking on, held up by nothing.
+    fn is_direct(&self, now_ms: u64) -> bool {
+        let chain = &self.chain;
+        self.trial.is_none() && chain.breaker.is_open() && !chain.stats.tap.is_open(now_ms)
     }
 
     /// A revision that sees what this one sees.
