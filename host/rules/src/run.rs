@@ -348,14 +348,14 @@ impl Running {
         sinks: &mut Sinks<'_>,
     ) -> Ran {
         while let Some((mut at, mut work)) = self.under_way.pop() {
-            self.expects_long(chain, steps, work.head());
+            self.expects_long(chain, work.head());
             loop {
                 let Some(step) = chain.steps.get(at) else {
                     self.done.push(work.finished(chain));
                     break;
                 };
                 if !step.is_quick {
-                    self.looks_at_the_clock(chain, steps);
+                    self.looks_at_the_clock(chain);
                 }
                 let steps: &mut dyn Transform = &mut *steps;
                 let around = (steps, publisher);
@@ -379,22 +379,24 @@ impl Running {
     }
 
     /// A message for which even steps that are quick may take long.
-    fn expects_long(&mut self, chain: &Chain, steps: &dyn Transform, message: &Message) {
+    fn expects_long(&mut self, chain: &Chain, message: &Message) {
         if message.payload.len() > QUICK_BYTES || chain.breaker.is_too_long(QUICK) {
-            self.looks_at_the_clock(chain, steps);
+            self.looks_at_the_clock(chain);
         }
     }
 
     /// From here on the time of the present message counts.
-    fn looks_at_the_clock(&mut self, chain: &Chain, steps: &dyn Transform) {
+    fn looks_at_the_clock(&mut self, chain: &Chain) {
         if self.since.is_none() {
-            self.since = Some(Since::now(steps, chain.breaker.is_too_long(QUICK)));
+            let is_exact = chain.breaker.is_too_long(QUICK);
+            let coarse_ms = chain.coarse_ms.filter(|_| !is_exact);
+            self.since = Some(Since::now(coarse_ms));
         }
     }
 
     /// The time that it took since it was asked last, of what may take long.
-    pub(crate) fn took(&mut self, steps: &dyn Transform) -> Duration {
-        (self.since.take()).map_or(Duration::ZERO, |since| since.elapsed(steps))
+    pub(crate) fn took(&mut self) -> Duration {
+        (self.since.take()).map_or(Duration::ZERO, Since::elapsed)
     }
 
     /// One step of one message.

@@ -145,7 +145,7 @@ impl Instance {
         let transform = transform
             .transpose()
             .map_err(|error| failed(&store, &error))?;
-        let desk = lent(&mut store, &instance, package).await;
+        let desk = lent(&mut store, &instance, package, limits.desk_bytes).await;
         let desk = desk.map_err(|error| failed(&store, &error))?;
         let (authenticate, authorize) = (
             load!(package.authenticate, store, instance, failed),
@@ -265,8 +265,7 @@ impl Instance {
 
     /// Counts a call, and its time if it was timed.
     fn measured(&self, hook: Hook, start: Timed) {
-        let took = start.map(|(start, stands_for)| (start.elapsed(), stands_for));
-        self.template.plugin.tally.call(hook, took);
+        self.template.plugin.tally.call(hook, elapsed(start));
     }
 
     /// On the message path: nothing waits.
@@ -281,6 +280,18 @@ impl Instance {
         };
         self.show(message);
         let fill = self.template.fill;
+        let mut has_room = true;
+        if let Some(desk) = self.nothing.desk() {
+            let laid = fill.laid(message, publisher, &mut self.properties, desk);
+            has_room = laid.fits();
+            if has_room {
+                let answer = on_message.call_laid(&mut self.store, &laid);
+                return self.transformed(start, answer);
+            }
+        }
+        if !has_room {
+            self.template.plugin.limited.hit(Bound::DeskBytes);
+        }
         let input = fill.message(message, publisher, &mut self.properties, &self.nothing);
         let answer = on_message.call(&mut self.store, &input);
         self.transformed(start, answer)
@@ -320,8 +331,8 @@ impl Instance {
             self.store.data_mut().payload = Bytes::new();
         }
         if let Ok(Ok(hot::Outcome::Pass)) = answer {
-            self.measured(Hook::Transform, start);
-            return self.came(Hook::Transform, Ok(StepOutcome::Pass));
+            self.template.plugin.tally.passed(elapsed(start));
+            return Ok(StepOutcome::Pass);
         }
         let answer = answer.map(|answer| answer.map_err(convert::hot_failure));
         let outcome = self.end(Hook::Transform, start, answer)?;
@@ -548,6 +559,11 @@ impl Instance {
             }
         }
     }
+}
+
+/// How long a call took that was timed.
+fn elapsed(start: Timed) -> Option<(Duration, u64)> {
+    start.map(|(start, stands_for)| (start.elapsed(), stands_for))
 }
 
 fn plugin_memory(instance: &Instance) {

@@ -153,6 +153,18 @@ impl Tally {
         }
     }
 
+    /// A `transform` ended well and changed nothing: a call and its outcome at once.
+    pub(crate) fn passed(&self, took: Option<(Duration, u64)>) {
+        if let Some(counted) = self.hooks.mine().get(Hook::Transform as usize) {
+            counted.calls.fetch_add(1, Ordering::Relaxed);
+            let [pass, ..] = &counted.outcomes;
+            pass.fetch_add(1, Ordering::Relaxed);
+            if let Some((took, stands_for)) = took {
+                counted.times.add(took, stands_for);
+            }
+        }
+    }
+
     /// What came of a call, or of one message of a batch.
     pub(crate) fn came(&self, hook: Hook, outcome: &impl Outcome) {
         let counted = self.hooks.mine().get(hook as usize);

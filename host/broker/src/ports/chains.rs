@@ -160,11 +160,6 @@ pub trait Transform {
         message: &Message,
     ) -> Result<StepOutcome, StepFailure>;
 
-    /// Milliseconds of a clock that costs a load, moves on every few of them and never goes back; `None`: there is none.
-    fn coarse_ms(&self) -> Option<u64> {
-        None
-    }
-
     /// Asks a plugin that waits, when `transform` gave [`StepFailure::Waits`]. Messages of one publisher are answered in
     /// the order in which they were asked about.
     ///

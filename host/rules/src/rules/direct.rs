@@ -40,17 +40,10 @@ impl ShardChains {
         message: &Arc<Message>,
     ) -> Gone {
         let Self {
-            table,
-            matched,
-            way,
-            ..
+            table, found, way, ..
         } = self;
-        let gone = through(
-            (&**table, &**matched),
-            way,
-            (&mut *steps, publisher),
-            message,
-        );
+        let matched = found.last();
+        let gone = through((&**table, matched), way, (&mut *steps, publisher), message);
         let gone = gone.unwrap_or_else(|| way.go(table, (message, matched), steps, publisher));
         if matches!(gone, Gone::Done(_)) {
             way.leave();
@@ -116,7 +109,7 @@ impl Way {
         };
         let came = (self.running).straight(chain, steps, publisher, message, &mut sinks);
         let (failed, mut fared) = (sinks.failed, sinks.fared);
-        let took = self.running.took(steps);
+        let took = self.running.took();
         let came = match came {
             Straight::Ran(ran) => {
                 return Came::Elsewhere(Elsewhere {

@@ -2,6 +2,7 @@
 //!
 //! Owns: [`ShardChains`]. Must not: change what is deployed.
 
+use super::found::Found;
 use super::trial::{Apart, Came, Noting, Shaded};
 use super::{Entry as Place, Inner, Table};
 use crate::breaker::{Entry, Fared};
@@ -21,7 +22,6 @@ use witmq_broker::ports::{
     ChainOutcome, ChainProgress, ChainRun, Chains, Publisher, Rest, StepAnswer, StepFailure,
     StepOutcome, Transform,
 };
-use witmq_broker::router::trie::Walk;
 use witmq_proto::Message;
 
 /// The chains of one shard: a copy of the table that is exchanged when it changed.
@@ -30,11 +30,9 @@ pub struct ShardChains {
     pub(super) table: Arc<Table>,
     pub(super) seen: u64,
     pub(super) noted: Arc<AtomicU64>,
-    pub(super) walk: Walk,
-    /// The topic that was looked up last: messages of one publisher come together.
+    /// Which chains match.
     pub(super) found: Found,
-    /// Places of the chains that match it, and the way through them: reused, so that nothing is allocated for a message.
-    pub(super) matched: Vec<u32>,
+    /// Reused, so that nothing is allocated for a message.
     pub(super) way: Way,
 }
 
@@ -47,34 +45,11 @@ impl std::fmt::Debug for ShardChains {
 }
 
 impl ShardChains {
-    /// Places of the chains that listen on `topic`, in running order.
+    /// Places of the chains that listen on `topic`, in running order; whether there are any.
     fn find(&mut self, topic: &str) -> bool {
-        if self.table.index.is_empty() {
-            return false;
-        }
-        if self.found.at == self.seen && self.found.topic == topic {
-            return !self.matched.is_empty();
-        }
-        self.found.at = self.seen;
-        self.found.topic.clear();
-        self.found.topic.push_str(topic);
-        self.matched.clear();
-        let matched = &mut self.matched;
-        self.table
-            .index
-            .for_each_match(topic, &mut self.walk, |place, ()| matched.push(place));
-        self.matched.sort_unstable();
-        self.matched.dedup(); // several of its templates match
-        !self.matched.is_empty()
+        let index = &self.table.index;
+        !index.is_empty() && self.found.find(topic, index, self.seen)
     }
-}
-
-/// Of what the places are, and of which table.
-#[derive(Default)]
-pub(super) struct Found {
-    topic: String,
-    /// 0: none.
-    at: u64,
 }
 
 /// A message on its way through the chains that match it.
@@ -212,7 +187,7 @@ impl Way {
             };
             let failed = sinks.failed;
             self.fared = sinks.fared;
-            self.took += self.running.took(steps);
+            self.took += self.running.took();
             if let Some(gone) = self.ran(place, (publisher, failed), ran) {
                 return Some(gone);
             }
@@ -407,7 +382,7 @@ impl Chains for ShardChains {
                     way: std::mem::take(&mut self.way),
                     original: message.clone(),
                     table: self.table.clone(),
-                    matched: self.matched.clone(),
+                    matched: self.found.last().to_vec(),
                 }),
             },
         }

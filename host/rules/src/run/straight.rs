@@ -32,12 +32,12 @@ impl Running {
         sinks: &mut Sinks<'_>,
     ) -> Straight {
         self.enter(chain);
-        self.expects_long(chain, steps, message);
+        self.expects_long(chain, message);
         let mut changed: Option<Work> = None;
         let mut at = chain.start;
         while let Some(step) = chain.steps.get(at) {
             if !step.is_quick {
-                self.looks_at_the_clock(chain, steps);
+                self.looks_at_the_clock(chain);
             }
             let steps: &mut dyn Transform = &mut *steps;
             let outcome = match (&mut changed, &step.kind) {

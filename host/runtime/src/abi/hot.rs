@@ -2,6 +2,7 @@
 //!
 //! Generated bindings copy a message into owned strings and lists first, which costs as much as the call.
 
+use super::laid::Laid;
 use super::lean::Lean;
 use crate::imports::State;
 use bytes::Bytes;
@@ -120,6 +121,19 @@ impl OnMessage {
     /// SAFETY: `load` has checked this very type, but for a lifetime, which types of components do not have.
     fn typed<'a>(self) -> TypedFunc<(&'a Message<'a>,), (Answer,)> {
         unsafe { TypedFunc::new_unchecked(self.0) }
+    }
+
+    /// The same, for a message that has room on the desk of the guest.
+    ///
+    /// SAFETY: `Laid` has the type of a message.
+    pub(crate) fn call_laid(
+        self,
+        store: impl AsContextMut<Data = State>,
+        message: &Laid<'_>,
+    ) -> wasmtime::Result<Answer> {
+        let func: TypedFunc<(&Laid<'_>,), (Answer,)> = unsafe { TypedFunc::new_unchecked(self.0) };
+        let (answer,) = func.call(store, (message,))?;
+        Ok(answer)
     }
 
     /// For a store in which nothing waits.

@@ -19,6 +19,7 @@
 )]
 
 pub(crate) mod hot;
+pub(crate) mod laid;
 pub(crate) mod lean;
 
 wasmtime::component::bindgen!({
