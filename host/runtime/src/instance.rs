@@ -5,6 +5,7 @@
 
 use crate::abi::hot::{self, OnMessage};
 use crate::abi::lean::Nothing;
+use crate::abi::said::Said;
 use crate::abi::{authenticate, authorize, events, lifecycle, sink, timer};
 use crate::config::RuntimeConfig;
 use crate::convert;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use wasmtime::Store;
+use witmq_broker::ports::chains::Patch;
 use witmq_broker::ports::hooks::{AuthRequest, Query};
 use witmq_broker::ports::{AuthStep, Publisher, StepFailure, StepOutcome, Verdict};
 use witmq_proto::Message;
@@ -325,16 +327,28 @@ impl Instance {
     fn transformed(
         &mut self,
         start: Timed,
-        answer: wasmtime::Result<Result<hot::Outcome, hot::Failure>>,
+        answer: wasmtime::Result<Said>,
     ) -> Result<StepOutcome, Failed> {
         if self.template.reads_payload {
             self.store.data_mut().payload = Bytes::new();
         }
-        if let Ok(Ok(hot::Outcome::Pass)) = answer {
-            self.template.plugin.tally.passed(elapsed(start));
-            return Ok(StepOutcome::Pass);
-        }
-        let answer = answer.map(|answer| answer.map_err(convert::hot_failure));
+        let tally = &self.template.plugin.tally;
+        let answer = match answer {
+            Ok(Said::Passed) => {
+                tally.went_well(elapsed(start), &StepOutcome::Pass);
+                return Ok(StepOutcome::Pass);
+            }
+            Ok(Said::Payload(payload)) => {
+                let outcome = StepOutcome::Modify(Patch {
+                    payload: Some(payload),
+                    ..Patch::default()
+                });
+                tally.went_well(elapsed(start), &outcome);
+                return Ok(outcome);
+            }
+            Ok(Said::Other(answer)) => Ok(answer.map_err(convert::hot_failure)),
+            Err(error) => Err(error),
+        };
         let outcome = self.end(Hook::Transform, start, answer)?;
         let split_messages = self.template.limits.split_messages;
         if matches!(&outcome, hot::Outcome::Split(parts) if parts.len() > split_messages) {

@@ -153,12 +153,13 @@ impl Tally {
         }
     }
 
-    /// A `transform` ended well and changed nothing: a call and its outcome at once.
-    pub(crate) fn passed(&self, took: Option<(Duration, u64)>) {
+    /// A `transform` ended well: a call and its outcome at once.
+    pub(crate) fn went_well(&self, took: Option<(Duration, u64)>, outcome: &StepOutcome) {
         if let Some(counted) = self.hooks.mine().get(Hook::Transform as usize) {
             counted.calls.fetch_add(1, Ordering::Relaxed);
-            let [pass, ..] = &counted.outcomes;
-            pass.fetch_add(1, Ordering::Relaxed);
+            if let Some(count) = counted.outcomes.get(outcome.place()) {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
             if let Some((took, stands_for)) = took {
                 counted.times.add(took, stands_for);
             }

@@ -4,6 +4,7 @@
 
 use super::laid::Laid;
 use super::lean::Lean;
+use super::said::Said;
 use crate::imports::State;
 use bytes::Bytes;
 use wasmtime::component::{
@@ -99,7 +100,7 @@ pub(crate) enum Failure {
     Failed(String),
 }
 
-type Answer = Result<Outcome, Failure>;
+pub(crate) type Answer = Result<Outcome, Failure>;
 
 /// The export, its type checked once.
 #[derive(Clone, Copy, Debug)]
@@ -118,8 +119,8 @@ impl OnMessage {
         Ok(Self(func))
     }
 
-    /// SAFETY: `load` has checked this very type, but for a lifetime, which types of components do not have.
-    fn typed<'a>(self) -> TypedFunc<(&'a Message<'a>,), (Answer,)> {
+    /// SAFETY: `load` has checked this very type, but for a lifetime, which types of components do not have; `Said` has that of an answer.
+    fn typed<'a>(self) -> TypedFunc<(&'a Message<'a>,), (Said,)> {
         unsafe { TypedFunc::new_unchecked(self.0) }
     }
 
@@ -130,8 +131,8 @@ impl OnMessage {
         self,
         store: impl AsContextMut<Data = State>,
         message: &Laid<'_>,
-    ) -> wasmtime::Result<Answer> {
-        let func: TypedFunc<(&Laid<'_>,), (Answer,)> = unsafe { TypedFunc::new_unchecked(self.0) };
+    ) -> wasmtime::Result<Said> {
+        let func: TypedFunc<(&Laid<'_>,), (Said,)> = unsafe { TypedFunc::new_unchecked(self.0) };
         let (answer,) = func.call(store, (message,))?;
         Ok(answer)
     }
@@ -141,7 +142,7 @@ impl OnMessage {
         self,
         store: impl AsContextMut<Data = State>,
         message: &Message<'_>,
-    ) -> wasmtime::Result<Answer> {
+    ) -> wasmtime::Result<Said> {
         let (answer,) = self.typed().call(store, (message,))?;
         Ok(answer)
     }
@@ -151,7 +152,7 @@ impl OnMessage {
         self,
         store: impl AsContextMut<Data = State>,
         message: &Message<'_>,
-    ) -> wasmtime::Result<Answer> {
+    ) -> wasmtime::Result<Said> {
         let (answer,) = self.typed().call_async(store, (message,)).await?;
         Ok(answer)
     }

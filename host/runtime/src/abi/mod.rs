@@ -21,6 +21,7 @@
 pub(crate) mod hot;
 pub(crate) mod laid;
 pub(crate) mod lean;
+pub(crate) mod said;
 
 wasmtime::component::bindgen!({
     path: "../../wit",
