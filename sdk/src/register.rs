@@ -8,7 +8,7 @@ use crate::abi::lending::exports::witmq::guest::desk as lending;
 use crate::abi::observing::exports::witmq::plugin::events;
 use crate::abi::sinking::exports::witmq::plugin::sink;
 use crate::abi::timing::exports::witmq::plugin::timer;
-use crate::abi::transforming::exports::witmq::plugin::transform;
+use crate::answering::Answering;
 use crate::auth::{Attempt, Step};
 use crate::desk;
 use crate::failure::Failure;
@@ -128,16 +128,10 @@ impl<P: Registered> lifecycle::Guest for Exports<P> {
     }
 }
 
-impl<P: Registered + Transform> transform::Guest for Exports<P> {
-    fn on_message(message: types::Message) -> Result<transform::Outcome, types::Failure> {
-        let message = message.into();
-        let outcome = hook::<P, _>(|plugin| plugin.on_message(&message));
-        desk::clear(message);
-        match outcome {
-            Ok(Outcome::Pass) => Ok(transform::Outcome::Pass), // no more is looked at
-            Ok(outcome) => Ok(outcome.into()),
-            Err(failure) => Err(failure),
-        }
+impl<P: Registered + Transform> Answering for Exports<P> {
+    #[inline(always)]
+    fn on_message(message: &Message) -> Result<Outcome, types::Failure> {
+        hook::<P, _>(|plugin| plugin.on_message(message))
     }
 }
 

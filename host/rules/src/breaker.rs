@@ -139,6 +139,11 @@ impl Breaker {
         if is_probe { Entry::Probe } else { Entry::Rests }
     }
 
+    /// Whether it lets everything in. Costs a load.
+    pub(crate) fn is_open(&self) -> bool {
+        self.until_ms.load(Ordering::Relaxed) == 0
+    }
+
     /// Whether so much time for one message is too much.
     pub(crate) fn is_too_long(&self, time: Duration) -> bool {
         time > self.limits.message

@@ -48,6 +48,8 @@ pub(crate) struct Chain {
     pub(crate) buries: bool,
     /// Name of this node.
     pub(crate) node: Arc<str>,
+    /// Milliseconds of a clock that costs a load and is a few of them late.
+    pub(crate) coarse_ms: Option<fn() -> u64>,
     /// Told when its windows end by themselves.
     pub(crate) alarm: Arc<Alarm>,
     /// Told when it rests, and when it runs again.
@@ -153,6 +155,7 @@ impl Chain {
             decode: file.decode.clone(),
             encode: file.encode.clone(),
             node: Arc::from("local"),
+            coarse_ms: None,
             alarm: Arc::default(),
             teller: Arc::default(),
             breaker: Breaker::default(),

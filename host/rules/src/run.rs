@@ -1,6 +1,8 @@
 //! A message through the steps of a chain.
 
 mod letter;
+mod since;
+mod straight;
 mod work;
 
 use crate::breaker::{Entry, Fared};
@@ -11,11 +13,13 @@ use crate::step::{self, Step};
 use crate::tally::Came;
 use crate::trace::{self, Before, Mark, Tracing};
 pub(crate) use letter::letter;
+use since::Since;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+pub(crate) use straight::Straight;
 use witmq_broker::ports::{Publisher, StepAnswer, StepFailure, StepOutcome, Transform};
 use witmq_proto::{Message, ReasonCode};
-pub(crate) use work::{Held, Sure, Work, to_payload};
+pub(crate) use work::{Held, Sure, Work, glance, to_payload};
 
 /// Messages one message may become, emissions included.
 pub(crate) const MESSAGES: usize = 64;
@@ -136,10 +140,7 @@ impl Around<'_, '_> {
 
     /// A condition over the message as it is now; in words if it is neither true nor false.
     pub(crate) fn truth(&mut self, condition: &Expression) -> Result<Result<bool, String>, String> {
-        self.evaluate_as(condition, |value| match value {
-            Value::Bool(truth) => Ok(truth),
-            other => Err(format!("{other:?}")),
-        })
+        self.evaluate_as(condition, truth)
     }
 
     /// So much of what a step remembers was given up for its bounds.
@@ -156,27 +157,36 @@ impl Around<'_, '_> {
 
     /// A condition was false. Some of the last such messages are kept with the reason.
     pub(crate) fn missed(&mut self, condition: &Expression) {
-        let received_ms = self.work.head().received_ms;
-        if !self.chain.stats.misses.wants(received_ms) {
-            return;
+        if (self.chain.stats.misses).wants(self.work.head().received_ms) {
+            keep_missed((self.chain, self.publisher), condition, self.work);
         }
-        let message = self.work.shown().clone();
-        let parts = Parts::default();
-        let around = (self.chain, self.publisher);
-        let fared = &mut Fared::Well;
-        let is_false = |value: Value<'_>| matches!(value, Value::Bool(false));
-        let again = work::evaluate(
-            around,
-            condition,
-            (self.work, Some(&parts)),
-            fared,
-            is_false,
-        );
-        if again == Ok(true) {
-            let why = trace::evaluated(&condition.source, "false".to_owned(), &parts);
-            let client = self.publisher.client_id;
-            (self.chain.stats.misses).put(self.chain.revision, client, &message, why);
-        }
+    }
+}
+
+/// True, false, or what it is instead.
+pub(crate) fn truth(value: Value<'_>) -> Result<bool, String> {
+    match value {
+        Value::Bool(truth) => Ok(truth),
+        other => Err(format!("{other:?}")),
+    }
+}
+
+/// A message for which a condition was false, with the reason.
+pub(crate) fn keep_missed(
+    (chain, publisher): (&Chain, Publisher<'_>),
+    condition: &Expression,
+    work: &mut Work,
+) {
+    let message = work.shown().clone();
+    let parts = Parts::default();
+    let fared = &mut Fared::Well;
+    let is_false = |value: Value<'_>| matches!(value, Value::Bool(false));
+    let looked_at = (work, Some(&parts));
+    let again = work::evaluate((chain, publisher), condition, looked_at, fared, is_false);
+    if again == Ok(true) {
+        let why = trace::evaluated(&condition.source, "false".to_owned(), &parts);
+        let client = publisher.client_id;
+        (chain.stats.misses).put(chain.revision, client, &message, why);
     }
 }
 
@@ -215,7 +225,7 @@ pub(crate) struct Running {
     /// Messages so far: every so many the steps of one are timed.
     begun: u32,
     /// When the present message came to the first step that may take long.
-    since: Option<Instant>,
+    since: Option<Since>,
 }
 
 /// Runs a chain on one message, where no step can wait.
@@ -302,13 +312,18 @@ impl Running {
 
     /// A message comes into a chain.
     pub(crate) fn begin(&mut self, chain: &Chain, message: &Arc<Message>) {
+        self.enter(chain);
+        self.original = chain.buries.then(|| message.clone());
+        let work = Work::new(message.clone(), chain);
+        self.under_way.push((chain.start, work));
+    }
+
+    /// Nothing is left of the message before.
+    fn enter(&mut self, chain: &Chain) {
         chain.stats.count(Count::Matched);
         self.under_way.clear();
         self.done.clear();
         self.since = None;
-        self.original = chain.buries.then(|| message.clone());
-        let work = Work::new(message.clone(), chain);
-        self.under_way.push((chain.start, work));
         self.begun = self.begun.wrapping_add(1);
     }
 
@@ -333,16 +348,14 @@ impl Running {
         sinks: &mut Sinks<'_>,
     ) -> Ran {
         while let Some((mut at, mut work)) = self.under_way.pop() {
-            if work.head().payload.len() > QUICK_BYTES || chain.breaker.is_too_long(QUICK) {
-                self.looks_at_the_clock();
-            }
+            self.expects_long(chain, work.head());
             loop {
                 let Some(step) = chain.steps.get(at) else {
                     self.done.push(work.finished(chain));
                     break;
                 };
                 if !step.is_quick {
-                    self.looks_at_the_clock();
+                    self.looks_at_the_clock(chain);
                 }
                 let steps: &mut dyn Transform = &mut *steps;
                 let around = (steps, publisher);
@@ -365,14 +378,25 @@ impl Running {
         Ran::Ended(End::On(std::mem::take(&mut self.done)))
     }
 
+    /// A message for which even steps that are quick may take long.
+    fn expects_long(&mut self, chain: &Chain, message: &Message) {
+        if message.payload.len() > QUICK_BYTES || chain.breaker.is_too_long(QUICK) {
+            self.looks_at_the_clock(chain);
+        }
+    }
+
     /// From here on the time of the present message counts.
-    fn looks_at_the_clock(&mut self) {
-        self.since.get_or_insert_with(Instant::now);
+    fn looks_at_the_clock(&mut self, chain: &Chain) {
+        if self.since.is_none() {
+            let is_exact = chain.breaker.is_too_long(QUICK);
+            let coarse_ms = chain.coarse_ms.filter(|_| !is_exact);
+            self.since = Some(Since::now(coarse_ms));
+        }
     }
 
     /// The time that it took since it was asked last, of what may take long.
     pub(crate) fn took(&mut self) -> Duration {
-        (self.since.take()).map_or(Duration::ZERO, |since| since.elapsed())
+        (self.since.take()).map_or(Duration::ZERO, Since::elapsed)
     }
 
     /// One step of one message.

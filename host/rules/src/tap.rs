@@ -90,10 +90,15 @@ pub(crate) enum Look {
 }
 
 impl Tap {
+    /// Whether somebody asks for messages that are received at `now_ms`.
+    pub(crate) fn is_open(&self, now_ms: u64) -> bool {
+        let until = self.until_ms.load(Ordering::Relaxed);
+        until != 0 && until >= now_ms
+    }
+
     /// Whether the message that is received at `now_ms` is traced.
     pub(crate) fn look(&self, now_ms: u64) -> Look {
-        let until = self.until_ms.load(Ordering::Relaxed);
-        if until == 0 || until < now_ms {
+        if !self.is_open(now_ms) {
             return Look::Away;
         }
         if self.pace.takes(now_ms, TRACES_PER_SECOND) {

@@ -134,6 +134,8 @@ pub struct RuntimeConfig {
     pub retire_pause: Duration,
     /// Bytes that may cross the border in one call (default 4 MiB).
     pub transfer_bytes: usize,
+    /// Bytes that an instance is asked to lend for messages; 0: it is asked for memory for each (default 16 KiB).
+    pub desk_bytes: u32,
     /// Calls of host functions in one call of a hook (default 1000).
     pub host_calls: u32,
     /// Messages a plugin may publish in one call (default 16).
@@ -206,6 +208,7 @@ impl Default for RuntimeConfig {
             retire_memory_percent: 90,
             retire_pause: Duration::from_secs(10),
             transfer_bytes: 4 * 1024 * 1024,
+            desk_bytes: 16 * 1024,
             host_calls: 1000,
             publishes: 16,
             timers: 1000,

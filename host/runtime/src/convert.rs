@@ -3,7 +3,8 @@
 mod beside;
 
 use crate::abi::hot;
-use crate::abi::lean::Nothing;
+use crate::abi::laid::Laid;
+use crate::abi::lean::{Desk, Nothing};
 use crate::abi::witmq::plugin::types;
 use crate::abi::{authenticate, authorize};
 use crate::manifest::{Manifest, Need};
@@ -99,6 +100,39 @@ impl Fill {
             session: publisher.session,
             received_ms: message.received_ms,
             qos: hot_qos(message.qos),
+            retain: message.retain,
+        }
+    }
+
+    /// The same on a desk.
+    pub(crate) fn laid<'a>(
+        self,
+        message: &'a Message,
+        publisher: Publisher<'a>,
+        properties: &'a mut BytesMut,
+        desk: Desk,
+    ) -> Laid<'a> {
+        let mut parts: [&[u8]; 5] = [message.topic.as_str().as_bytes(), &[], &[], &[], &[]];
+        let [_, payload, encoded, client_id, username] = &mut parts;
+        if self.payload {
+            *payload = &message.payload;
+        }
+        if self.properties && !message.properties.are_none() {
+            properties.clear();
+            encode_properties(&message.properties, properties);
+            *encoded = properties;
+        }
+        if self.client {
+            *client_id = publisher.client_id.as_bytes();
+            *username = publisher.username.unwrap_or_default().as_bytes();
+        }
+        Laid {
+            desk,
+            parts,
+            payload_len: u32::try_from(message.payload.len()).unwrap_or(u32::MAX),
+            session: publisher.session,
+            received_ms: message.received_ms,
+            qos: message.qos as u8,
             retain: message.retain,
         }
     }

@@ -5,6 +5,7 @@
 
 use crate::abi::hot::{self, OnMessage};
 use crate::abi::lean::Nothing;
+use crate::abi::said::Said;
 use crate::abi::{authenticate, authorize, events, lifecycle, sink, timer};
 use crate::config::RuntimeConfig;
 use crate::convert;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use wasmtime::Store;
+use witmq_broker::ports::chains::Patch;
 use witmq_broker::ports::hooks::{AuthRequest, Query};
 use witmq_broker::ports::{AuthStep, Publisher, StepFailure, StepOutcome, Verdict};
 use witmq_proto::Message;
@@ -145,7 +147,7 @@ impl Instance {
         let transform = transform
             .transpose()
             .map_err(|error| failed(&store, &error))?;
-        let desk = lent(&mut store, &instance, package).await;
+        let desk = lent(&mut store, &instance, package, limits.desk_bytes).await;
         let desk = desk.map_err(|error| failed(&store, &error))?;
         let (authenticate, authorize) = (
             load!(package.authenticate, store, instance, failed),
@@ -265,8 +267,7 @@ impl Instance {
 
     /// Counts a call, and its time if it was timed.
     fn measured(&self, hook: Hook, start: Timed) {
-        let took = start.map(|(start, stands_for)| (start.elapsed(), stands_for));
-        self.template.plugin.tally.call(hook, took);
+        self.template.plugin.tally.call(hook, elapsed(start));
     }
 
     /// On the message path: nothing waits.
@@ -281,6 +282,18 @@ impl Instance {
         };
         self.show(message);
         let fill = self.template.fill;
+        let mut has_room = true;
+        if let Some(desk) = self.nothing.desk() {
+            let laid = fill.laid(message, publisher, &mut self.properties, desk);
+            has_room = laid.fits();
+            if has_room {
+                let answer = on_message.call_laid(&mut self.store, &laid);
+                return self.transformed(start, answer);
+            }
+        }
+        if !has_room {
+            self.template.plugin.limited.hit(Bound::DeskBytes);
+        }
         let input = fill.message(message, publisher, &mut self.properties, &self.nothing);
         let answer = on_message.call(&mut self.store, &input);
         self.transformed(start, answer)
@@ -314,16 +327,28 @@ impl Instance {
     fn transformed(
         &mut self,
         start: Timed,
-        answer: wasmtime::Result<Result<hot::Outcome, hot::Failure>>,
+        answer: wasmtime::Result<Said>,
     ) -> Result<StepOutcome, Failed> {
         if self.template.reads_payload {
             self.store.data_mut().payload = Bytes::new();
         }
-        if let Ok(Ok(hot::Outcome::Pass)) = answer {
-            self.measured(Hook::Transform, start);
-            return self.came(Hook::Transform, Ok(StepOutcome::Pass));
-        }
-        let answer = answer.map(|answer| answer.map_err(convert::hot_failure));
+        let tally = &self.template.plugin.tally;
+        let answer = match answer {
+            Ok(Said::Passed) => {
+                tally.went_well(elapsed(start), &StepOutcome::Pass);
+                return Ok(StepOutcome::Pass);
+            }
+            Ok(Said::Payload(payload)) => {
+                let outcome = StepOutcome::Modify(Patch {
+                    payload: Some(payload),
+                    ..Patch::default()
+                });
+                tally.went_well(elapsed(start), &outcome);
+                return Ok(outcome);
+            }
+            Ok(Said::Other(answer)) => Ok(answer.map_err(convert::hot_failure)),
+            Err(error) => Err(error),
+        };
         let outcome = self.end(Hook::Transform, start, answer)?;
         let split_messages = self.template.limits.split_messages;
         if matches!(&outcome, hot::Outcome::Split(parts) if parts.len() > split_messages) {
@@ -548,6 +573,11 @@ impl Instance {
             }
         }
     }
+}
+
+/// How long a call took that was timed.
+fn elapsed(start: Timed) -> Option<(Duration, u64)> {
+    start.map(|(start, stands_for)| (start.elapsed(), stands_for))
 }
 
 fn plugin_memory(instance: &Instance) {

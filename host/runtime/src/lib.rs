@@ -80,6 +80,7 @@ mod wear;
 pub use authenticator::Authenticator;
 pub use config::{Grants, HttpLimits, Outside, Publish, RuntimeConfig, Secret, Tell};
 pub use directory::Observers;
+pub use engine::coarse_ms;
 pub use http::{HttpGrant, NoHost};
 pub use limited::BOUNDS;
 pub use manifest::{ManifestError, with_manifest};

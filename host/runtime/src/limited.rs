@@ -26,6 +26,7 @@ bounds! {
     CompiledBytes = "plugin_compiled_bytes",
     ComponentBytes = "plugin_component_bytes",
     Deadline = "plugin_deadline_ms",
+    DeskBytes = "plugin_desk_bytes",
     EventsQueue = "plugin_events_queue",
     Handles = "plugin_handles",
     HostCalls = "plugin_host_calls",

@@ -153,6 +153,19 @@ impl Tally {
         }
     }
 
+    /// A `transform` ended well: a call and its outcome at once.
+    pub(crate) fn went_well(&self, took: Option<(Duration, u64)>, outcome: &StepOutcome) {
+        if let Some(counted) = self.hooks.mine().get(Hook::Transform as usize) {
+            counted.calls.fetch_add(1, Ordering::Relaxed);
+            if let Some(count) = counted.outcomes.get(outcome.place()) {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            if let Some((took, stands_for)) = took {
+                counted.times.add(took, stands_for);
+            }
+        }
+    }
+
     /// What came of a call, or of one message of a batch.
     pub(crate) fn came(&self, hook: Hook, outcome: &impl Outcome) {
         let counted = self.hooks.mine().get(hook as usize);

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{config, guest, install, message, mode, start};
+use common::{config, guest, install, limited, message, mode, start};
 use std::time::Duration;
 use witmq_broker::ports::{PluginControl as _, Publisher, StepOutcome, Transform as _};
 use witmq_proto::{ByteString, Bytes, Message};
@@ -76,4 +76,25 @@ fn messages_of_every_size_arrive_whole_and_leave_nothing_behind() {
         ),
         (0, 0)
     );
+}
+
+#[test]
+fn what_has_no_room_on_the_desk_is_counted_and_arrives_all_the_same() {
+    let names = "client".len() + "user".len();
+    let (within, expected) = of(100, None);
+    let exact = within.topic.len() + names + within.payload.len();
+    let asked = |desk_bytes: usize| {
+        let runtime = start(RuntimeConfig {
+            desk_bytes: u32::try_from(desk_bytes).unwrap(),
+            deadline: Duration::from_secs(10),
+            ..config()
+        });
+        install(&runtime, "g", guest(), mode("echo")).unwrap();
+        let mut hooks = runtime.shard_hooks(0);
+        assert_eq!(echo(&mut hooks, &within), expected);
+        limited(&runtime, "g")
+    };
+    assert_eq!(asked(exact), []);
+    assert_eq!(asked(exact - 1), [("plugin_desk_bytes", 1)]);
+    assert_eq!(asked(0), [], "without a desk none is too small");
 }

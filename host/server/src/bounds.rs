@@ -96,6 +96,7 @@ pub(crate) fn plugin_limits(limits: &Limits) -> RuntimeConfig {
         retire_memory_percent: limits.plugin_retire_memory_percent,
         retire_pause: s(limits.plugin_retire_pause_s),
         transfer_bytes: limits.transfer_bytes(),
+        desk_bytes: limits.plugin_desk_bytes,
         host_calls: limits.plugin_host_calls,
         publishes: limits.plugin_publishes,
         timers: limits.plugin_timers,

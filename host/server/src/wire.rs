@@ -196,6 +196,7 @@ fn rules(config: &Config, tables: &Tables) -> Rules {
         expression: bounds::expression_limits(config),
         node: config.node.as_str().into(),
         breaker: bounds::breaker_limits(config),
+        coarse_ms: Some(witmq_runtime::coarse_ms),
         state_entries: config.limits.state_entries,
         state_bytes: config.limits.state_bytes,
         state_total_bytes: config.limits.state_total_bytes,

@@ -2,6 +2,7 @@
 //!
 //! Owns: names, shapes, what is wrong with a user. Must not: read secrets; they are read when somebody comes.
 
+use crate::store::NAME_BYTES;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use witmq_sdk::{AclEntry, Rule};
@@ -57,6 +58,9 @@ pub(crate) struct User {
     #[serde(default)]
     #[config(max_items = 2)]
     secrets: Vec<String>,
+    /// Keys are in the store of the plugin, where a chain puts them that has it as a `sink`.
+    #[serde(default)]
+    stored: bool,
     /// Every check passes.
     #[serde(default)]
     superuser: bool,
@@ -89,6 +93,7 @@ struct Entry {
 pub(crate) struct Account {
     pub(crate) keys: Vec<Keys>,
     pub(crate) secrets: Vec<String>,
+    pub(crate) stored: bool,
     pub(crate) superuser: bool,
     pub(crate) attributes: Vec<(String, String)>,
     pub(crate) rules: Vec<Rule>,
@@ -112,8 +117,15 @@ pub(crate) fn accounts(users: Vec<User>) -> Result<BTreeMap<String, Account>, St
 }
 
 fn account(user: User) -> Result<Account, String> {
-    if user.keys.is_empty() && user.secrets.is_empty() {
-        return Err("needs `keys` or `secrets`; `witmq user keys` makes both".to_owned());
+    if user.keys.is_empty() && user.secrets.is_empty() && !user.stored {
+        return Err(
+            "needs `keys` or `secrets`, which `witmq user keys` makes, or `stored`".to_owned(),
+        );
+    }
+    if user.stored && user.name.len() > NAME_BYTES {
+        return Err(format!(
+            "has a name of more than {NAME_BYTES} bytes, which is too long for `stored`"
+        ));
     }
     let mut keys = Vec::with_capacity(user.keys.len());
     let mut seen = BTreeSet::new();
@@ -131,6 +143,7 @@ fn account(user: User) -> Result<Account, String> {
     Ok(Account {
         keys,
         secrets: user.secrets,
+        stored: user.stored,
         superuser: user.superuser,
         attributes: user.attributes.into_iter().collect(),
         rules: AclEntry::rules(&user.acl),

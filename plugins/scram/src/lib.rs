@@ -1,5 +1,5 @@
-//! Authenticates by SCRAM-SHA-256 and SCRAM-SHA-512 (RFC 5802, RFC 7677), with salted keys from its configuration or from
-//! secrets of the host. No password is anywhere.
+//! Authenticates by SCRAM-SHA-256 and SCRAM-SHA-512 (RFC 5802, RFC 7677), with salted keys from its configuration, from
+//! secrets of the host, or from its own store, where a chain puts them. No password is anywhere.
 //!
 //! ```json
 //! { "decoy_secret": "scram-decoys",
@@ -12,18 +12,21 @@
 use config::Account;
 use std::collections::BTreeMap;
 use witmq_sdk::host::{metrics, secrets};
-use witmq_sdk::{Attempt, Authenticate, Failure, Grant, Health, Place, Plugin, Step};
+use witmq_sdk::{
+    Attempt, Authenticate, Delivered, Failure, Grant, Health, Message, Place, Plugin, Sink, Step,
+};
 use witmq_users::access::Access;
 use witmq_users::scram::{self, Decoys, Keys, Mechanism, Proven, ScramError};
 
 mod config;
+mod store;
 #[cfg(test)]
 mod tests;
 
 pub use config::Config;
 
 /// Keys of users, for SCRAM.
-#[witmq_sdk::plugin(authenticate, name = "scram", tests = "tests.json")]
+#[witmq_sdk::plugin(authenticate, sink, name = "scram", tests = "tests.json")]
 pub struct Scram {
     decoy_secret: String,
     decoy_iterations: u32,
@@ -59,18 +62,32 @@ fn secret(name: &str) -> Result<String, String> {
     text.ok_or_else(|| format!("the secret `{name}` is not there, or is no text"))
 }
 
+/// Keys, one a line, of which the first has this number.
+fn lines(first: usize, text: &str) -> Result<Vec<Keys>, String> {
+    let keys = (first..).zip(text.lines()).map(|(number, line)| {
+        let keys = Keys::from_line(line.trim());
+        keys.map_err(|error| format!("line {number}: {error}"))
+    });
+    keys.collect()
+}
+
 /// The keys in a secret, one a line.
 fn read(name: &str) -> Result<Vec<Keys>, String> {
     let text = secret(name)?;
-    let keys = (1..).zip(text.lines()).map(|(number, line)| {
-        let keys = Keys::from_line(line.trim());
-        keys.map_err(|error| format!("the secret `{name}`, line {number}: {error}"))
-    });
-    let keys: Vec<Keys> = keys.collect::<Result<_, _>>()?;
+    let keys = lines(1, &text).map_err(|text| format!("the secret `{name}`, {text}"))?;
     match keys.is_empty() {
         true => Err(format!("the secret `{name}` is empty")),
         false => Ok(keys),
     }
+}
+
+/// The keys in the store; none if they cannot be read.
+fn stored(name: &str) -> Vec<Keys> {
+    store::read(name).unwrap_or_else(|text| {
+        metrics::count("scram_store_failures", 1);
+        witmq_sdk::warn!("{text}");
+        Vec::new()
+    })
 }
 
 impl Scram {
@@ -106,7 +123,9 @@ impl Scram {
                 Vec::new()
             }
         };
-        let mut all = own.chain(account.secrets.iter().flat_map(read));
+        let stored = account.stored.then(|| stored(name)).into_iter().flatten();
+        let all = own.chain(account.secrets.iter().flat_map(read));
+        let mut all = all.chain(stored);
         let found = all.find(|keys| keys.mechanism() == mechanism);
         Ok(found.unwrap_or(made_up))
     }
@@ -138,5 +157,13 @@ impl Authenticate for Scram {
         };
         let proven = scram::proceed(state, data, |name| self.keys(mechanism, name))?;
         Ok(proven.map_or_else(ScramError::denial, |proven| self.granted(proven)))
+    }
+}
+
+/// What a chain hands over: keys of a user.
+impl Sink for Scram {
+    fn deliver_one(&mut self, message: &Message) -> Result<Delivered, Failure> {
+        let is_stored = |name: &str| self.accounts.get(name).is_some_and(|one| one.stored);
+        store::put(message, is_stored)
     }
 }

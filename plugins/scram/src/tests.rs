@@ -292,3 +292,72 @@ fn bad_configurations_are_refused_with_the_place() {
     let longest = config(json!([{ "name": "a".repeat(1024), "secrets": ["bob"] }]));
     assert!(setup().start(&longest).is_ok());
 }
+
+/// Ada's keys are where a chain puts them.
+fn stored() -> Broker {
+    let users = json!([{ "name": "ada", "stored": true }, { "name": "bob", "secrets": ["bob"] }]);
+    setup().start(config(users)).unwrap()
+}
+
+fn put(broker: &mut Broker, payload: &str) -> Delivered {
+    let message = Message::new("accounts/keys", payload);
+    let mut answers = broker.deliver([message]).unwrap();
+    answers.remove(0)
+}
+
+#[test]
+fn stored_keys_hold_from_the_next_exchange_on_and_can_be_taken_away() {
+    let mut broker = stored();
+    let denied = |broker: &mut Broker, mechanism| {
+        code(&login(broker, mechanism, "ada", "pencil").0) == BAD_CREDENTIALS
+    };
+    assert!(denied(&mut broker, Mechanism::Sha256), "nothing is there");
+    let one = line(Mechanism::Sha256, "pencil");
+    assert_eq!(put(&mut broker, &format!("ada\n{one}")), Delivered::Done);
+    let (step, _) = login(&mut broker, Mechanism::Sha256, "ada", "pencil");
+    assert_eq!(code(&step), 0);
+    assert!(denied(&mut broker, Mechanism::Sha512));
+    // Others in their place, of both mechanisms, with the line ends of another system.
+    let both = Mechanism::ALL.map(|mechanism| line(mechanism, "pen").replace('\n', "\r\n"));
+    let both = format!("ada\r\n{}", both.concat());
+    assert_eq!(put(&mut broker, &both), Delivered::Done);
+    assert!(denied(&mut broker, Mechanism::Sha256), "the old password");
+    for mechanism in Mechanism::ALL {
+        let (step, _) = login(&mut broker, mechanism, "ada", "pen");
+        assert_eq!(code(&step), 0);
+    }
+    assert_eq!(put(&mut broker, "ada\n"), Delivered::Done);
+    let (step, _) = login(&mut broker, Mechanism::Sha512, "ada", "pen");
+    assert_eq!(code(&step), BAD_CREDENTIALS);
+}
+
+#[test]
+fn what_is_not_for_the_store_is_refused_with_the_reason_and_changes_nothing() {
+    let mut broker = stored();
+    let good = line(Mechanism::Sha256, "pencil");
+    put(&mut broker, &format!("ada\n{good}"));
+    for (payload, expected) in [
+        (format!("eve\n{good}"), "name of a user with `stored`"),
+        (format!("bob\n{good}"), "name of a user with `stored`"),
+        (String::new(), "name of a user with `stored`"),
+        (format!("ada\n{good}pencil"), "`ada`: line 3: it is not"),
+        (format!("ada\n{good}{good}"), "keys for SCRAM-SHA-256 twice"),
+    ] {
+        let answer = put(&mut broker, &payload);
+        let is_said = matches!(&answer, Delivered::Never(text) if text.contains(expected));
+        assert!(is_said, "{answer:?}");
+    }
+    let (step, _) = login(&mut broker, Mechanism::Sha256, "ada", "pencil");
+    assert_eq!(code(&step), 0);
+}
+
+#[test]
+fn a_stored_name_has_to_fit_the_store() {
+    let start = |bytes: usize| {
+        let users = json!([{ "name": "n".repeat(bytes), "stored": true }]);
+        setup().start(config(users))
+    };
+    assert!(start(507).is_ok());
+    let error = start(508).err().unwrap();
+    assert!(error.contains("too long for `stored`"), "{error}");
+}

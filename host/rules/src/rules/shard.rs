@@ -2,6 +2,7 @@
 //!
 //! Owns: [`ShardChains`]. Must not: change what is deployed.
 
+use super::found::Found;
 use super::trial::{Apart, Came, Noting, Shaded};
 use super::{Entry as Place, Inner, Table};
 use crate::breaker::{Entry, Fared};
@@ -21,7 +22,6 @@ use witmq_broker::ports::{
     ChainOutcome, ChainProgress, ChainRun, Chains, Publisher, Rest, StepAnswer, StepFailure,
     StepOutcome, Transform,
 };
-use witmq_broker::router::trie::Walk;
 use witmq_proto::Message;
 
 /// The chains of one shard: a copy of the table that is exchanged when it changed.
@@ -30,11 +30,9 @@ pub struct ShardChains {
     pub(super) table: Arc<Table>,
     pub(super) seen: u64,
     pub(super) noted: Arc<AtomicU64>,
-    pub(super) walk: Walk,
-    /// The topic that was looked up last: messages of one publisher come together.
+    /// Which chains match.
     pub(super) found: Found,
-    /// Places of the chains that match it, and the way through them: reused, so that nothing is allocated for a message.
-    pub(super) matched: Vec<u32>,
+    /// Reused, so that nothing is allocated for a message.
     pub(super) way: Way,
 }
 
@@ -47,34 +45,11 @@ impl std::fmt::Debug for ShardChains {
 }
 
 impl ShardChains {
-    /// Places of the chains that listen on `topic`, in running order.
+    /// Places of the chains that listen on `topic`, in running order; whether there are any.
     fn find(&mut self, topic: &str) -> bool {
-        if self.table.index.is_empty() {
-            return false;
-        }
-        if self.found.at == self.seen && self.found.topic == topic {
-            return !self.matched.is_empty();
-        }
-        self.found.at = self.seen;
-        self.found.topic.clear();
-        self.found.topic.push_str(topic);
-        self.matched.clear();
-        let matched = &mut self.matched;
-        self.table
-            .index
-            .for_each_match(topic, &mut self.walk, |place, ()| matched.push(place));
-        self.matched.sort_unstable();
-        self.matched.dedup(); // several of its templates match
-        !self.matched.is_empty()
+        let index = &self.table.index;
+        !index.is_empty() && self.found.find(topic, index, self.seen)
     }
-}
-
-/// Of what the places are, and of which table.
-#[derive(Default)]
-pub(super) struct Found {
-    topic: String,
-    /// 0: none.
-    at: u64,
 }
 
 /// A message on its way through the chains that match it.
@@ -87,10 +62,10 @@ pub(super) struct Way {
     next: usize,
     /// Whether that one is in the middle of this chain.
     is_running: bool,
-    running: Running,
+    pub(super) running: Running,
     /// What came out of this chain so far.
     after: Vec<Arc<Message>>,
-    emissions: Vec<Arc<Message>>,
+    pub(super) emissions: Vec<Arc<Message>>,
     /// Who looks at it in this chain.
     look: Look,
     tracing: Option<Box<Tracing>>,
@@ -110,21 +85,22 @@ struct Interrupted {
     matched: Vec<u32>,
 }
 
-enum Gone {
+pub(super) enum Gone {
     Done(ChainRun),
     Waits(StepAnswer),
 }
 
 impl Way {
-    fn begin(&mut self, message: &Arc<Message>) {
-        (self.at, self.next, self.is_running) = (0, 0, false);
+    /// Into the chain at this place of those that match.
+    pub(super) fn begin(&mut self, at: usize, message: &Arc<Message>) {
+        (self.at, self.next, self.is_running) = (at, 0, false);
         self.messages.clear();
         self.after.clear();
         self.messages.push(message.clone());
     }
 
     /// On through the chains.
-    fn go(
+    pub(super) fn go(
         &mut self,
         table: &Table,
         (original, matched): (&Arc<Message>, &[u32]),
@@ -153,7 +129,7 @@ impl Way {
         Gone::Done(self.end(outcome))
     }
 
-    fn end(&mut self, outcome: ChainOutcome) -> ChainRun {
+    pub(super) fn end(&mut self, outcome: ChainOutcome) -> ChainRun {
         ChainRun {
             outcome,
             emissions: std::mem::take(&mut self.emissions),
@@ -212,19 +188,30 @@ impl Way {
             let failed = sinks.failed;
             self.fared = sinks.fared;
             self.took += self.running.took();
-            match ran {
-                Ran::Waits(answer) => return Some(Gone::Waits(answer)),
-                Ran::Ended(end) => {
-                    self.compare(place, publisher, &failed, &end);
-                    self.fares(chain);
-                    self.looked(chain, publisher, failed, &end);
-                    if let Some(run) = self.ended(chain, end) {
-                        return Some(Gone::Done(run));
-                    }
-                }
+            if let Some(gone) = self.ran(place, (publisher, failed), ran) {
+                return Some(gone);
             }
         }
         None
+    }
+
+    /// So far a message came in a chain; `Some`: no further.
+    pub(super) fn ran(
+        &mut self,
+        place: &Place,
+        (publisher, failed): (Publisher<'_>, Option<(usize, String)>),
+        ran: Ran,
+    ) -> Option<Gone> {
+        let chain = place.chain_for(publisher.client_id);
+        match ran {
+            Ran::Waits(answer) => Some(Gone::Waits(answer)),
+            Ran::Ended(end) => {
+                self.compare(place, publisher, &failed, &end);
+                self.fares(chain);
+                self.looked(chain, publisher, failed, &end);
+                self.ended(chain, end).map(Gone::Done)
+            }
+        }
     }
 
     /// The step that waited has its answer; `Some`: that ends the way.
@@ -252,6 +239,18 @@ impl Way {
         self.fares(chain);
         self.looked(chain, publisher, failed, &end);
         self.ended(chain, end)
+    }
+
+    /// A message is in the middle of the chain that it came into, which nobody looks at.
+    pub(super) fn is_within(&mut self, fared: Fared, took: Duration) {
+        (self.is_running, self.entry, self.look) = (true, Entry::Open, Look::Away);
+        (self.fared, self.took) = (fared, took);
+        (self.tracing, self.shaded) = (None, None);
+    }
+
+    /// The way is over: nothing of the message stays.
+    pub(super) fn leave(&mut self) {
+        self.messages.clear();
     }
 
     /// A message that an earlier chain moved to another topic, or that is none of this revision's.
@@ -375,20 +374,15 @@ impl Chains for ShardChains {
         if !self.find(&message.topic) {
             return ChainProgress::Done(ChainRun::untouched());
         }
-        self.way.begin(message);
-        let gone = (self.way).go(&self.table, (message, &self.matched), steps, publisher);
-        match gone {
-            Gone::Done(run) => {
-                self.way.messages.clear();
-                ChainProgress::Done(run)
-            }
+        match self.direct(steps, publisher, message) {
+            Gone::Done(run) => ChainProgress::Done(run),
             Gone::Waits(answer) => ChainProgress::Waits {
                 answer,
                 rest: Box::new(Interrupted {
                     way: std::mem::take(&mut self.way),
                     original: message.clone(),
                     table: self.table.clone(),
-                    matched: self.matched.clone(),
+                    matched: self.found.last().to_vec(),
                 }),
             },
         }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod deploying;
+mod direct;
 mod events;
 mod flow;
 mod limits;

@@ -255,6 +255,24 @@ impl Work {
     }
 }
 
+/// Of a message that nobody has changed, where nothing of its payload is asked for.
+pub(crate) fn glance<T>(
+    (chain, publisher): (&Chain, Publisher<'_>),
+    expression: &Expression,
+    message: &Message,
+    fared: &mut Fared,
+    keep: impl FnOnce(Value<'_>) -> T,
+) -> Result<T, String> {
+    debug_assert!(!expression.needs_raw() && !expression.needs_json());
+    let scope = Scope::new(expression, &chain.from, publisher, message, None);
+    let scope = scope.with(&chain.node, &[]);
+    let limited = || {
+        chain.stats.count(Count::Limited);
+        *fared = Fared::Overran;
+    };
+    expression.watch(&scope, limited, None, keep)
+}
+
 /// `keep` takes what leaves.
 pub(super) fn evaluate<T>(
     (chain, publisher): (&Chain, Publisher<'_>),

@@ -30,9 +30,20 @@ impl Plugin {
         let (name, publisher) = (&self.name, around.publisher);
         let message = around.work.message()?;
         let said = (around.steps).transform(name, publisher, message);
+        self.said(said, around)
+    }
+
+    /// What its `transform` came to.
+    pub(crate) fn said(
+        &self,
+        said: Result<StepOutcome, StepFailure>,
+        around: &mut Around<'_, '_>,
+    ) -> Result<Next, String> {
         let said = match said {
             Err(StepFailure::Waits(_)) => {
-                let asked = (around.steps).ask(name, publisher, message);
+                let publisher = around.publisher;
+                let message = around.work.message()?;
+                let asked = (around.steps).ask(&self.name, publisher, message);
                 return asked.map(Next::Waits).map_err(|error| error.to_string());
             }
             said => said.map_err(|error| error.to_string())?,

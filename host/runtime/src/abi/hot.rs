@@ -2,7 +2,9 @@
 //!
 //! Generated bindings copy a message into owned strings and lists first, which costs as much as the call.
 
+use super::laid::Laid;
 use super::lean::Lean;
+use super::said::Said;
 use crate::imports::State;
 use bytes::Bytes;
 use wasmtime::component::{
@@ -98,7 +100,7 @@ pub(crate) enum Failure {
     Failed(String),
 }
 
-type Answer = Result<Outcome, Failure>;
+pub(crate) type Answer = Result<Outcome, Failure>;
 
 /// The export, its type checked once.
 #[derive(Clone, Copy, Debug)]
@@ -117,9 +119,22 @@ impl OnMessage {
         Ok(Self(func))
     }
 
-    /// SAFETY: `load` has checked this very type, but for a lifetime, which types of components do not have.
-    fn typed<'a>(self) -> TypedFunc<(&'a Message<'a>,), (Answer,)> {
+    /// SAFETY: `load` has checked this very type, but for a lifetime, which types of components do not have; `Said` has that of an answer.
+    fn typed<'a>(self) -> TypedFunc<(&'a Message<'a>,), (Said,)> {
         unsafe { TypedFunc::new_unchecked(self.0) }
+    }
+
+    /// The same, for a message that has room on the desk of the guest.
+    ///
+    /// SAFETY: `Laid` has the type of a message.
+    pub(crate) fn call_laid(
+        self,
+        store: impl AsContextMut<Data = State>,
+        message: &Laid<'_>,
+    ) -> wasmtime::Result<Said> {
+        let func: TypedFunc<(&Laid<'_>,), (Said,)> = unsafe { TypedFunc::new_unchecked(self.0) };
+        let (answer,) = func.call(store, (message,))?;
+        Ok(answer)
     }
 
     /// For a store in which nothing waits.
@@ -127,7 +142,7 @@ impl OnMessage {
         self,
         store: impl AsContextMut<Data = State>,
         message: &Message<'_>,
-    ) -> wasmtime::Result<Answer> {
+    ) -> wasmtime::Result<Said> {
         let (answer,) = self.typed().call(store, (message,))?;
         Ok(answer)
     }
@@ -137,7 +152,7 @@ impl OnMessage {
         self,
         store: impl AsContextMut<Data = State>,
         message: &Message<'_>,
-    ) -> wasmtime::Result<Answer> {
+    ) -> wasmtime::Result<Said> {
         let (answer,) = self.typed().call_async(store, (message,)).await?;
         Ok(answer)
     }

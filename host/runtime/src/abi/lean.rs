@@ -35,6 +35,10 @@ impl Nothing {
         }
     }
 
+    pub(crate) fn desk(&self) -> Option<Desk> {
+        self.desk
+    }
+
     /// Where the texts and lists of one call come to lie.
     pub(crate) fn lay(&self) -> Laying<'_> {
         let Desk { at, bytes } = self.desk.unwrap_or(Desk { at: 0, bytes: 0 });
@@ -87,7 +91,7 @@ impl<'a> Laying<'a> {
     }
 }
 
-const BEYOND: &str = "the desk that the guest lends lies beyond its memory";
+pub(super) const BEYOND: &str = "the desk that the guest lends lies beyond its memory";
 
 /// Alignments are addresses below this, and memory of a guest is not.
 const ALIGNMENTS: i64 = 8;

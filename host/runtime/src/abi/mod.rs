@@ -19,7 +19,9 @@
 )]
 
 pub(crate) mod hot;
+pub(crate) mod laid;
 pub(crate) mod lean;
+pub(crate) mod said;
 
 wasmtime::component::bindgen!({
     path: "../../wit",

@@ -123,6 +123,8 @@ limits! {
     plugin_memory_total_bytes: usize = GIB, 65_536 to 1024 * GIB;
     /// Bytes that may cross the border of an instance in one call; 0: twice the largest packet and 64 KiB.
     plugin_transfer_bytes: usize = 0, 0 to GIB;
+    /// Bytes that an instance is asked to lend for the messages of its `transform`; 0: none.
+    plugin_desk_bytes: u32 = 16 * 1024, 0 to 16_777_216;
     /// Bytes that an instance may hand to the one that takes its place.
     plugin_carried_bytes: usize = 1024 * 1024, 0 to GIB;
     /// Handles that one instance may have open.
