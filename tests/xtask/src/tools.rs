@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 const WASM: &str = "wasm32-wasip2";
 
 /// Programs of the gate's longer steps, each with its Debian package.
-const PROGRAMS: [(&str, &str); 16] = [
+const PROGRAMS: [(&str, &str); 17] = [
     ("mosquitto", "mosquitto"),
     ("mosquitto_pub", "mosquitto-clients"),
     ("mosquitto_sub", "mosquitto-clients"),
@@ -29,6 +29,7 @@ const PROGRAMS: [(&str, &str); 16] = [
     ("psql", "postgresql"),
     ("pg_ctlcluster", "postgresql"),
     ("nats-server", "nats-server"),
+    ("kcat", "kcat"), // a client of Kafka; with it comes librdkafka, which has the cluster of the tests in it
 ];
 
 /// Python packages of the end-to-end tests.
