@@ -324,7 +324,7 @@ async fn a_topic_that_is_missing_waits_or_is_a_dead_letter_as_the_file_says() {
 }
 
 #[tokio::test]
-async fn a_broker_that_is_slow_takes_nothing_with_it() {
+async fn a_broker_that_does_not_answer_is_waited_for_and_nothing_is_lost() {
     let mut kafka = Kafka::start(2);
     kafka.topic("quick", 1);
     kafka.topic("slow", 1);

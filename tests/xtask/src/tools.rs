@@ -33,7 +33,12 @@ const PROGRAMS: [(&str, &str); 17] = [
 ];
 
 /// Python packages of the end-to-end tests.
-const PYTHON: [&str; 3] = ["paho-mqtt==2.2.0", "aiomqtt==2.5.0", "gmqtt==0.8.0"];
+const PYTHON: [&str; 4] = [
+    "paho-mqtt==2.2.0",
+    "aiomqtt==2.5.0",
+    "gmqtt==0.8.0",
+    "duckdb==2.0.1", // one wheel, which reads Parquet
+];
 
 /// The wasm target, unless the toolchain has it.
 ///
