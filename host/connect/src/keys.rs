@@ -21,6 +21,12 @@ pub(crate) struct Keys<'a> {
     known: Vec<&'static str>,
 }
 
+/// What stands behind a key of the operator's.
+pub(crate) enum Named<'a> {
+    Text(String),
+    Table(Keys<'a>),
+}
+
 impl<'a> Keys<'a> {
     /// A whole file.
     pub(crate) fn parse(source: Source<'a>) -> Result<Self, SinkError> {
@@ -214,6 +220,39 @@ impl<'a> Keys<'a> {
             Ok((name, value, at))
         });
         entries.collect()
+    }
+
+    /// A table with keys of the operator's, in the order of the file: each a text or a table.
+    pub(crate) fn named(
+        &mut self,
+        key: &'static str,
+    ) -> Result<Option<Vec<(String, usize, Named<'a>)>>, SinkError> {
+        let Some(value) = self.take(key) else {
+            return Ok(None);
+        };
+        let at = value.span().start;
+        let DeValue::Table(table) = value.into_inner() else {
+            return Err(self.wrong(key, at, "a table"));
+        };
+        let entries = table.into_iter().map(|(name, value)| {
+            let (at, inner) = (name.span().start, value.span().start);
+            let name = name.into_inner().into_owned();
+            let path = format!("{}{key}.{name}", self.path);
+            let entry = match value.into_inner() {
+                DeValue::String(text) => Named::Text(text.into_owned()),
+                DeValue::Table(table) => {
+                    Named::Table(Self::of(self.source, format!("{path}."), inner, table))
+                }
+                _ => {
+                    let error = format!("`{path}` is a text or a table");
+                    return Err(self.source.error(inner, error));
+                }
+            };
+            Ok((name, at, entry))
+        });
+        let mut entries = entries.collect::<Result<Vec<_>, _>>()?;
+        entries.sort_by_key(|(_, at, _)| *at);
+        Ok(Some(entries))
     }
 
     /// A list of texts, each with its place.

@@ -2,9 +2,11 @@
 
 mod arrivals;
 mod file;
+mod kafka;
 mod mqtt;
 mod nats;
 mod postgres;
+mod template;
 mod tls;
 mod via;
 mod webhook;
@@ -39,10 +41,11 @@ pub(crate) enum Kind {
     Mqtt(Box<mqtt::Settings>),
     Postgres(Box<postgres::Settings>),
     Nats(Box<nats::Settings>),
+    Kafka(Box<kafka::Settings>),
 }
 
 /// As `kind` names them.
-const NAMES: [&str; 5] = ["file", "webhook", "mqtt", "postgres", "nats"];
+const NAMES: [&str; 6] = ["file", "webhook", "mqtt", "postgres", "nats", "kafka"];
 
 impl Kind {
     pub(crate) fn parse(name: &str, keys: &mut Keys<'_>) -> Result<Self, SinkError> {
@@ -52,6 +55,7 @@ impl Kind {
             Some("mqtt") => Ok(Self::Mqtt(Box::new(mqtt::Settings::parse(keys)?))),
             Some("postgres") => Ok(Self::Postgres(Box::new(postgres::Settings::parse(keys)?))),
             Some("nats") => Ok(Self::Nats(Box::new(nats::Settings::parse(keys)?))),
+            Some("kafka") => Ok(Self::Kafka(Box::new(kafka::Settings::parse(keys)?))),
             _ => {
                 let error = keys.error("`kind` is missing");
                 Err(error.hint(format!("there are {}", NAMES.join(", "))))
@@ -66,11 +70,13 @@ impl Kind {
             Self::Mqtt(_) => "mqtt",
             Self::Postgres(_) => "postgres",
             Self::Nats(_) => "nats",
+            Self::Kafka(_) => "kafka",
         }
     }
 
     /// Connects to nobody yet.
-    pub(crate) fn outlet(&self, name: &str, means: &Means) -> Box<dyn Outlet> {
+    pub(crate) fn outlet(&self, sink: &Sink, means: &Means) -> Box<dyn Outlet> {
+        let name = &sink.name;
         match self {
             Self::File(settings) => Box::new(file::File::new(settings.clone(), means)),
             Self::Webhook(settings) => Box::new(webhook::Webhook::new((**settings).clone(), means)),
@@ -82,6 +88,14 @@ impl Kind {
             }
             Self::Postgres(settings) => {
                 Box::new(postgres::Postgres::new((**settings).clone(), means))
+            }
+            Self::Kafka(settings) => {
+                let bridge = kafka::Bridge {
+                    settings: (**settings).clone(),
+                    name: name.clone(),
+                    means: means.clone(),
+                };
+                Box::new(kafka::Outward::new(bridge, sink.timeout))
             }
         }
     }

@@ -229,15 +229,15 @@ impl Inner {
             state: intake.state.clone(),
             publish: self.config.publish.clone(),
         };
-        let (kind, means) = (settings.kind.clone(), self.means.clone());
+        let means = self.means.clone();
         if settings.kind.gives() {
             intake.state.begin_inward();
         }
-        let (name, inward) = (settings.name.clone(), settings.clone());
+        let (outward, inward) = (settings.clone(), settings.clone());
         let (state, ways) = (intake.state.clone(), self.means.clone());
         Running::start(
             work,
-            move || kind.outlet(&name, &means),
+            move || outward.kind.outlet(&outward, &means),
             move || inward.kind.source(&inward, &ways, &state),
         )
     }
@@ -415,7 +415,7 @@ impl SinkControl for Sinks {
             .enable_all()
             .build()
             .map_err(|error| internal("cannot start a runtime", &error))?;
-        let mut outlet = settings.kind.outlet(&settings.name, &self.inner.means);
+        let mut outlet = settings.kind.outlet(&settings, &self.inner.means);
         let checked = runtime.block_on(async {
             let checked = tokio::time::timeout(settings.timeout, outlet.check()).await;
             outlet.close().await;

@@ -12,6 +12,7 @@ pub mod api;
 pub mod certificates;
 pub mod client;
 pub mod faults;
+pub mod kafka;
 pub mod load;
 pub mod mosquitto;
 pub mod nats;

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 const WASM: &str = "wasm32-wasip2";
 
 /// Programs of the gate's longer steps, each with its Debian package.
-const PROGRAMS: [(&str, &str); 16] = [
+const PROGRAMS: [(&str, &str); 17] = [
     ("mosquitto", "mosquitto"),
     ("mosquitto_pub", "mosquitto-clients"),
     ("mosquitto_sub", "mosquitto-clients"),
@@ -29,10 +29,16 @@ const PROGRAMS: [(&str, &str); 16] = [
     ("psql", "postgresql"),
     ("pg_ctlcluster", "postgresql"),
     ("nats-server", "nats-server"),
+    ("kcat", "kcat"), // a client of Kafka; with it comes librdkafka, which has the cluster of the tests in it
 ];
 
 /// Python packages of the end-to-end tests.
-const PYTHON: [&str; 3] = ["paho-mqtt==2.2.0", "aiomqtt==2.5.0", "gmqtt==0.8.0"];
+const PYTHON: [&str; 4] = [
+    "paho-mqtt==2.2.0",
+    "aiomqtt==2.5.0",
+    "gmqtt==0.8.0",
+    "duckdb==2.0.1", // one wheel, which reads Parquet
+];
 
 /// The wasm target, unless the toolchain has it.
 ///

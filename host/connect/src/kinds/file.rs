@@ -1,8 +1,16 @@
-//! `file`: JSON Lines below the data folder, in files that are finished by size and by time.
+//! `file`: JSON Lines below the data folder, in files that are finished by size and by time, and become Parquet files
+//! then if that is asked for.
 //!
 //! Owns: names and ends of files. The one that is written ends in `.part`; it gets its name when it is finished, and
 //! is not touched afterwards. A batch is on disk, synced, before it is done.
 
+mod columns;
+mod convert;
+mod converter;
+
+use self::columns::Column;
+use self::convert::WAITING;
+use self::converter::{Converter, waiting};
 use super::Means;
 use crate::keys::Keys;
 use crate::outlet::{Answer, Later, Outlet, Trouble, envelope};
@@ -12,6 +20,7 @@ use std::fs;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const MIB: u64 = 1024 * 1024;
@@ -22,6 +31,8 @@ pub(crate) struct Settings {
     prefix: String,
     rotate_bytes: u64,
     rotate: Duration,
+    /// Of Parquet files; none: files stay what they are.
+    columns: Option<Arc<[Column]>>,
 }
 
 impl Settings {
@@ -37,7 +48,14 @@ impl Settings {
         if !crate::settings::is_name(&prefix) {
             return Err(keys.error_at(at, "`prefix` has up to 64 letters, digits, `-` and `_`"));
         }
+        let is_parquet = keys.word("format", &["jsonl", "parquet"])? == Some("parquet");
+        let columns = columns::parse(keys)?;
+        if columns.is_some() && !is_parquet {
+            let error = keys.error("`columns` are of Parquet files");
+            return Err(error.hint("`format = \"parquet\"`"));
+        }
         Ok(Self {
+            columns: is_parquet.then(|| columns.unwrap_or_else(columns::all).into()),
             folder,
             prefix,
             rotate_bytes: keys.number("rotate_bytes", 64 * MIB, 1..=1024 * 1024 * MIB)?,
@@ -64,15 +82,49 @@ pub(crate) struct File {
     settings: Settings,
     folder: PathBuf,
     part: Option<Part>,
+    converter: Option<Converter>,
+    /// Whether what an earlier run left was looked at.
+    is_begun: bool,
 }
 
 impl File {
     pub(super) fn new(settings: Settings, means: &Means) -> Self {
+        let folder = means.exports.join(&settings.folder);
+        let columns = settings.columns.as_ref();
+        let converter = columns.map(|columns| {
+            let prefix = format!("{}-", settings.prefix);
+            Converter::new(folder.clone(), prefix, columns.clone())
+        });
         Self {
-            folder: means.exports.join(&settings.folder),
+            folder,
             settings,
             part: None,
+            converter,
+            is_begun: false,
         }
+    }
+
+    /// Goes on with what an earlier run left: a file that is not finished is older from now on, and one that waits to
+    /// become Parquet, which it shall no more, is finished.
+    fn begin(&mut self) -> io::Result<()> {
+        if self.is_begun {
+            return Ok(());
+        }
+        if self.path().exists() {
+            self.part()?;
+        }
+        if self.converter.is_none() {
+            let prefix = format!("{}-", self.settings.prefix);
+            for path in waiting(&self.folder, &prefix)? {
+                fs::rename(&path, path.with_extension(""))?;
+            }
+        }
+        self.is_begun = true;
+        Ok(())
+    }
+
+    fn convert(&mut self) -> io::Result<()> {
+        self.converter.as_mut().map_or(Ok(()), Converter::turn)
     }
 
     fn path(&self) -> PathBuf {
@@ -139,12 +191,20 @@ impl File {
         }
         let stem = format!("{}-{}", self.settings.prefix, stamp(now_ms()));
         for number in 0..1_000_000 {
-            let path = self.folder.join(match number {
-                0 => format!("{stem}.jsonl"),
-                number => format!("{stem}-{number}.jsonl"),
-            });
-            if !path.exists() {
-                fs::rename(self.path(), path)?;
+            let stem = match number {
+                0 => stem.clone(),
+                number => format!("{stem}-{number}"),
+            };
+            let path = |end: &str| self.folder.join(format!("{stem}{end}"));
+            if [".jsonl", WAITING, ".parquet"]
+                .iter()
+                .all(|end| !path(end).exists())
+            {
+                let end = self.converter.as_ref().map_or(".jsonl", |_| WAITING);
+                fs::rename(self.path(), path(end))?;
+                if let Some(converter) = &mut self.converter {
+                    converter.want();
+                }
                 return fs::File::open(&self.folder)?.sync_all();
             }
         }
@@ -222,20 +282,40 @@ impl Outlet for File {
     fn send<'a>(&'a mut self, batch: &'a [Record]) -> Later<'a, Result<Vec<Answer>, Trouble>> {
         Box::pin(async move {
             let mut lines = String::new();
+            let mut answers = Vec::new();
             for record in batch {
-                lines.push_str(&envelope(record).to_string());
-                lines.push('\n');
+                let message = envelope(record);
+                let columns = self.settings.columns.as_deref().unwrap_or_default();
+                answers.push(match columns::row(columns, &message) {
+                    Ok(_) => {
+                        lines.push_str(&message.to_string());
+                        lines.push('\n');
+                        Answer::Done
+                    }
+                    Err(text) => Answer::Never(text),
+                });
+            }
+            // A conversion that failed keeps its lines, and these here have nothing to do with it.
+            if let Err(error) = self.convert() {
+                tracing::warn!("{}", self.named(&error));
             }
             let written = self
-                .finish_old()
+                .begin()
+                .and_then(|()| self.finish_old())
                 .and_then(|()| self.write(lines.as_bytes()));
             written.map_err(|error| Trouble::away(self.named(&error)))?;
-            Ok(vec![Answer::Done; batch.len()])
+            Ok(answers)
         })
     }
 
     fn idle(&mut self) -> Later<'_, Result<(), String>> {
-        Box::pin(async { self.finish_old().map_err(|error| self.named(&error)) })
+        Box::pin(async {
+            let done = self
+                .begin()
+                .and_then(|()| self.finish_old())
+                .and_then(|()| self.convert());
+            done.map_err(|error| self.named(&error))
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Who vouches for other sides: the roots of this machine, and those that a sink file names.
 
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -13,11 +13,28 @@ pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
+/// Who this broker is for the other side: certificates and their key, as PEM.
+pub(super) struct Identity {
+    pub(super) cert: String,
+    pub(super) key: String,
+}
+
 /// Trusts the machine's roots, and with `ca` (PEM) those in place of them.
 ///
 /// # Errors
 /// There is no certificate in it, in words.
 pub(super) fn trust(ca: Option<&str>) -> Result<Arc<ClientConfig>, String> {
+    trust_as(ca, None)
+}
+
+/// The same, and shows who this broker is if the other side asks.
+///
+/// # Errors
+/// There is no certificate in something, or a key that is another one's, in words.
+pub(super) fn trust_as(
+    ca: Option<&str>,
+    identity: Option<&Identity>,
+) -> Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore::empty();
     match ca {
         Some(pem) => {
@@ -43,9 +60,29 @@ pub(super) fn trust(ca: Option<&str>) -> Result<Arc<ClientConfig>, String> {
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
-    Ok(Arc::new(
-        config.with_root_certificates(roots).with_no_client_auth(),
-    ))
+    let config = config.with_root_certificates(roots);
+    let Some(identity) = identity else {
+        return Ok(Arc::new(config.with_no_client_auth()));
+    };
+    let (chain, key) = read(identity)?;
+    let config = config
+        .with_client_auth_cert(chain, key)
+        .map_err(|error| format!("`client_cert` and `client_key` cannot be used: {error}"))?;
+    Ok(Arc::new(config))
+}
+
+fn read(
+    identity: &Identity,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
+    let chain = CertificateDer::pem_slice_iter(identity.cert.as_bytes());
+    let chain: Result<Vec<_>, _> = chain.collect();
+    let chain = chain.map_err(|error| format!("`client_cert` is no PEM: {error}"))?;
+    if chain.is_empty() {
+        return Err("there is no certificate in `client_cert`".to_owned());
+    }
+    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())
+        .map_err(|error| format!("`client_key` is no key: {error}"))?;
+    Ok((chain, key))
 }
 
 /// Without the brackets of an IPv6 address.
@@ -132,5 +169,11 @@ mod tests {
         assert!(trust(Some("")).is_err());
         let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         assert!(trust(Some(broken)).is_err());
+        let nobody = Identity {
+            cert: broken.to_owned(),
+            key: String::new(),
+        };
+        let said = read(&nobody).expect_err("no key");
+        assert!(said.starts_with("`client_key` is no key"), "{said}");
     }
 }

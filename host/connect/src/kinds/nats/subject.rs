@@ -2,27 +2,15 @@
 //!
 //! Owns: [`Template`], [`topic`] and what a subject may be.
 
+use crate::kinds::template::{self, Part};
 use crate::record::Record;
 use std::fmt::Write as _;
 
 /// Bytes of a subject: with the words around it, it has to fit into a line of 4096 bytes at the server.
 const SUBJECT_BYTES: usize = 2048;
-/// Parts of a template.
-const PARTS: usize = 64;
-
 /// What a subject is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Template(Vec<Part>);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
-    Text(String),
-    Topic,
-    Client,
-    Username,
-    /// A level of the topic, from 0.
-    Level(usize),
-}
+pub(super) struct Template(template::Template);
 
 impl Template {
     /// Reads `mqtt.{topic}`.
@@ -30,38 +18,10 @@ impl Template {
     /// # Errors
     /// What is wrong with it, in words.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let mut parts = Vec::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once('{') {
-            let (name, after) = after.split_once('}').ok_or("has a `{` without a `}`")?;
-            let level = name.strip_prefix("level.").map(str::parse);
-            let part = match (name, level) {
-                ("topic", _) => Part::Topic,
-                ("client", _) => Part::Client,
-                ("username", _) => Part::Username,
-                (_, Some(Ok(level))) => Part::Level(level),
-                _ => {
-                    return Err(format!(
-                        "names `{{{name}}}`; there are {{topic}}, {{level.0}}, {{level.1}} …, {{client}}, {{username}}"
-                    ));
-                }
-            };
-            if !before.is_empty() {
-                parts.push(Part::Text(before.to_owned()));
-            }
-            parts.push(part);
-            rest = after;
-        }
-        if !rest.is_empty() {
-            parts.push(Part::Text(rest.to_owned()));
-        }
-        if parts.len() > PARTS {
-            return Err(format!("has more than {PARTS} parts"));
-        }
-        let template = Self(parts);
+        let template = template::Template::parse(text)?;
         let sample = template.with(|_| Ok("x".to_owned()))?;
         match is_subject(&sample, false) {
-            true => Ok(template),
+            true => Ok(Self(template)),
             false => Err(
                 "is no subject: parts with a `.` in between, without blanks and wildcards"
                     .to_owned(),
@@ -69,32 +29,12 @@ impl Template {
         }
     }
 
-    fn with(&self, value: impl Fn(&Part) -> Result<String, String>) -> Result<String, String> {
-        let parts = self.0.iter().map(|part| match part {
-            Part::Text(text) => Ok(text.clone()),
-            part => value(part),
-        });
-        parts.collect()
-    }
-
     /// The subject of a message whose topic, as far as it is told, is `topic`.
     ///
     /// # Errors
     /// It has none, in words.
     pub(super) fn subject(&self, record: &Record, topic: &str) -> Result<String, String> {
-        let subject = self.with(|part| match part {
-            Part::Topic => Ok(topic.split('/').map(escaped).collect::<Vec<_>>().join(".")),
-            Part::Client => Ok(escaped(&record.client)),
-            Part::Username => match &record.username {
-                Some(name) => Ok(escaped(name)),
-                None => Err("its client has no user name".to_owned()),
-            },
-            Part::Level(number) => match topic.split('/').nth(*number) {
-                Some(level) => Ok(escaped(level)),
-                None => Err(format!("`{topic}` has no level {number}")),
-            },
-            Part::Text(text) => Ok(text.clone()),
-        })?;
+        let subject = self.0.fill(record, topic, ".", escaped)?;
         match subject.len() <= SUBJECT_BYTES {
             true => Ok(subject),
             false => Err(format!(
@@ -106,7 +46,7 @@ impl Template {
 
     /// Every subject that it makes, as one with wildcards.
     pub(super) fn all(&self) -> String {
-        let all = self.with(|part| {
+        let all = self.0.with(|part| {
             Ok(match part {
                 Part::Topic => "\u{1}".to_owned(),
                 _ => "\u{2}".to_owned(),
@@ -193,6 +133,7 @@ fn plain(part: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kinds::template::PARTS;
     use crate::record::tests::{message, publisher};
     use crate::record::{HEAD_BYTES, decode, encode};
     use bytes::BytesMut;
