@@ -375,6 +375,23 @@ impl Rig {
         packets
     }
 
+    /// The bytes the broker sent a client since the last call.
+    pub fn output(&mut self, peer: usize) -> BytesMut {
+        self.peers[peer].output.split()
+    }
+
+    /// How many connections there have been.
+    #[must_use]
+    pub fn peers(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Bursts that went the short way.
+    #[must_use]
+    pub fn bursts(&self) -> u64 {
+        self.shards.iter().map(Shard::bursts).sum()
+    }
+
     /// What the broker sent and the test did not read is lost beyond so many bytes.
     pub fn truncate(&mut self, peer: usize, bytes: usize) {
         self.peers[peer].output.truncate(bytes);
@@ -529,9 +546,14 @@ impl Rig {
             return;
         }
         let shard = &mut self.shards[peer.shard];
-        shard.transmit(self.now, peer.id, &mut peer.output);
-        while shard.has_more(peer.id) {
-            shard.transmit(self.now, peer.id, &mut peer.output);
+        loop {
+            match shard.transmit_large(self.now, peer.id) {
+                Some(bytes) => peer.output.extend_from_slice(&bytes),
+                None => shard.transmit(self.now, peer.id, &mut peer.output),
+            }
+            if !shard.has_more(peer.id) {
+                return;
+            }
         }
     }
 

@@ -233,27 +233,37 @@ impl Connection {
         if !core.take_woken(self.id) && !core.shard.borrow().has_more(self.id) {
             return Ok(false);
         }
+        let now = Instant::now();
+        let large = core.shard.borrow_mut().transmit_large(now, self.id);
+        if let Some(large) = large {
+            self.write_or_keep(cx, &large)?;
+            return Ok(true);
+        }
         let mut scratch = core.output.borrow_mut();
         scratch.clear();
-        core.shard
-            .borrow_mut()
-            .transmit(Instant::now(), self.id, &mut scratch);
+        core.shard.borrow_mut().transmit(now, self.id, &mut scratch);
         if core.shard.borrow().has_events() {
             core.obey();
         }
         if scratch.is_empty() {
             return Ok(false);
         }
-        let count = match Pin::new(&mut self.stream).poll_write(cx, &scratch) {
+        self.write_or_keep(cx, &scratch)?;
+        Ok(true)
+    }
+
+    /// Writes what the peer takes of it, and keeps the rest.
+    fn write_or_keep(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
+        let count = match Pin::new(&mut self.stream).poll_write(cx, bytes) {
             Poll::Ready(written) => written?,
             Poll::Pending => 0,
         };
         self.is_unflushed = true;
-        if let Some(left) = scratch.get(count..).filter(|left| !left.is_empty()) {
+        if let Some(left) = bytes.get(count..).filter(|left| !left.is_empty()) {
             let rest = self.rest.get_or_insert_default();
             rest.out.extend_from_slice(left);
         }
-        Ok(true)
+        Ok(())
     }
 
     /// The peer took something: it is not stuck.

@@ -6,6 +6,7 @@
 //! Called by `witmq-broker` (state) and `witmq-net` (the first packet of a connection).
 #![forbid(unsafe_code)]
 
+pub mod burst;
 pub mod codec;
 pub mod endpoint;
 pub mod error;
@@ -15,6 +16,7 @@ pub mod reason;
 pub mod session;
 pub mod topic;
 
+pub use burst::Burst;
 pub use error::{DecodeError, EncodeError, ProtocolError};
 pub use message::{Delivery, LogPlace, Message};
 pub use packet::Packet;

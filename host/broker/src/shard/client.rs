@@ -74,7 +74,7 @@ pub(super) struct Identity {
     pub(super) verdicts: Vec<CachedVerdict>,
     /// The topic of late that its own rules let it publish to and that is where it says: settled once, not for every
     /// message. A text of its own: that of a message may be a part of something large.
-    pub(super) settled: String,
+    pub(super) settled: ByteString,
 }
 
 impl Identity {

@@ -365,7 +365,7 @@ impl Shard {
             acl: Some(acl),
             attributes: grant.attributes,
             verdicts: Vec::new(),
-            settled: String::new(),
+            settled: ByteString::new(),
         };
         let ends = grant.expires.and_then(|after| now.checked_add(after));
         if let Some(at) = ends {

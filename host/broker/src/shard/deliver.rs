@@ -2,11 +2,11 @@
 
 use super::client::Feed;
 use super::counters::bytes;
-use super::outbox::Waiting;
+use super::outbox::{Front, Waiting};
 use super::queue::is_too_old;
 use super::{ConnectionId, Shard};
 use crate::ports::raised::EventKind;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use std::time::Instant;
 use witmq_proto::Delivery;
 use witmq_proto::endpoint::Delivered;
@@ -14,6 +14,8 @@ use witmq_proto::packet::QoS;
 
 /// Bytes per call of [`Shard::transmit`]: one batch for one connection.
 const TRANSMIT_BYTES: usize = 64 * 1024;
+/// From this size on a copy costs more than a write of its own.
+const LARGE_BYTES: usize = 8 * 1024;
 /// Retained messages fetched at a time for a new subscription, and their bytes. Never more than an empty outbox
 /// takes: what is retained is paced by its receiver, not dropped.
 const FEED_PAGE: usize = 64;
@@ -45,7 +47,6 @@ impl Shard {
             self.done(key, number, kept);
             self.dropped(key, "too-large", None);
         }
-        let is_told = self.wants(EventKind::Delivered);
         let enough = out.len() + TRANSMIT_BYTES;
         let oldest = self.oldest_waiting(now);
         while out.len() < enough {
@@ -57,11 +58,21 @@ impl Shard {
             ) else {
                 return;
             };
-            let Some(waiting) = client.outbox.front() else {
-                if client.outbox.spilled() == 0 && self.refill(now, key) {
+            let waiting = match client.outbox.front() {
+                Some(Front::One(waiting)) => waiting,
+                Some(Front::Burst(_)) => {
+                    match self.take_burst((id, key), oldest, 0) {
+                        Some(whole) => out.extend_from_slice(&whole),
+                        None => self.unfold(key),
+                    }
                     continue;
                 }
-                break;
+                None => {
+                    if client.outbox.spilled() == 0 && self.refill(now, key) {
+                        continue;
+                    }
+                    break;
+                }
             };
             if waiting.position > stored {
                 break; // sent when it is durable: its identifier must outlive us
@@ -79,23 +90,44 @@ impl Shard {
             let Some(delivery) = client.outbox.pop() else {
                 break;
             };
-            match cause {
-                None => {
-                    self.counters.sent += 1;
-                    self.counters.payload_sent += bytes(delivery.message.payload.len());
-                    if is_told {
-                        let what = (&delivery.message, delivery.qos);
-                        self.raise_message(EventKind::Delivered, key, what, None, None);
-                    }
-                }
-                Some(cause) => {
-                    self.done(key, delivery.number, delivery.kept);
-                    self.dropped(key, cause, Some(&delivery));
-                }
-            }
+            self.delivered(key, &delivery, cause);
         }
         self.note_presence(key);
         self.want_page(now, key);
+    }
+
+    /// Counts what became of a delivery. `cause`: why it was not sent.
+    #[inline]
+    fn delivered(&mut self, key: u32, delivery: &Delivery, cause: Option<&'static str>) {
+        if let Some(cause) = cause {
+            self.done(key, delivery.number, delivery.kept);
+            return self.dropped(key, cause, Some(delivery));
+        }
+        self.counters.sent += 1;
+        self.counters.payload_sent += bytes(delivery.message.payload.len());
+        if self.wants(EventKind::Delivered) {
+            let what = (&delivery.message, delivery.qos);
+            self.raise_message(EventKind::Delivered, key, what, None, None);
+        }
+    }
+
+    /// Takes what is large and comes first, to be written as it is, without a copy; `None`: see [`Self::transmit`].
+    pub fn transmit_large(&mut self, now: Instant, id: ConnectionId) -> Option<Bytes> {
+        self.look_at_wanted();
+        let (stored, oldest) = (self.ports.store.stored(), self.oldest_waiting(now));
+        let connection = self.connection(id)?;
+        let key = connection.client?;
+        if connection.gate > stored || connection.endpoint.has_pending() {
+            return None;
+        }
+        let whole = self.take_burst((id, key), oldest, LARGE_BYTES)?;
+        self.counters.bytes_sent += bytes(whole.len());
+        if let Some(connection) = self.connection_mut(id) {
+            connection.woken = false;
+        }
+        self.note_presence(key);
+        self.want_page(now, key);
+        Some(whole)
     }
 
     /// Whether [`Self::transmit`] has something to write.
@@ -115,7 +147,8 @@ impl Shard {
             return false;
         };
         match client.outbox.front() {
-            Some(Waiting { delivery, position }) => {
+            Some(Front::Burst(_)) => true,
+            Some(Front::One(Waiting { delivery, position })) => {
                 *position <= stored
                     && (delivery.qos == QoS::AtMostOnce
                         || connection.endpoint.has_quota(delivery.number))

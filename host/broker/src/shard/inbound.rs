@@ -11,6 +11,7 @@ use bytes::BytesMut;
 use bytestring::ByteString;
 use std::sync::Arc;
 use std::time::Instant;
+use witmq_proto::burst;
 use witmq_proto::endpoint::Event;
 use witmq_proto::packet::{Disconnect, PacketId, Publish, QoS};
 use witmq_proto::{LogPlace, Message, ProtocolError, ReasonCode, TopicName};
@@ -77,6 +78,17 @@ impl Shard {
                 }
                 break;
             }
+            let connection = if burst::may_begin(input) {
+                if self.is_short_way && self.receive_burst(now, id, input) {
+                    continue;
+                }
+                let Some(connection) = self.connection_mut(id) else {
+                    return Flow::Close;
+                };
+                connection
+            } else {
+                connection
+            };
             match connection.endpoint.receive(now, input) {
                 Ok(None) => break,
                 Ok(Some(event)) => self.handle_event(now, id, event),
@@ -306,7 +318,7 @@ impl Shard {
     fn settle(&mut self, now: Instant, key: u32, publish: &mut Publish) -> Result<Place, Answer> {
         let topic = std::mem::take(&mut publish.topic);
         let client = self.client(key);
-        if client.is_some_and(|client| client.identity.settled == *topic) {
+        if client.is_some_and(|client| client.identity.settled == topic) {
             let topic = TopicName::judged(topic);
             return Ok(Place { delay_s: 0, topic });
         }
@@ -342,8 +354,7 @@ impl Shard {
             return;
         }
         if let Some(client) = self.client_mut(key) {
-            client.identity.settled.clear();
-            client.identity.settled.push_str(topic);
+            client.identity.settled = ByteString::from(&**topic);
         }
     }
 

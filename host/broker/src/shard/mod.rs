@@ -5,9 +5,10 @@
 //! Driven by `witmq-net`: call in, then drain [`Shard::poll_action`] and obey.
 //!
 //! The way of a PUBLISH: `inbound.rs` (receive, authorize, chains) → `route.rs` (retain, match, mail) →
-//! `deliver.rs` (outbox, transmit). A client's life: `connect.rs`, `subscribe.rs`, `end.rs`.
+//! `deliver.rs` (outbox, transmit); `burst.rs` is the short way of several at once. A client's life: `connect.rs`, `subscribe.rs`, `end.rs`.
 
 mod authorize;
+mod burst;
 mod claim;
 mod client;
 mod connect;
@@ -61,7 +62,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use timers::{Timer, Timers};
-use witmq_proto::{LogPlace, Message, ReasonCode};
+use witmq_proto::{Burst, LogPlace, Message, ReasonCode};
 
 /// The shard of a client, the same on every start: sessions on disk stay where they are.
 #[must_use]
@@ -214,6 +215,8 @@ pub enum Mail {
         /// Where the message is kept for those of them that must not lose it.
         kept: Option<LogPlace>,
     },
+    /// Several messages of one client for ordinary subscribers of the receiving shard.
+    Burst(Arc<Burst>),
     /// A message of the broker itself, of a plugin or the API: retained and routed, no hooks.
     Inject(Box<Message>),
     /// A question of the control plane, run on the shard's thread.
@@ -273,6 +276,10 @@ pub struct Shard {
     /// Scratch of `route`: who matched, reused.
     hits: Vec<route::Hit>,
     epoch: u64,
+    /// Bursts are taken as one. A test compares with what happens otherwise.
+    is_short_way: bool,
+    /// Bursts taken as one.
+    bursts: u64,
     /// Clients are being sent elsewhere.
     draining: Option<drain::Drain>,
     drains: u64,
@@ -335,6 +342,8 @@ impl Shard {
             stalled: Vec::new(),
             hits: Vec::new(),
             epoch: 0,
+            is_short_way: true,
+            bursts: 0,
             draining: None,
             drains: 0,
             absences: 0,
@@ -408,6 +417,7 @@ impl Shard {
                 }
                 self.applied(kept);
             }
+            Mail::Burst(burst) => self.deliver_burst(now, &burst),
             Mail::Inject(message) => self.publish(now, *message),
             Mail::Inspect(question) => question(self, now),
         }

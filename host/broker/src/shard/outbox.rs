@@ -3,9 +3,11 @@
 //!
 //! Owns: [`Outbox`]. Must not: call the store (that is `queue.rs`).
 
+use super::burst::plain;
 use crate::ports::Position;
 use std::collections::VecDeque;
-use witmq_proto::Delivery;
+use std::sync::Arc;
+use witmq_proto::{Burst, Delivery};
 
 /// What a waiting message costs beyond its topic and payload.
 const OVERHEAD_BYTES: usize = 64;
@@ -21,10 +23,27 @@ pub(super) struct Waiting {
     pub(super) position: Position,
 }
 
+/// An entry of the queue.
+#[derive(Debug)]
+enum Entry {
+    One(Waiting),
+    /// QoS 0, nothing said of any, all for this client.
+    Burst(Arc<Burst>),
+}
+
+/// What is first in the queue.
+#[derive(Debug)]
+pub(super) enum Front<'a> {
+    One(&'a Waiting),
+    Burst(&'a Arc<Burst>),
+}
+
 /// A queue of deliveries.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    queue: VecDeque<Waiting>,
+    queue: VecDeque<Entry>,
+    /// Messages of `queue`.
+    messages: usize,
     bytes: usize,
     /// Entries of `queue` that are kept.
     kept: usize,
@@ -55,6 +74,11 @@ pub(super) fn cost(delivery: &Delivery) -> usize {
     delivery.message.payload.len() + delivery.message.topic.len() + OVERHEAD_BYTES
 }
 
+fn cost_of(burst: &Burst) -> usize {
+    let packets = burst.packets();
+    packets.payload_bytes() + packets.count() * (burst.topic.len() + OVERHEAD_BYTES)
+}
+
 impl Outbox {
     /// What an earlier life of the node left in the store.
     pub(super) fn restored(from: u64, count: usize, bytes: usize) -> Self {
@@ -76,6 +100,21 @@ impl Outbox {
         self.len() < messages && (self.len() == 0 || used + cost(delivery) <= bytes)
     }
 
+    /// Whether a whole burst fits.
+    #[inline]
+    pub(super) fn has_room_for(&self, burst: &Burst, messages: usize, bytes: usize) -> bool {
+        let used = self.bytes + self.spilled_bytes();
+        self.len() + burst.packets().count() <= messages && used + cost_of(burst) <= bytes
+    }
+
+    /// Adds a burst to a client that is connected.
+    #[inline]
+    pub(super) fn push_burst(&mut self, burst: Arc<Burst>) {
+        self.bytes += cost_of(&burst);
+        self.messages += burst.packets().count();
+        self.queue.push_back(Entry::Burst(burst));
+    }
+
     /// Whether nothing more fits, however small.
     pub(super) fn is_full(&self, messages: usize, bytes: usize) -> bool {
         self.len() >= messages || self.bytes + self.spilled_bytes() >= bytes
@@ -87,7 +126,7 @@ impl Outbox {
     pub(super) fn push(&mut self, waiting: Waiting, is_online: bool) {
         let delivery = &waiting.delivery;
         let is_window_full =
-            self.queue.len() >= WINDOW_MESSAGES || self.bytes + cost(delivery) > WINDOW_BYTES;
+            self.messages >= WINDOW_MESSAGES || self.bytes + cost(delivery) > WINDOW_BYTES;
         let is_kept = delivery.kept.is_some();
         if is_kept && (!is_online || self.spilled() > 0 || is_window_full && self.kept > 0) {
             self.spill(delivery.number, cost(delivery), waiting.position);
@@ -95,7 +134,8 @@ impl Outbox {
         }
         self.bytes += cost(delivery);
         self.kept += usize::from(is_kept);
-        self.queue.push_back(waiting);
+        self.messages += 1;
+        self.queue.push_back(Entry::One(waiting));
     }
 
     /// Leaves an entry to the store.
@@ -115,15 +155,17 @@ impl Outbox {
     /// that of the last record about them.
     pub(super) fn leave_to_store(&mut self, position: Position) -> u64 {
         let mut dropped = 0;
-        for waiting in std::mem::take(&mut self.queue) {
-            if waiting.delivery.kept.is_some() {
-                let bytes = cost(&waiting.delivery);
-                self.spill(waiting.delivery.number, bytes, waiting.position);
-            } else {
-                dropped += 1;
+        for entry in std::mem::take(&mut self.queue) {
+            match entry {
+                Entry::One(waiting) if waiting.delivery.kept.is_some() => {
+                    let bytes = cost(&waiting.delivery);
+                    self.spill(waiting.delivery.number, bytes, waiting.position);
+                }
+                Entry::One(_) => dropped += 1,
+                Entry::Burst(burst) => dropped += super::counters::bytes(burst.packets().count()),
             }
         }
-        (self.bytes, self.kept) = (0, 0);
+        (self.messages, self.bytes, self.kept) = (0, 0, 0);
         let spilled = self.spilled.get_or_insert_default();
         spilled.asked = None;
         spilled.dry_at = None;
@@ -132,19 +174,61 @@ impl Outbox {
     }
 
     #[inline]
-    pub(super) fn front(&self) -> Option<&Waiting> {
-        self.queue.front()
+    pub(super) fn front(&self) -> Option<Front<'_>> {
+        self.queue.front().map(|entry| match entry {
+            Entry::One(waiting) => Front::One(waiting),
+            Entry::Burst(burst) => Front::Burst(burst),
+        })
+    }
+
+    /// Takes the first message, out of a burst if need be.
+    #[inline]
+    pub(super) fn pop(&mut self) -> Option<Delivery> {
+        self.unfold();
+        let Entry::One(waiting) = self.queue.pop_front()? else {
+            return None;
+        };
+        self.messages -= 1;
+        self.bytes -= cost(&waiting.delivery);
+        self.kept -= usize::from(waiting.delivery.kept.is_some());
+        self.shrink();
+        Some(waiting.delivery)
+    }
+
+    /// Takes a burst, if one is first.
+    #[inline]
+    pub(super) fn pop_burst(&mut self) {
+        if !matches!(self.queue.front(), Some(Entry::Burst(_))) {
+            return;
+        }
+        if let Some(Entry::Burst(burst)) = self.queue.pop_front() {
+            self.messages -= burst.packets().count();
+            self.bytes -= cost_of(&burst);
+            self.shrink();
+        }
     }
 
     #[inline]
-    pub(super) fn pop(&mut self) -> Option<Delivery> {
-        let waiting = self.queue.pop_front()?;
-        self.bytes -= cost(&waiting.delivery);
-        self.kept -= usize::from(waiting.delivery.kept.is_some());
+    fn shrink(&mut self) {
         if self.queue.is_empty() && self.queue.capacity() > 64 {
             self.queue = VecDeque::new(); // an idle client owns no queue
         }
-        Some(waiting.delivery)
+    }
+
+    /// A burst that is first becomes its messages.
+    #[inline]
+    pub(super) fn unfold(&mut self) {
+        if !matches!(self.queue.front(), Some(Entry::Burst(_))) {
+            return;
+        }
+        if let Some(Entry::Burst(burst)) = self.queue.pop_front() {
+            let all: Vec<_> = burst.messages().collect();
+            for message in all.into_iter().rev() {
+                let (delivery, position) = (plain(message), Position::default());
+                let waiting = Waiting { delivery, position };
+                self.queue.push_front(Entry::One(waiting));
+            }
+        }
     }
 
     /// The number from which the next page is wanted, if one is: half the window is free, none is on its
@@ -154,7 +238,7 @@ impl Outbox {
         let is_wanted = spilled.count > 0
             && spilled.asked.is_none()
             && spilled.settled_at <= stored
-            && self.queue.len() <= WINDOW_MESSAGES / 2
+            && self.messages <= WINDOW_MESSAGES / 2
             && self.bytes <= WINDOW_BYTES / 2
             && spilled.dry_at.is_none_or(|dry_at| dry_at < stored);
         if !is_wanted {
@@ -184,7 +268,8 @@ impl Outbox {
         self.bytes += cost(&delivery);
         self.kept += usize::from(delivery.kept.is_some());
         let position = Position::default(); // it was read: it is durable
-        self.queue.push_back(Waiting { delivery, position });
+        self.messages += 1;
+        (self.queue).push_back(Entry::One(Waiting { delivery, position }));
     }
 
     /// The page is over; `is_last`: the store had no more when it was read.
@@ -208,10 +293,12 @@ impl Outbox {
 
     /// Takes everything in memory.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Delivery> + use<> {
-        (self.bytes, self.kept) = (0, 0);
-        std::mem::take(&mut self.queue)
-            .into_iter()
-            .map(|waiting| waiting.delivery)
+        (self.messages, self.bytes, self.kept) = (0, 0, 0);
+        let queue = std::mem::take(&mut self.queue).into_iter();
+        queue.flat_map(|entry| match entry {
+            Entry::One(waiting) => vec![waiting.delivery],
+            Entry::Burst(burst) => burst.messages().map(plain).collect(),
+        })
     }
 
     /// Entries in the store only.
@@ -229,6 +316,6 @@ impl Outbox {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.queue.len() + self.spilled()
+        self.messages + self.spilled()
     }
 }

@@ -5,7 +5,7 @@
 //! same after a restart, and what was acknowledged is not sent again.
 
 use super::client::Sent;
-use super::outbox::{Outbox, Waiting, cost};
+use super::outbox::{Front, Outbox, Waiting, cost};
 use super::{Action, Shard};
 use crate::limits::Overflow;
 use crate::ports::store::{Entry, Fetch, Fetched, SessionNumber, SessionState};
@@ -158,8 +158,12 @@ impl Shard {
         let Some(client) = self.client_mut(key) else {
             return false;
         };
-        let front = client.outbox.front();
-        if !front.is_some_and(|waiting| is_too_old(&waiting.delivery, oldest)) {
+        let is_first_too_old = match client.outbox.front() {
+            Some(Front::One(waiting)) => is_too_old(&waiting.delivery, oldest),
+            Some(Front::Burst(burst)) => burst.received_ms < oldest,
+            None => false,
+        };
+        if !is_first_too_old {
             return false;
         }
         let Some(delivery) = client.outbox.pop() else {

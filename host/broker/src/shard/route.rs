@@ -8,6 +8,7 @@ use crate::ports::Record;
 use crate::retained::RetainedError;
 use crate::router::ShardId;
 use crate::router::known::Place;
+use bytestring::ByteString;
 use std::sync::Arc;
 use std::time::Instant;
 use witmq_proto::packet::QoS;
@@ -16,10 +17,10 @@ use witmq_proto::{Delivery, LogPlace, Message};
 /// One client that matched, all its overlapping subscriptions merged.
 #[derive(Debug)]
 pub(super) struct Hit {
-    client: u32,
+    pub(super) client: u32,
     qos: QoS,
     retain_as_published: bool,
-    ids: Vec<u32>,
+    pub(super) ids: Vec<u32>,
 }
 
 impl Hit {
@@ -139,31 +140,7 @@ impl Shard {
         if let Some((key, subscription)) = self.known.single(&self.trie, place) {
             return self.deliver_one(now, message, subscriber(key), &subscription, kept);
         }
-        self.epoch += 1;
-        let epoch = self.epoch;
-        let mut hits = std::mem::take(&mut self.hits);
-        let clients = &mut self.clients;
-        self.known
-            .for_each_match(&self.trie, place, &mut self.walk, |key, subscription| {
-                let key = subscriber(key);
-                let Some(client) = usize::try_from(key)
-                    .ok()
-                    .and_then(|index| clients.get_mut(index))
-                else {
-                    return;
-                };
-                if subscription.options.no_local && client.id == message.publisher {
-                    return; // [MQTT-3.8.3-3]
-                }
-                let (seen, index) = client.mark;
-                match hits.get_mut(index) {
-                    Some(hit) if seen == epoch => hit.merge(subscription),
-                    _ => {
-                        client.mark = (epoch, hits.len());
-                        hits.push(Hit::new(key, subscription));
-                    }
-                }
-            });
+        let mut hits = self.matched(place, &message.publisher);
         for hit in hits.drain(..) {
             let delivery = Delivery {
                 message: message.clone(),
@@ -177,6 +154,37 @@ impl Shard {
             self.push(now, hit.client, delivery);
         }
         self.hits = hits;
+    }
+
+    /// Clients of this shard that match, each once; the list is to be put back into `hits`.
+    #[inline]
+    pub(super) fn matched(&mut self, place: Place, publisher: &ByteString) -> Vec<Hit> {
+        self.epoch += 1;
+        let epoch = self.epoch;
+        let mut hits = std::mem::take(&mut self.hits);
+        let clients = &mut self.clients;
+        self.known
+            .for_each_match(&self.trie, place, &mut self.walk, |key, subscription| {
+                let key = subscriber(key);
+                let Some(client) = usize::try_from(key)
+                    .ok()
+                    .and_then(|index| clients.get_mut(index))
+                else {
+                    return;
+                };
+                if subscription.options.no_local && client.id == *publisher {
+                    return; // [MQTT-3.8.3-3]
+                }
+                let (seen, index) = client.mark;
+                match hits.get_mut(index) {
+                    Some(hit) if seen == epoch => hit.merge(subscription),
+                    _ => {
+                        client.mark = (epoch, hits.len());
+                        hits.push(Hit::new(key, subscription));
+                    }
+                }
+            });
+        hits
     }
 }
 

@@ -3,6 +3,7 @@
 mod abilities;
 mod age;
 mod authentication;
+mod bursts;
 mod delayed;
 mod exclusive;
 mod lifetime;

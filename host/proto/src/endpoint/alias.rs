@@ -94,9 +94,15 @@ impl OutboundAliases {
         }
     }
 
+    /// Whether [`Self::choose`] says that of this topic now and always.
+    #[inline]
+    pub(super) fn is_none(&self, topic: &str) -> bool {
+        self.maximum == 0 || topic.len() < SHORTEST_TOPIC
+    }
+
     /// How to send `topic`; a `Set` counts as sent.
     pub(super) fn choose(&mut self, topic: &ByteString) -> Alias {
-        if self.maximum == 0 || topic.len() < SHORTEST_TOPIC {
+        if self.is_none(topic) {
             return Alias::None;
         }
         let maximum = usize::from(self.maximum);

@@ -7,8 +7,8 @@ use crate::packet::{
     Ack, Auth, Connack, ConnackProperties, Disconnect, Packet, PacketId, QoS, Suback, Unsuback,
 };
 use crate::session::{self, Exchange, Session, Stage};
-use crate::{ByteString, Delivery, LogPlace, ReasonCode};
-use bytes::BytesMut;
+use crate::{Burst, ByteString, Delivery, LogPlace, ReasonCode};
+use bytes::{Bytes, BytesMut};
 use std::time::Instant;
 
 /// Bytes of re-sent messages per call of [`Endpoint::transmit`], so that a long session is paced.
@@ -273,6 +273,19 @@ impl Endpoint {
             self.resent += 1;
         }
         Delivered::Sent(packet_id)
+    }
+
+    /// A burst as it is written to this peer; `None` if the peer is told in other bytes, or nothing: then its messages go
+    /// through [`Self::deliver`].
+    #[must_use]
+    #[inline]
+    pub fn burst<'a>(&self, burst: &'a Burst) -> Option<&'a Bytes> {
+        let is_v5 = self.terms.version.is_v5();
+        let is_short = !is_v5 || self.outbound_aliases.is_none(&burst.topic);
+        if self.session.is_none() || !is_short {
+            return None;
+        }
+        burst.bytes(is_v5, self.maximum_packet_size())
     }
 
     /// Whether a QoS 1 or 2 delivery of this number would be sent now.

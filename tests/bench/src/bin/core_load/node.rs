@@ -14,7 +14,7 @@ use witmq_broker::ports::{BrokerEvent, Chains, Events, RuleControl as _, Transpo
 use witmq_broker::router::ShardId;
 use witmq_broker::shard::{Action, ClockBase, ConnectionId, Flow, Link, Shard, ShardPorts};
 use witmq_broker::shared::Shared;
-use witmq_broker::testing::{NoChains, NoHooks, allow_all, connect};
+use witmq_broker::testing::{NoHooks, allow_all, connect};
 use witmq_proto::BytesMut;
 use witmq_proto::packet::Version;
 use witmq_rules::{Rules, RulesConfig};
@@ -126,7 +126,7 @@ impl Node {
             ..Limits::default()
         });
         let chains: Box<dyn Chains> = match chain {
-            None => Box::new(NoChains),
+            None => Box::new(Rules::new(RulesConfig::default()).0.shard_chains()),
             Some(text) => {
                 let (rules, _) = Rules::new(RulesConfig::default());
                 rules.apply("bench.toml", text, false).context("chain")?;

@@ -1,0 +1,208 @@
+//! The short way of what is published most: packets of one client to one topic that were read together go from the
+//! read buffer to outboxes and other shards as the bytes they are, once for all of them.
+//!
+//! Owns: when that is the same as the way of each message by itself (`inbound.rs`, `route.rs`): its topic is settled, no
+//! chain names it, no shared group wants it. Must not: decide anything anew. What is unusual about a subscriber sends the
+//! messages one by one, in the same queue, so that their order is that of the publisher either way.
+
+use super::client::{Client, Subscription};
+use super::counters::bytes;
+use super::outbox::Front;
+use super::route::{Hit, bit};
+use super::subscribe::subscriber;
+use super::{Action, ConnectionId, Mail, Shard};
+use crate::ports::raised::EventKind;
+use crate::router::ShardId;
+use crate::router::known::Place;
+use bytes::{Bytes, BytesMut};
+use std::sync::Arc;
+use std::time::Instant;
+use witmq_proto::packet::QoS;
+use witmq_proto::{Burst, Delivery, TopicName};
+
+impl Shard {
+    /// Takes a burst off `input` and hands it out; false (and nothing taken) if none begins there, or if its messages go
+    /// the long way.
+    #[inline]
+    pub(super) fn receive_burst(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        input: &mut BytesMut,
+    ) -> bool {
+        let Some(connection) = (self.connections.get_mut(id.index())).filter(|c| c.id == id) else {
+            return false;
+        };
+        let index = connection.client.and_then(|key| usize::try_from(key).ok());
+        let Some(client) = index.and_then(|index| self.clients.get(index)) else {
+            return false;
+        };
+        let topic = &client.identity.settled;
+        if topic.is_empty() || !connection.endpoint.begins_burst(topic, input) {
+            return false;
+        }
+        let chains = &mut self.ports.chains;
+        let Some(version) = chains.version() else {
+            return false; // every message is looked at
+        };
+        let place = self.known.place(topic);
+        if (self.known).is_chained(place, version, |topic| chains.names(topic)) {
+            return false;
+        }
+        let wanted = self.known.wanted(&self.shared.interest, place);
+        if !wanted.groups.is_empty() {
+            return false; // each message chooses a member
+        }
+        let shards = wanted.shards;
+        let Some(packets) = connection.endpoint.receive_burst(now, topic, input) else {
+            return false;
+        };
+        let (topic, publisher) = (topic.clone(), client.id.clone());
+        self.bursts += 1;
+        self.counters.received += bytes(packets.count());
+        self.counters.payload_received += bytes(packets.payload_bytes());
+        if shards == 0 {
+            return true; // nobody is told, and nobody wants it
+        }
+        let received_ms = self.unix_ms(now);
+        let topic = TopicName::judged(topic);
+        let burst = Arc::new(Burst::new(topic, publisher, received_ms, packets));
+        self.route_burst(now, &burst, place, shards);
+        true
+    }
+
+    #[inline]
+    fn route_burst(&mut self, now: Instant, burst: &Arc<Burst>, place: Place, shards: u64) {
+        let mut remote = shards & !bit(self.id);
+        while remote != 0 {
+            let to = ShardId(u16::try_from(remote.trailing_zeros()).unwrap_or(0));
+            remote &= remote - 1;
+            self.counters.mailed += bytes(burst.packets().count());
+            let mail = Mail::Burst(burst.clone());
+            self.actions.push_back(Action::Mail { to, mail });
+        }
+        if shards & bit(self.id) != 0 {
+            self.deliver_burst_at(now, burst, place);
+        }
+    }
+
+    /// Hands a burst of another shard to this shard's subscribers.
+    pub(super) fn deliver_burst(&mut self, now: Instant, burst: &Arc<Burst>) {
+        let place = self.known.place(&burst.topic);
+        self.deliver_burst_at(now, burst, place);
+    }
+
+    #[inline]
+    fn deliver_burst_at(&mut self, now: Instant, burst: &Arc<Burst>, place: Place) {
+        if let Some((key, subscription)) = self.known.single(&self.trie, place) {
+            let key = subscriber(key);
+            let is_own = |client: &Client| client.id == burst.publisher;
+            if subscription.options.no_local && self.client(key).is_some_and(is_own) {
+                return; // [MQTT-3.8.3-3]
+            }
+            return self.push_burst(now, key, burst, ids_of(&subscription));
+        }
+        let mut hits = self.matched(place, &burst.publisher);
+        for Hit { client, ids, .. } in hits.drain(..) {
+            self.push_burst(now, client, burst, ids);
+        }
+        self.hits = hits;
+    }
+
+    /// Owes a burst to a client: as one if nothing is said of its messages and all of them fit.
+    #[inline]
+    fn push_burst(&mut self, now: Instant, key: u32, burst: &Arc<Burst>, ids: Vec<u32>) {
+        let (messages, limit) = (self.limits.outbox_messages, self.limits.outbox_bytes);
+        let Some(client) = self.client_mut(key) else {
+            return;
+        };
+        let Some(id) = client.connection else {
+            self.counters.dropped_offline += bytes(burst.packets().count());
+            return;
+        };
+        if ids.is_empty() && client.outbox.has_room_for(burst, messages, limit) {
+            let has_presence = client.presence.is_some();
+            client.outbox.push_burst(burst.clone());
+            if has_presence {
+                self.note_presence(key);
+            }
+            return self.wake(id);
+        }
+        for message in burst.messages() {
+            let delivery = Delivery {
+                subscription_ids: ids.clone().into_boxed_slice(), // [MQTT-3.3.4-2]
+                ..plain(message)
+            };
+            self.push(now, key, delivery);
+        }
+    }
+}
+
+/// From outboxes to connections.
+impl Shard {
+    /// Takes the burst that is first, if it is written to this client as it is and has so many bytes at least.
+    #[inline]
+    pub(super) fn take_burst(
+        &mut self,
+        (id, key): (ConnectionId, u32),
+        oldest: u64,
+        least: usize,
+    ) -> Option<Bytes> {
+        let is_told = self.wants(EventKind::Delivered);
+        let connection = (self.connections.get(id.index())).filter(|c| c.id == id)?;
+        let client = self.clients.get_mut(usize::try_from(key).ok()?)?;
+        let Some(Front::Burst(burst)) = client.outbox.front() else {
+            return None;
+        };
+        let whole = connection.endpoint.burst(burst)?;
+        if is_told || burst.received_ms < oldest || whole.len() < least {
+            return None;
+        }
+        let (whole, packets) = (whole.clone(), burst.packets());
+        self.counters.sent += bytes(packets.count());
+        self.counters.payload_sent += bytes(packets.payload_bytes());
+        client.outbox.pop_burst();
+        Some(whole)
+    }
+
+    /// The burst that is first becomes its messages: something is to be said or done about each.
+    pub(super) fn unfold(&mut self, key: u32) {
+        if let Some(client) = self.client_mut(key) {
+            client.outbox.unfold();
+        }
+    }
+}
+
+/// For tests that compare both ways.
+#[cfg(any(test, feature = "testing"))]
+impl Shard {
+    /// Bursts that were taken as one so far.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn bursts(&self) -> u64 {
+        self.bursts
+    }
+
+    /// From now on every message goes by itself.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn leave_short_way(&mut self) {
+        self.is_short_way = false;
+    }
+}
+
+fn ids_of(subscription: &Subscription) -> Vec<u32> {
+    subscription.id.into_iter().collect()
+}
+
+/// What is owed of a message of a burst where nothing is said of it.
+pub(super) fn plain(message: witmq_proto::Message) -> Delivery {
+    Delivery {
+        message: Arc::new(message),
+        qos: QoS::AtMostOnce,
+        retain: false,
+        subscription_ids: Box::default(),
+        group: None,
+        number: 0,
+        kept: None,
+    }
+}

@@ -1,0 +1,368 @@
+//! The short way of bursts is what the long way of each message is: the same script on two nodes, one of which takes every
+//! message by itself, and what every client is told is compared byte for byte, with counters and events.
+
+use super::{connect, id, options, publish};
+use crate::limits::{Limits, Overflow};
+use crate::ports::AclRule;
+use crate::ports::chains::{ChainProgress, Rest, StepFailure, StepOutcome};
+use crate::ports::hooks::{AuthStep, Grant};
+use crate::ports::{Chains, Publisher, Transform};
+use crate::testing::{NoChains, Rig, allow_all};
+use proptest::prelude::*;
+use std::sync::Arc;
+use std::time::Duration;
+use witmq_proto::Message;
+use witmq_proto::codec;
+use witmq_proto::packet::{
+    Connect, Packet, Publish, PublishProperties, QoS, Subscribe, SubscribeFilter, Version,
+};
+use witmq_proto::packet::{MessageProperties, Unsubscribe};
+use witmq_proto::{Bytes, BytesMut};
+
+const TOPICS: [&str; 5] = ["a/b", "a/long-enough-for-an-alias", "c", "no/entry", "$x/y"];
+const FILTERS: [&str; 9] = [
+    "a/b",
+    "a/+",
+    "#",
+    "a/#",
+    "c",
+    "$share/g/a/b",
+    "$share/g/c",
+    "$x/#",
+    "no/entry",
+];
+const PEERS: usize = 6;
+
+/// One PUBLISH of a chunk.
+#[derive(Clone, Debug)]
+struct Sent {
+    topic: usize,
+    length: usize,
+    /// 0 to 7: a plain one.
+    kind: u8,
+    times: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Publish {
+        peer: usize,
+        chunk: Vec<Sent>,
+        cut: Option<usize>,
+    },
+    Subscribe {
+        peer: usize,
+        filter: usize,
+        kind: u8,
+    },
+    Unsubscribe {
+        peer: usize,
+        filter: usize,
+    },
+    Stick {
+        peer: usize,
+        is_stuck: bool,
+    },
+    Reconnect {
+        peer: usize,
+        is_cut: bool,
+    },
+    Wait {
+        seconds: u64,
+    },
+}
+
+fn sent() -> impl Strategy<Value = Sent> {
+    let length = prop_oneof![4 => 0usize..40, 1 => 100usize..200, 1 => 3000usize..9000];
+    let times = prop_oneof![2 => Just(1usize), 3 => 2usize..12];
+    (0..TOPICS.len(), length, 0u8..14, times).prop_map(|(topic, length, kind, times)| Sent {
+        topic,
+        length,
+        kind,
+        times,
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let peer = 0..PEERS;
+    let filter = 0..FILTERS.len();
+    let cut = proptest::option::of(0usize..60);
+    prop_oneof![
+        8 => (peer.clone(), proptest::collection::vec(sent(), 1..4), cut)
+            .prop_map(|(peer, chunk, cut)| Step::Publish { peer, chunk, cut }),
+        4 => (peer.clone(), filter.clone(), 0u8..24)
+            .prop_map(|(peer, filter, kind)| Step::Subscribe { peer, filter, kind }),
+        1 => (peer.clone(), filter).prop_map(|(peer, filter)| Step::Unsubscribe { peer, filter }),
+        2 => (peer.clone(), any::<bool>()).prop_map(|(peer, is_stuck)| Step::Stick { peer, is_stuck }),
+        1 => (peer, any::<bool>()).prop_map(|(peer, is_cut)| Step::Reconnect { peer, is_cut }),
+        1 => (0u64..8).prop_map(|seconds| Step::Wait { seconds }),
+    ]
+}
+
+/// No chain anywhere, and it says so: messages pass by it.
+struct Unchained(NoChains);
+
+impl Chains for Unchained {
+    fn version(&mut self) -> Option<u64> {
+        Some(0)
+    }
+
+    fn names(&mut self, _: &str) -> bool {
+        false
+    }
+
+    fn run(
+        &mut self,
+        steps: &mut dyn Transform,
+        publisher: Publisher<'_>,
+        message: &Arc<Message>,
+    ) -> ChainProgress {
+        self.0.run(steps, publisher, message)
+    }
+
+    fn resume(
+        &mut self,
+        steps: &mut dyn Transform,
+        publisher: Publisher<'_>,
+        rest: Rest,
+        answer: Result<StepOutcome, StepFailure>,
+    ) -> ChainProgress {
+        self.0.resume(steps, publisher, rest, answer)
+    }
+}
+
+/// Each peer is of another kind.
+fn opening(peer: usize) -> Connect {
+    let version = match peer {
+        0 => Version::V31,
+        1 | 2 => Version::V311,
+        _ => Version::V5,
+    };
+    let mut connect = connect(version, &format!("peer-{peer}"));
+    connect.clean_start = peer != 2 && peer != 4;
+    let properties = &mut connect.properties;
+    match peer {
+        3 => properties.topic_alias_maximum = Some(2),
+        4 => properties.session_expiry = Some(1000),
+        5 => properties.maximum_packet_size = Some(100),
+        _ => {}
+    }
+    connect
+}
+
+fn limits(seed: u8) -> Limits {
+    Limits {
+        sys_interval: Duration::ZERO,
+        outbox_messages: if seed & 1 == 0 { 1000 } else { 7 },
+        outbox_bytes: if seed & 2 == 0 { 1 << 20 } else { 2000 },
+        outbox_age: Duration::from_secs(if seed & 4 == 0 { 0 } else { 5 }),
+        overflow: match seed >> 3 & 3 {
+            0 => Overflow::Disconnect,
+            1 => Overflow::DropNewest,
+            _ => Overflow::DropOldest,
+        },
+        ..Limits::default()
+    }
+}
+
+/// A node and who is connected to it.
+struct Town {
+    rig: Rig,
+    peers: Vec<usize>,
+}
+
+impl Town {
+    fn new(seed: u8, is_short: bool) -> Self {
+        let mut rig = Rig::new(3, limits(seed));
+        for shard in &mut rig.shards {
+            shard.ports.chains = Box::new(Unchained(NoChains));
+        }
+        if !is_short {
+            rig.shards
+                .iter_mut()
+                .for_each(|shard| shard.leave_short_way());
+        }
+        rig.authenticator = Box::new(move |_| {
+            if seed & 32 == 0 {
+                return allow_all();
+            }
+            let rule = |allow, filter: &str| AclRule {
+                allow,
+                publish: true,
+                subscribe: true,
+                filter: filter.to_owned(),
+            };
+            AuthStep::Allow(Box::new(Grant {
+                acl: vec![rule(false, "no/#"), rule(true, "#"), rule(true, "$x/#")],
+                acl_complete: true,
+                ..Grant::default()
+            }))
+        });
+        let peers = (0..PEERS).map(|peer| rig.connect(opening(peer))).collect();
+        Self { rig, peers }
+    }
+
+    fn packet(sent: &Sent, number: u16, is_v5: bool) -> Publish {
+        let mut packet = publish(TOPICS[sent.topic], "", QoS::AtMostOnce, 0);
+        packet.payload = Bytes::from(vec![b'a' + u8::try_from(number % 26).unwrap(); sent.length]);
+        match sent.kind {
+            8 => packet.retain = true,
+            9 => (packet.qos, packet.packet_id) = (QoS::AtLeastOnce, Some(id(number + 1))),
+            10 => (packet.qos, packet.packet_id) = (QoS::ExactlyOnce, Some(id(number + 1))),
+            11 if is_v5 => packet.topic_alias = Some(1 + number % 3),
+            12 if is_v5 => {
+                let properties = MessageProperties {
+                    message_expiry: Some(3),
+                    ..MessageProperties::default()
+                };
+                packet.properties = PublishProperties::from(properties);
+            }
+            13 if is_v5 && number > 200 => {
+                (packet.topic, packet.topic_alias) = ("".into(), Some(1)); // a broken rule, if nobody set it
+            }
+            _ => {}
+        }
+        packet
+    }
+
+    fn step(&mut self, step: &Step, number: &mut u16) {
+        match step {
+            Step::Publish { peer, chunk, cut } => {
+                let version = opening(*peer).version;
+                let mut bytes = BytesMut::new();
+                for sent in chunk {
+                    for _ in 0..sent.times {
+                        *number += 1;
+                        let packet = Self::packet(sent, *number, version.is_v5());
+                        let packet = Packet::Publish(Box::new(packet));
+                        codec::encode(&packet, version, &mut bytes).unwrap();
+                    }
+                }
+                let at = cut.map_or(bytes.len(), |cut| bytes.len().saturating_sub(cut));
+                let (first, rest) = bytes.split_at(at);
+                self.rig.send_bytes(self.peers[*peer], first);
+                if !rest.is_empty() {
+                    self.rig.send_bytes(self.peers[*peer], rest);
+                }
+            }
+            Step::Subscribe { peer, filter, kind } => {
+                let mut options = options(QoS::from_bits(kind % 3).unwrap());
+                let is_v5 = opening(*peer).version.is_v5();
+                options.no_local =
+                    is_v5 && kind & 4 != 0 && !FILTERS[*filter].starts_with("$share");
+                options.retain_as_published = is_v5 && kind & 8 != 0;
+                let subscribe = Subscribe {
+                    packet_id: id(9),
+                    subscription_id: (is_v5 && kind & 16 != 0).then_some(77),
+                    user: Vec::new(),
+                    filters: vec![SubscribeFilter {
+                        filter: FILTERS[*filter].into(),
+                        options,
+                    }],
+                };
+                let packet = Packet::Subscribe(Box::new(subscribe));
+                self.rig.send(self.peers[*peer], &packet);
+            }
+            Step::Unsubscribe { peer, filter } => {
+                let unsubscribe = Unsubscribe {
+                    packet_id: id(8),
+                    user: Vec::new(),
+                    filters: vec![FILTERS[*filter].into()],
+                };
+                let packet = Packet::Unsubscribe(Box::new(unsubscribe));
+                self.rig.send(self.peers[*peer], &packet);
+            }
+            Step::Stick { peer, is_stuck } => self.rig.stick(self.peers[*peer], *is_stuck),
+            Step::Reconnect { peer, is_cut } => {
+                if *is_cut {
+                    self.rig.cut(self.peers[*peer]);
+                }
+                self.peers[*peer] = self.rig.connect(opening(*peer));
+            }
+            Step::Wait { seconds } => self.rig.advance(Duration::from_secs(*seconds)),
+        }
+    }
+}
+
+fn run(seed: u8, steps: &[Step]) -> Result<(), TestCaseError> {
+    let (mut short, mut long) = (Town::new(seed, true), Town::new(seed, false));
+    let mut numbers = (0, 0);
+    for (at, step) in steps.iter().enumerate() {
+        short.step(step, &mut numbers.0);
+        long.step(step, &mut numbers.1);
+        for peer in 0..short.rig.peers() {
+            let (a, b) = (short.rig.output(peer), long.rig.output(peer));
+            prop_assert_eq!(a, b, "peer {} at step {}: {:?}", peer, at, step);
+            let is_open = |town: &Town| (town.rig.is_open(peer), town.rig.is_paused(peer));
+            prop_assert_eq!(is_open(&short), is_open(&long), "{} at step {}", peer, at);
+        }
+        for (a, b) in short.rig.shards.iter().zip(&long.rig.shards) {
+            prop_assert_eq!(a.counters(), b.counters(), "at step {}: {:?}", at, step);
+            prop_assert_eq!(a.longest_queue(), b.longest_queue(), "at step {}", at);
+        }
+        // Of each client in order; of several by the message in one case, by the client in the other.
+        let events = |town: &Town| {
+            let mut all: Vec<_> = (town.rig.events.take().iter())
+                .map(|e| format!("{e:?}"))
+                .collect();
+            all.sort();
+            all
+        };
+        prop_assert_eq!(events(&short), events(&long), "at step {}", at);
+    }
+    prop_assert_eq!(long.rig.bursts(), 0);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    #[test]
+    fn both_ways_tell_everybody_the_same(
+        seed: u8,
+        steps in proptest::collection::vec(step(), 10..40),
+    ) {
+        run(seed, &steps)?;
+    }
+}
+
+/// One burst to a subscriber on the same shard and on others, and back: it went the short way, once for all of them.
+#[test]
+fn what_is_plain_goes_the_short_way() {
+    let mut town = Town::new(0, true);
+    let mut number = 0;
+    for peer in 0..3 {
+        town.step(
+            &Step::Subscribe {
+                peer,
+                filter: 0,
+                kind: 0,
+            },
+            &mut number,
+        );
+    }
+    let chunk = |times| {
+        vec![Sent {
+            topic: 0,
+            length: 10,
+            kind: 0,
+            times,
+        }]
+    };
+    let mut publish = |town: &mut Town, times| {
+        let step = Step::Publish {
+            peer: 1,
+            chunk: chunk(times),
+            cut: None,
+        };
+        town.step(&step, &mut number);
+    };
+    publish(&mut town, 1);
+    assert_eq!(town.rig.bursts(), 0, "nobody has settled the topic yet");
+    publish(&mut town, 50);
+    assert_eq!(town.rig.bursts(), 1);
+    let mail = town.rig.counters().mailed;
+    publish(&mut town, 5000);
+    assert_eq!(town.rig.bursts(), 6, "a burst is bounded");
+    assert_eq!((town.rig.counters().mailed - mail) % 5000, 0);
+    assert_eq!(town.rig.counters().received, 5051);
+}
