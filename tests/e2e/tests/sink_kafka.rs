@@ -355,7 +355,7 @@ async fn what_was_acknowledged_arrives_though_witmq_was_killed() {
     let mut broker = Broker::serve_open("");
     // Slow enough that it is killed in the middle.
     for number in 1..4 {
-        drop(kafka.ask(&format!("rtt {number} 20")));
+        drop(kafka.ask(&format!("rtt {number} 50")));
     }
     let file = text(&kafka, "topic = \"t\"\nbatch = { messages = 5 }");
     drop(apply(&broker, "far", &file));
@@ -373,6 +373,53 @@ async fn what_was_acknowledged_arrives_though_witmq_was_killed() {
     assert!(read.len() < 700, "most came once: {}", read.len());
     assert_eq!(first(read), numbers(600), "all of them, in order");
     assert_eq!(sink(&broker, "far")["dead"], 0);
+}
+
+/// What is shown to those who ask for a certificate.
+const SHOWN: &str = "client_cert = { secret = \"cert\" }\nclient_key = { secret = \"key\" }\n";
+
+/// A file for those behind a guard.
+fn guarded(guard: &Guard, mechanism: &str) -> String {
+    format!(
+        "kind = \"kafka\"\nbrokers = {:?}\ntopic = \"t\"\ntls = true\nca = {{ secret = \"ca\" }}\n{SHOWN}\
+         sasl = \"{mechanism}\"\nusername = \"{}\"\npassword = {{ secret = \"password\" }}\n{RETRY}",
+        guard.places, USER.0
+    )
+}
+
+/// Who is not trusted, and who is not let in.
+fn strangers(broker: &Broker, file: &dyn Fn(&str) -> String) {
+    let plain = file("plain");
+    let signed = "nobody who is trusted signed its certificate";
+    let unknown = "does not know this user with this password";
+    for (text, wanted) in [
+        (plain.replace("\"ca\" }", "\"other\" }"), signed),
+        (
+            plain.replace("localhost", "127.0.0.1"),
+            "its certificate is for another name",
+        ),
+        (plain.replace(SHOWN, ""), "localhost:"),
+        (plain.replace(USER.0, "nobody"), unknown),
+        (
+            plain.replace("{ secret = \"password\" }", "\"guess\""),
+            unknown,
+        ),
+        (
+            file("scram-sha-256").replace("{ secret = \"password\" }", "\"guess\""),
+            unknown,
+        ),
+        (
+            plain.replace("secret = \"key\"", "secret = \"ca\""),
+            "`client_key` is no key",
+        ),
+        (
+            plain.replace("secret = \"key\"", "secret = \"lost\""),
+            "secret `lost` cannot be read",
+        ),
+    ] {
+        let said = check(broker, &text, false);
+        assert!(said.contains(wanted), "{wanted}: {said}");
+    }
 }
 
 #[tokio::test]
@@ -399,45 +446,8 @@ async fn a_cluster_that_is_not_trusted_or_does_not_know_this_user_gets_nothing()
         secret(clients.path(), "key.pem"),
         secret(own.path(), "password"),
     ));
-    let shown = "client_cert = { secret = \"cert\" }\nclient_key = { secret = \"key\" }\n";
-    let file = |mechanism: &str| {
-        format!(
-            "kind = \"kafka\"\nbrokers = {:?}\ntopic = \"t\"\ntls = true\nca = {{ secret = \"ca\" }}\n{shown}\
-             sasl = \"{mechanism}\"\nusername = \"{}\"\npassword = {{ secret = \"password\" }}\n{RETRY}",
-            guard.places, USER.0
-        )
-    };
-    let plain = file("plain");
-    let signed = "nobody who is trusted signed its certificate";
-    let unknown = "does not know this user with this password";
-    for (text, wanted) in [
-        (plain.replace("\"ca\" }", "\"other\" }"), signed),
-        (
-            plain.replace("localhost", "127.0.0.1"),
-            "its certificate is for another name",
-        ),
-        (plain.replace(shown, ""), "localhost:"),
-        (plain.replace(USER.0, "nobody"), unknown),
-        (
-            plain.replace("{ secret = \"password\" }", "\"guess\""),
-            unknown,
-        ),
-        (
-            file("scram-sha-256").replace("{ secret = \"password\" }", "\"guess\""),
-            unknown,
-        ),
-        (
-            plain.replace("secret = \"key\"", "secret = \"ca\""),
-            "`client_key` is no key",
-        ),
-        (
-            plain.replace("secret = \"key\"", "secret = \"lost\""),
-            "secret `lost` cannot be read",
-        ),
-    ] {
-        let said = check(&broker, &text, false);
-        assert!(said.contains(wanted), "{wanted}: {said}");
-    }
+    let file = |mechanism: &str| guarded(&guard, mechanism);
+    strangers(&broker, &file);
     broker.chain("out", CHAIN);
     let mut p = client(&broker, "p").await;
     let mut sent = 0;

@@ -194,6 +194,7 @@ async fn columns_have_types_and_what_does_not_fit_is_null_or_a_dead_letter() {
 
     // JSON Lines again: what was not Parquet yet stays as it is.
     drop(apply(&broker, "out", "kind = \"file\"\nrotate_s = 1\n"));
-    say(&mut p, std::iter::once(b"1".to_vec())).await;
+    let mut q = connect(options(broker.address("tcp"), "q")).await.unwrap();
+    say(&mut q, std::iter::once(b"1".to_vec())).await;
     wait_for(|| !files(&broker, ".jsonl").is_empty(), "a file of lines");
 }

@@ -241,6 +241,10 @@ mod tests {
             all.brokers,
             wanted.map(|(host, port)| (host.to_owned(), port))
         );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_place() {
         let base = "brokers = [\"h\"]\ntopic = \"t\"\n";
         for (text, wanted) in [
             (
