@@ -33,6 +33,9 @@ pub struct Limits {
     pub session_expiry_v3: u32,
     /// Subscriptions of one session (default 1000).
     pub subscriptions: usize,
+    /// Changes of subscriptions that a shard makes before others have their turn; a filter of 64 bytes or more counts
+    /// as several (default 64).
+    pub subscribe_turn: usize,
     /// Exclusive subscriptions of the node (default 100,000).
     pub exclusive: usize,
     /// Messages waiting for one client (default 1000).
@@ -86,6 +89,7 @@ impl Default for Limits {
             session_expiry: u32::MAX,
             session_expiry_v3: 7 * 24 * 3600,
             subscriptions: 1000,
+            subscribe_turn: 64,
             exclusive: 100_000,
             outbox_messages: 1000,
             outbox_bytes: 8 * 1024 * 1024,

@@ -63,6 +63,7 @@ pub(crate) struct Core {
     shards: Vec<Sender<Batch>>,
     outgoing: RefCell<Vec<Outgoing>>,
     timer: Notify,
+    turn: Notify,
     sleeping_until: Cell<Option<Instant>>,
 }
 
@@ -90,6 +91,7 @@ impl Core {
             shards,
             outgoing: RefCell::new(outgoing),
             timer: Notify::new(),
+            turn: Notify::new(),
             sleeping_until: Cell::new(None),
         })
     }
@@ -184,6 +186,7 @@ impl Core {
                     });
                 }
                 Action::Events => self.shard.borrow_mut().run_events(Instant::now()),
+                Action::Turn => self.turn.notify_one(),
                 Action::Ask { ticket, answer } => {
                     let core = self.clone();
                     tokio::task::spawn_local(async move {
@@ -268,6 +271,16 @@ impl Core {
         loop {
             news.notified().await;
             self.shard.borrow_mut().stored(Instant::now());
+            self.obey();
+        }
+    }
+
+    /// Gives subscriptions that wait their next turn once all who are ready, and whose bytes are there, were heard.
+    pub(crate) async fn take_turns(self: Rc<Self>) {
+        loop {
+            self.turn.notified().await;
+            tokio::task::yield_now().await; // comes back when the sockets have been looked at
+            self.shard.borrow_mut().next_turn(Instant::now());
             self.obey();
         }
     }

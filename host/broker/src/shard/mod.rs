@@ -5,7 +5,8 @@
 //! Driven by `witmq-net`: call in, then drain [`Shard::poll_action`] and obey.
 //!
 //! The way of a PUBLISH: `inbound.rs` (receive, authorize, chains) → `route.rs` (retain, match, mail) →
-//! `deliver.rs` (outbox, transmit). A client's life: `connect.rs`, `subscribe.rs`, `end.rs`.
+//! `deliver.rs` (outbox, transmit). A client's life: `connect.rs`, `turn.rs` and `subscribe.rs`,
+//! `end.rs`.
 
 mod authorize;
 mod claim;
@@ -34,6 +35,7 @@ mod sys;
 mod tests;
 mod timers;
 mod topics;
+mod turn;
 
 pub use counters::Counters;
 pub use park::Ticket;
@@ -189,6 +191,8 @@ pub enum Action {
     },
     /// Call [`Shard::run_events`]. Given once until it is called.
     Events,
+    /// Call [`Shard::next_turn`] once everybody else who has something to do was heard. Given once until it is called.
+    Turn,
     /// Take mail to another shard. When its channel is full: [`Shard::congested`].
     Mail {
         /// Whose.
@@ -247,6 +251,8 @@ pub struct Shard {
     /// To be published later.
     delayed: crate::delayed::Queue,
     actions: VecDeque<Action>,
+    /// Who may change subscriptions.
+    turnstile: turn::Turnstile,
     /// Events that wait for the chains they begin.
     raised: raise::Waiting,
     /// Promises that wait for their records, in order.
@@ -299,6 +305,7 @@ impl Shard {
         timers.set(clock.instant + REPORT_INTERVAL, Timer::Report);
         let known = Known::new(limits.interest_topics);
         let picker = Picker::new(limits.sticky_publishers);
+        let turnstile = turn::Turnstile::new(limits.subscribe_turn, clock.instant);
         Self {
             id,
             shards,
@@ -321,6 +328,7 @@ impl Shard {
             tickets: 0,
             delayed: crate::delayed::Queue::default(),
             actions: VecDeque::new(),
+            turnstile,
             raised: raise::Waiting::default(),
             owed: VecDeque::new(),
             gated: VecDeque::new(),
@@ -442,6 +450,7 @@ impl Shard {
             return;
         }
         self.ask_to_raise();
+        self.ask_for_turn();
         if self.stalled.is_empty() {
             return;
         }

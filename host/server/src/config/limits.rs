@@ -87,6 +87,8 @@ limits! {
     max_sessions: usize = 1_000_000;
     /// Subscriptions of one session.
     max_subscriptions: usize = 10_000;
+    /// Changes of subscriptions that a shard makes before others have their turn.
+    subscribe_turn: usize = 64, 1 to 1_000_000;
     /// Exclusive subscriptions of the node.
     max_exclusive: usize = 100_000;
     /// Retained messages of the node.
