@@ -135,22 +135,22 @@ impl Interest {
 
     fn change(&self, shard: ShardId, filter: &TopicFilter, all: i64, durable: i64) {
         let mut table = self.write();
-        let key = u32::from(shard.0);
-        let old = table.plain.get(filter, key).copied().unwrap_or_default();
-        debug_assert!(
-            i64::from(old.all) + all >= 0,
-            "unsubscribed what was not subscribed"
-        );
-        let new = Count {
-            all: moved(old.all, all),
-            durable: moved(old.durable, durable),
-        };
-        if new.all == 0 {
-            table.plain.remove(filter, key);
-        } else {
-            table.plain.insert(filter, key, new);
-        }
-        if (old.all == 0) != (new.all == 0) || (old.durable == 0) != (new.durable == 0) {
+        let mut is_changed = false;
+        table.plain.update(filter, u32::from(shard.0), |old| {
+            let old = old.copied().unwrap_or_default();
+            debug_assert!(
+                i64::from(old.all) + all >= 0,
+                "unsubscribed what was not subscribed"
+            );
+            let new = Count {
+                all: moved(old.all, all),
+                durable: moved(old.durable, durable),
+            };
+            is_changed =
+                (old.all == 0) != (new.all == 0) || (old.durable == 0) != (new.durable == 0);
+            (new.all > 0).then_some(new)
+        });
+        if is_changed {
             self.changed(); // within the lock: whoever sees the new version reads the new table
         }
     }

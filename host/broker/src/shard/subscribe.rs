@@ -142,9 +142,9 @@ impl Shard {
         is_known: bool,
     ) {
         let place = place(key, text);
-        let was_durable = is_known && self.is_durable(place, &filter);
-        self.trie.insert(&filter, place, subscription); // replaces an older one [MQTT-3.8.4-3]
-        let is_durable = self.is_durable(place, &filter);
+        let old = self.trie.insert(&filter, place, subscription); // replaces an older one [MQTT-3.8.4-3]
+        let was_durable = self.is_durable(key, old);
+        let is_durable = self.is_durable(key, Some(subscription));
         if !is_known {
             self.shared.interest.subscribe(self.id, &filter, is_durable);
         } else if was_durable != is_durable {
@@ -172,11 +172,9 @@ impl Shard {
         }
     }
 
-    /// Whether the subscription at a place of the trie must not lose QoS 1 and 2.
-    pub(super) fn is_durable(&self, place: u32, filter: &TopicFilter) -> bool {
-        let client = self.client(subscriber(place));
-        let is_kept = client.is_some_and(|client| client.kept.is_some());
-        let subscription = self.trie.get(filter, place);
+    /// Whether a subscription of a client must not lose QoS 1 and 2.
+    pub(super) fn is_durable(&self, key: u32, subscription: Option<Subscription>) -> bool {
+        let is_kept = (self.client(key)).is_some_and(|client| client.kept.is_some());
         is_kept && subscription.is_some_and(|known| known.options.qos > QoS::AtMostOnce)
     }
 
@@ -290,8 +288,8 @@ impl Shard {
         if let (true, Some(client)) = (place != key, self.client(key)) {
             self.shared.exclusive.release(filter, &client.id);
         }
-        let is_durable = self.is_durable(place, filter);
-        self.trie.remove(filter, place);
+        let old = self.trie.remove(filter, place);
+        let is_durable = self.is_durable(key, old);
         self.shared
             .interest
             .unsubscribe(self.id, filter, is_durable);
