@@ -110,7 +110,7 @@ limits! {
     /// Threads that run `authenticate` of plugins that do not wait.
     auth_threads: u16 = 2, 1 to 256;
     /// Attempts to connect that wait for these threads.
-    auth_queue: usize = 1024, 1 to 1_000_000;
+    auth_queue: usize = 16_384, 1 to 1_000_000;
     /// Plugins installed.
     max_plugins: usize = 100, 1 to 10_000;
     /// Versions kept of each.
