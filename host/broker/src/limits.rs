@@ -70,7 +70,7 @@ pub struct Limits {
     pub strategies: Strategies,
     /// Publishers, each in each group, whose member one shard remembers for `sticky` (default 65,536).
     pub sticky_publishers: usize,
-    /// Topics of the interest cache of one shard (default 65,536).
+    /// Topics that one shard remembers who wants (default 16,384).
     pub interest_topics: usize,
     /// How long authentication may take (default 10 s).
     pub authentication: Duration,
@@ -106,7 +106,7 @@ impl Default for Limits {
             response_information: String::new(),
             strategies: Strategies::default(),
             sticky_publishers: 65_536,
-            interest_topics: 65_536,
+            interest_topics: 16_384,
             authentication: Duration::from_secs(10),
             authentication_rounds: 16,
             sys_interval: Duration::from_secs(10),

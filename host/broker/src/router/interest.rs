@@ -209,19 +209,27 @@ impl Interest {
     /// Who wants `topic`. [`super::known::Known`] remembers the answer.
     #[must_use]
     pub fn find(&self, topic: &str) -> Matches {
-        let table = self.read();
         let mut matches = Matches::default();
-        let mut walk = Walk::default();
-        table
-            .plain
-            .for_each_match(topic, &mut walk, |shard, count| {
-                let bit = 1 << (shard & 63);
-                matches.shards |= bit;
-                if count.durable > 0 {
-                    matches.durable |= bit;
-                }
-            });
-        table.shared.for_each_match(topic, &mut walk, |place, ()| {
+        self.find_into(topic, &mut Walk::default(), &mut matches);
+        matches
+    }
+
+    /// The same into `matches`, of which nothing stays.
+    pub fn find_into(&self, topic: &str, walk: &mut Walk, matches: &mut Matches) {
+        (matches.shards, matches.durable) = (0, 0);
+        matches.groups.clear();
+        let table = self.read();
+        table.plain.for_each_match(topic, walk, |shard, count| {
+            let bit = 1 << (shard & 63);
+            matches.shards |= bit;
+            if count.durable > 0 {
+                matches.durable |= bit;
+            }
+        });
+        if table.shared.is_empty() {
+            return;
+        }
+        table.shared.for_each_match(topic, walk, |place, ()| {
             let group = usize::try_from(place)
                 .ok()
                 .and_then(|place| table.groups.get(place));
@@ -237,7 +245,6 @@ impl Interest {
             };
             matches.groups.extend(group.map(seen));
         });
-        matches
     }
 }
 
