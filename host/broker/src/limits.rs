@@ -33,6 +33,9 @@ pub struct Limits {
     pub session_expiry_v3: u32,
     /// Subscriptions of one session (default 1000).
     pub subscriptions: usize,
+    /// Changes of subscriptions that a shard makes before others have their turn; a filter of 64 bytes or more counts
+    /// as several (default 64).
+    pub subscribe_turn: usize,
     /// Exclusive subscriptions of the node (default 100,000).
     pub exclusive: usize,
     /// Messages waiting for one client (default 1000).
@@ -67,7 +70,7 @@ pub struct Limits {
     pub strategies: Strategies,
     /// Publishers, each in each group, whose member one shard remembers for `sticky` (default 65,536).
     pub sticky_publishers: usize,
-    /// Topics of the interest cache of one shard (default 65,536).
+    /// Topics that one shard remembers who wants (default 16,384).
     pub interest_topics: usize,
     /// How long authentication may take (default 10 s).
     pub authentication: Duration,
@@ -86,6 +89,7 @@ impl Default for Limits {
             session_expiry: u32::MAX,
             session_expiry_v3: 7 * 24 * 3600,
             subscriptions: 1000,
+            subscribe_turn: 64,
             exclusive: 100_000,
             outbox_messages: 1000,
             outbox_bytes: 8 * 1024 * 1024,
@@ -102,7 +106,7 @@ impl Default for Limits {
             response_information: String::new(),
             strategies: Strategies::default(),
             sticky_publishers: 65_536,
-            interest_topics: 65_536,
+            interest_topics: 16_384,
             authentication: Duration::from_secs(10),
             authentication_rounds: 16,
             sys_interval: Duration::from_secs(10),

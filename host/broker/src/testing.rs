@@ -177,6 +177,8 @@ pub struct Rig {
     clock: ClockBase,
     /// Mail from shard to shard that waits for [`Rig::take_mail`]; `None`: it is taken at once.
     mail: Option<BTreeMap<(usize, usize), VecDeque<Mail>>>,
+    /// Shards that asked for their next turn, which waits for [`Rig::turn`]; `None`: it comes at once.
+    turns: Option<Vec<usize>>,
 }
 
 /// Mail between two shards beyond which the sender is told that the channel is full.
@@ -223,6 +225,7 @@ impl Rig {
             shared,
             clock,
             mail: None,
+            turns: None,
         };
         rig.shards = (0..shards)
             .map(|id| rig.shard(id, shards, store()))
@@ -272,6 +275,21 @@ impl Rig {
     /// From now on mail waits for [`Self::take_mail`].
     pub fn hold_mail(&mut self) {
         self.mail = Some(BTreeMap::new());
+    }
+
+    /// From now on the turns of subscriptions wait for [`Self::turn`].
+    pub fn hold_turns(&mut self) {
+        self.turns = Some(Vec::new());
+    }
+
+    /// The next turn of every shard that asked for one; whether one did.
+    pub fn turn(&mut self) -> bool {
+        let asked = self.turns.as_mut().map(std::mem::take).unwrap_or_default();
+        for shard in &asked {
+            self.shards[*shard].next_turn(self.now);
+        }
+        self.run();
+        !asked.is_empty()
     }
 
     /// Pairs of shards with mail on its way.
@@ -510,6 +528,10 @@ impl Rig {
                 self.shards[shard].authenticated(self.now, id, step);
             }
             Action::Events => self.shards[shard].run_events(self.now),
+            Action::Turn => match &mut self.turns {
+                Some(turns) => turns.push(shard),
+                None => self.shards[shard].next_turn(self.now),
+            },
             Action::Ask { ticket, answer } => self.asked.push((shard, ticket, answer)),
             Action::Mail { to, mail } => self.mail(shard, usize::from(to.0), mail),
         }

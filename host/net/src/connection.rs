@@ -61,6 +61,7 @@ pub(crate) fn serve(core: &Rc<Core>, arrival: Arrival) {
         is_unflushed: false,
         is_shut: false,
         was_paused: true,
+        is_begun: false,
         blocked_bytes: 0,
         deadline: None,
         _admission: admission,
@@ -85,6 +86,8 @@ struct Connection {
     /// Our side of the stream is shut; the peer's last bytes are thrown away.
     is_shut: bool,
     was_paused: bool,
+    /// It was read from: its client is in, or has to answer.
+    is_begun: bool,
     blocked_bytes: usize,
     deadline: Option<Pin<Box<Sleep>>>,
     _admission: Admission,
@@ -137,8 +140,9 @@ impl Connection {
             }
             if flags.is_paused {
                 self.was_paused = true;
-                return Poll::Pending;
+                return self.poll_gone(cx);
             }
+            self.is_begun = true;
             if !written && self.blocked_bytes > BLOCKED_READ_BYTES {
                 return Poll::Pending;
             }
@@ -160,6 +164,19 @@ impl Connection {
         }
         cx.waker().wake_by_ref(); // others first
         Poll::Pending
+    }
+
+    /// Whether the peer has gone before it was let in: then nobody need find out who it is. What it sent behind its
+    /// CONNECT is for later, and its end behind that.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<CloseCause> {
+        if self.is_begun || self.has_input() {
+            return Poll::Pending;
+        }
+        match ready!(self.stream.socket().poll_is_over(cx)) {
+            Ok(true) => Poll::Ready(CloseCause::Peer),
+            Ok(false) => Poll::Pending,
+            Err(error) => Poll::Ready(failed(&error)),
+        }
     }
 
     /// Hands the shard what was read.

@@ -14,8 +14,9 @@ use std::time::Instant;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::task::AbortHandle;
 use witmq_broker::ShardId;
-use witmq_broker::ports::Authenticate;
+use witmq_broker::ports::{AuthRequest, Authenticate};
 use witmq_broker::shard::{Action, CloseCause, ConnectionId, Flow, Mail, Shard};
 
 /// Mail of one call, to one shard.
@@ -29,6 +30,17 @@ struct Slot {
     is_woken: bool,
     is_paused: bool,
     is_closing: bool,
+    /// The authenticator is asked on its behalf.
+    asking: Option<AbortHandle>,
+}
+
+impl Slot {
+    /// Nobody waits for the authenticator any more: it need not be asked.
+    fn stop_asking(&mut self) {
+        if let Some(asking) = self.asking.take() {
+            asking.abort();
+        }
+    }
 }
 
 /// Flags of a connection at the moment its task runs.
@@ -63,6 +75,7 @@ pub(crate) struct Core {
     shards: Vec<Sender<Batch>>,
     outgoing: RefCell<Vec<Outgoing>>,
     timer: Notify,
+    turn: Notify,
     sleeping_until: Cell<Option<Instant>>,
 }
 
@@ -90,6 +103,7 @@ impl Core {
             shards,
             outgoing: RefCell::new(outgoing),
             timer: Notify::new(),
+            turn: Notify::new(),
             sleeping_until: Cell::new(None),
         })
     }
@@ -111,7 +125,10 @@ impl Core {
 
     /// Forgets a connection and tells the shard that it is gone.
     pub(crate) fn remove(self: &Rc<Self>, id: ConnectionId, cause: &CloseCause) {
-        self.with_slot(id, |slot| *slot = Slot::default());
+        self.with_slot(id, |slot| {
+            slot.stop_asking();
+            *slot = Slot::default();
+        });
         self.shard.borrow_mut().closed(Instant::now(), id, cause);
         self.obey();
     }
@@ -171,19 +188,13 @@ impl Core {
             match action {
                 Action::Wake(id) => self.change(id, |slot| slot.is_woken = true),
                 Action::Resume(id) => self.change(id, |slot| slot.is_paused = false),
-                Action::Close(id) => self.change(id, |slot| slot.is_closing = true),
-                Action::Authenticate { id, request } => {
-                    let core = self.clone();
-                    let answer = self.authenticator.authenticate(*request);
-                    tokio::task::spawn_local(async move {
-                        let step = answer.await;
-                        core.shard
-                            .borrow_mut()
-                            .authenticated(Instant::now(), id, step);
-                        core.obey();
-                    });
-                }
+                Action::Close(id) => self.change(id, |slot| {
+                    slot.stop_asking();
+                    slot.is_closing = true;
+                }),
+                Action::Authenticate { id, request } => self.ask(id, *request),
                 Action::Events => self.shard.borrow_mut().run_events(Instant::now()),
+                Action::Turn => self.turn.notify_one(),
                 Action::Ask { ticket, answer } => {
                     let core = self.clone();
                     tokio::task::spawn_local(async move {
@@ -214,6 +225,21 @@ impl Core {
         {
             self.timer.notify_one();
         }
+    }
+
+    /// Asks the authenticator for as long as the connection is there.
+    fn ask(self: &Rc<Self>, id: ConnectionId, request: AuthRequest) {
+        let core = self.clone();
+        let answer = self.authenticator.authenticate(request);
+        let asking = tokio::task::spawn_local(async move {
+            let step = answer.await;
+            core.with_slot(id, |slot| slot.asking = None);
+            core.shard
+                .borrow_mut()
+                .authenticated(Instant::now(), id, step);
+            core.obey();
+        });
+        self.with_slot(id, |slot| slot.asking = Some(asking.abort_handle()));
     }
 
     fn change(&self, id: ConnectionId, f: impl FnOnce(&mut Slot)) {
@@ -268,6 +294,16 @@ impl Core {
         loop {
             news.notified().await;
             self.shard.borrow_mut().stored(Instant::now());
+            self.obey();
+        }
+    }
+
+    /// Gives subscriptions that wait their next turn once all who are ready, and whose bytes are there, were heard.
+    pub(crate) async fn take_turns(self: Rc<Self>) {
+        loop {
+            self.turn.notified().await;
+            tokio::task::yield_now().await; // comes back when the sockets have been looked at
+            self.shard.borrow_mut().next_turn(Instant::now());
             self.obey();
         }
     }

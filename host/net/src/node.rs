@@ -306,6 +306,7 @@ impl Start {
         });
         tokio::task::spawn_local(core.clone().take_mail(mail));
         tokio::task::spawn_local(core.clone().keep_time());
+        tokio::task::spawn_local(core.clone().take_turns());
         tokio::task::spawn_local(core.clone().follow_store(news));
         // What ran out while the node was down, before anybody is let in.
         core.shard.borrow_mut().handle_timeout(Instant::now());

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -32,6 +32,14 @@ impl Socket {
             other => other,
         };
         Ok(())
+    }
+
+    /// Once something has come: whether it is the end of what the peer sends. Takes nothing.
+    pub(crate) fn poll_is_over(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut byte = [0];
+        let mut peeked = ReadBuf::new(&mut byte);
+        let count = ready!(self.stream()?.poll_peek(cx, &mut peeked))?;
+        Poll::Ready(Ok(count == 0))
     }
 
     fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {

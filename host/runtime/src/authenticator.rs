@@ -124,7 +124,8 @@ impl Authenticator {
                     request,
                     answer,
                 };
-                self.jobs.push(job).map_err(|error| match error {
+                let is_gone = |job: &Job| job.answer.is_closed();
+                self.jobs.push(job, is_gone).map_err(|error| match error {
                     Refused::Full => busy(),
                     Refused::NoWorker => ended(),
                 })?;

@@ -93,7 +93,7 @@ pub struct RuntimeConfig {
     pub authenticators: Vec<String>,
     /// Threads that run `authenticate` (default 2).
     pub authenticator_threads: u16,
-    /// Attempts waiting for them; beyond it clients hear "server busy" (default 1024).
+    /// Attempts waiting for them; beyond it clients hear "server busy" (default 16,384).
     pub authenticator_queue: usize,
     /// Time one `authenticate` call may take (default 2 s).
     pub authenticate_deadline: Duration,
@@ -188,7 +188,7 @@ impl Default for RuntimeConfig {
             shards: 1,
             authenticators: vec!["auth-file".to_owned()],
             authenticator_threads: 2,
-            authenticator_queue: 1024,
+            authenticator_queue: 16_384,
             authenticate_deadline: Duration::from_secs(2),
             deadline: Duration::from_millis(20),
             init_deadline: Duration::from_secs(1),

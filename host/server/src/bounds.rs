@@ -16,6 +16,7 @@ pub(crate) fn broker_limits(config: &Config, shards: u16) -> witmq_broker::Limit
         session_expiry: limits.session_expiry_s,
         session_expiry_v3: limits.session_expiry_s,
         subscriptions: limits.max_subscriptions,
+        subscribe_turn: limits.subscribe_turn,
         exclusive: limits.max_exclusive,
         outbox_messages: limits.queue_messages,
         outbox_bytes: limits.queue_bytes,

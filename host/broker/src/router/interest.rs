@@ -135,22 +135,22 @@ impl Interest {
 
     fn change(&self, shard: ShardId, filter: &TopicFilter, all: i64, durable: i64) {
         let mut table = self.write();
-        let key = u32::from(shard.0);
-        let old = table.plain.get(filter, key).copied().unwrap_or_default();
-        debug_assert!(
-            i64::from(old.all) + all >= 0,
-            "unsubscribed what was not subscribed"
-        );
-        let new = Count {
-            all: moved(old.all, all),
-            durable: moved(old.durable, durable),
-        };
-        if new.all == 0 {
-            table.plain.remove(filter, key);
-        } else {
-            table.plain.insert(filter, key, new);
-        }
-        if (old.all == 0) != (new.all == 0) || (old.durable == 0) != (new.durable == 0) {
+        let mut is_changed = false;
+        table.plain.update(filter, u32::from(shard.0), |old| {
+            let old = old.copied().unwrap_or_default();
+            debug_assert!(
+                i64::from(old.all) + all >= 0,
+                "unsubscribed what was not subscribed"
+            );
+            let new = Count {
+                all: moved(old.all, all),
+                durable: moved(old.durable, durable),
+            };
+            is_changed =
+                (old.all == 0) != (new.all == 0) || (old.durable == 0) != (new.durable == 0);
+            (new.all > 0).then_some(new)
+        });
+        if is_changed {
             self.changed(); // within the lock: whoever sees the new version reads the new table
         }
     }
@@ -209,19 +209,27 @@ impl Interest {
     /// Who wants `topic`. [`super::known::Known`] remembers the answer.
     #[must_use]
     pub fn find(&self, topic: &str) -> Matches {
-        let table = self.read();
         let mut matches = Matches::default();
-        let mut walk = Walk::default();
-        table
-            .plain
-            .for_each_match(topic, &mut walk, |shard, count| {
-                let bit = 1 << (shard & 63);
-                matches.shards |= bit;
-                if count.durable > 0 {
-                    matches.durable |= bit;
-                }
-            });
-        table.shared.for_each_match(topic, &mut walk, |place, ()| {
+        self.find_into(topic, &mut Walk::default(), &mut matches);
+        matches
+    }
+
+    /// The same into `matches`, of which nothing stays.
+    pub fn find_into(&self, topic: &str, walk: &mut Walk, matches: &mut Matches) {
+        (matches.shards, matches.durable) = (0, 0);
+        matches.groups.clear();
+        let table = self.read();
+        table.plain.for_each_match(topic, walk, |shard, count| {
+            let bit = 1 << (shard & 63);
+            matches.shards |= bit;
+            if count.durable > 0 {
+                matches.durable |= bit;
+            }
+        });
+        if table.shared.is_empty() {
+            return;
+        }
+        table.shared.for_each_match(topic, walk, |place, ()| {
             let group = usize::try_from(place)
                 .ok()
                 .and_then(|place| table.groups.get(place));
@@ -237,7 +245,6 @@ impl Interest {
             };
             matches.groups.extend(group.map(seen));
         });
-        matches
     }
 }
 

@@ -1,7 +1,9 @@
 //! What is known of the topics of late, so that a topic that comes again is looked up once and walks through nothing.
 //!
 //! Owns: [`Known`], one per shard, bounded in topics and in what it remembers of each. Exact: what is remembered
-//! carries the version of the index that said it, and is asked for again when that has changed.
+//! carries the version of the index that said it, and is asked for again when that has changed. A topic is remembered
+//! when it comes a second time before many others have: where there are more topics than fit, to remember each for
+//! once costs more than the walk.
 
 use super::interest::{Interest, Matches};
 use super::trie::{Trie, Walk};
@@ -14,6 +16,12 @@ const MATCHES: usize = 16;
 
 /// Of nothing that was said so far.
 const NEVER: u64 = u64::MAX;
+
+/// Marks of topics that came once: at this many topics between two of the same it is not remembered.
+const SEEN: usize = 16_384;
+
+/// The place of a topic that is not remembered.
+const PASSING: usize = usize::MAX;
 
 /// A topic's place. It holds until the next topic is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,14 +36,19 @@ pub struct Known<V> {
     topics: Vec<Topic<V>>,
     /// The topic that came last: messages of one publisher come together.
     last: usize,
+    /// Of a hash, who came last: whether a topic comes again soon.
+    seen: Box<[u32]>,
+    /// The topic of [`PASSING`].
+    passing: Topic<V>,
     /// Filled during a walk.
     walked: Vec<(u32, V)>,
+    walk: Walk,
     none: Matches,
 }
 
 #[derive(Debug)]
 struct Topic<V> {
-    name: Box<str>,
+    name: String,
     /// Of the interest that said `wanted`.
     wanted_at: u64,
     wanted: Matches,
@@ -56,6 +69,27 @@ enum Matched<V> {
     Many,
 }
 
+impl<V> Topic<V> {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            wanted_at: NEVER,
+            wanted: Matches::default(),
+            matched_at: NEVER,
+            matched: Matched::Many,
+            chained_at: NEVER,
+            is_chained: true,
+        }
+    }
+
+    /// Is another topic from here on.
+    fn become_another(&mut self, name: &str) {
+        self.name.clear();
+        self.name.push_str(name);
+        (self.wanted_at, self.matched_at, self.chained_at) = (NEVER, NEVER, NEVER);
+    }
+}
+
 impl<V: Copy> Known<V> {
     /// Remembers at most `capacity` topics, and one at least.
     #[must_use]
@@ -66,7 +100,10 @@ impl<V: Copy> Known<V> {
             hasher: RandomState::default(),
             topics: Vec::new(),
             last: 0,
+            seen: vec![0; SEEN].into_boxed_slice(),
+            passing: Topic::new(""),
             walked: Vec::new(),
+            walk: Walk::default(),
             none: Matches::default(),
         }
     }
@@ -74,11 +111,35 @@ impl<V: Copy> Known<V> {
     /// The place of a topic, which is known from here on.
     #[inline]
     pub fn place(&mut self, topic: &str) -> Place {
-        match self.topics.get(self.last) {
+        match self.at(Place(self.last)) {
             Some(last) if *last.name == *topic => {}
             _ => self.last = self.find_or_add(topic),
         }
         Place(self.last)
+    }
+
+    #[inline]
+    fn at(&self, place: Place) -> Option<&Topic<V>> {
+        match place.0 {
+            PASSING => Some(&self.passing),
+            place => self.topics.get(place),
+        }
+    }
+
+    #[inline]
+    fn at_mut(&mut self, place: Place) -> Option<&mut Topic<V>> {
+        match place.0 {
+            PASSING => Some(&mut self.passing),
+            place => self.topics.get_mut(place),
+        }
+    }
+
+    /// Whether the topic of a hash came lately; it did from here on.
+    fn came_lately(&mut self, hash: u64) -> bool {
+        let place = usize::try_from(hash >> 32).unwrap_or(0) % SEEN;
+        let mark = u32::try_from(hash & 0xFFFF_FFFF).unwrap_or(0);
+        let seen = self.seen.get_mut(place);
+        seen.is_some_and(|seen| std::mem::replace(seen, mark) == mark)
     }
 
     fn find_or_add(&mut self, topic: &str) -> usize {
@@ -89,20 +150,16 @@ impl<V: Copy> Known<V> {
         if let Some(place) = found {
             return index(place);
         }
+        if !self.came_lately(hash) {
+            self.passing.become_another(topic);
+            return PASSING;
+        }
         if self.topics.len() >= self.capacity {
             self.topics.clear();
             self.table.clear();
         }
         let place = self.topics.len();
-        self.topics.push(Topic {
-            name: topic.into(),
-            wanted_at: NEVER,
-            wanted: Matches::default(),
-            matched_at: NEVER,
-            matched: Matched::Many,
-            chained_at: NEVER,
-            is_chained: true,
-        });
+        self.topics.push(Topic::new(topic));
         let Self {
             topics,
             hasher,
@@ -120,12 +177,16 @@ impl<V: Copy> Known<V> {
     /// Who wants it: as [`Interest::find`] says, which is the same one at every call.
     #[inline]
     pub fn wanted(&mut self, interest: &Interest, place: Place) -> &Matches {
-        let Some(topic) = self.topics.get_mut(place.0) else {
-            return &self.none;
-        };
         let version = interest.version();
+        let topic = match place.0 {
+            PASSING => &mut self.passing,
+            place => match self.topics.get_mut(place) {
+                Some(topic) => topic,
+                None => return &self.none,
+            },
+        };
         if topic.wanted_at != version {
-            topic.wanted = interest.find(&topic.name);
+            interest.find_into(&topic.name, &mut self.walk, &mut topic.wanted);
             topic.wanted_at = version;
         }
         &topic.wanted
@@ -139,7 +200,7 @@ impl<V: Copy> Known<V> {
         version: u64,
         names: impl FnOnce(&str) -> bool,
     ) -> bool {
-        let Some(topic) = self.topics.get_mut(place.0) else {
+        let Some(topic) = self.at_mut(place) else {
             return true;
         };
         if topic.chained_at != version {
@@ -152,7 +213,7 @@ impl<V: Copy> Known<V> {
     /// The one match of a topic that has no more; `None` if it has, or if [`Self::for_each_match`] was not asked yet.
     #[inline]
     pub fn single(&self, trie: &Trie<V>, place: Place) -> Option<(u32, V)> {
-        let topic = self.topics.get(place.0)?;
+        let topic = self.at(place)?;
         match topic.matched {
             Matched::Few(one) if topic.matched_at == trie.version() => one,
             _ => None,
@@ -168,8 +229,12 @@ impl<V: Copy> Known<V> {
         walk: &mut Walk,
         mut found: impl FnMut(u32, &V),
     ) {
-        let Some(topic) = self.topics.get_mut(place.0) else {
-            return;
+        let topic = match place.0 {
+            PASSING => &mut self.passing,
+            place => match self.topics.get_mut(place) {
+                Some(topic) => topic,
+                None => return,
+            },
         };
         if topic.matched_at != trie.version() {
             topic.matched = walked(trie, &topic.name, walk, &mut self.walked);
@@ -262,6 +327,9 @@ mod tests {
     #[test]
     fn chains_are_asked_once_for_each_topic_and_version() {
         let mut known = Known::<u8>::new(10);
+        for topic in ["a", "b", "a", "b"] {
+            known.place(topic); // remembered from here on
+        }
         let mut asked = Vec::new();
         for (topic, version, says, expected) in [
             ("a", 1, true, true),
@@ -293,14 +361,41 @@ mod tests {
                 trie.insert(&few, key, 1);
             }
         }
-        assert_eq!(found(&mut known, &trie, "many").len(), 17);
-        assert!(matches!(known.topics[0].matched, Matched::Many));
-        assert_eq!(found(&mut known, &trie, "few").len(), 16);
-        assert!(matches!(&known.topics[1].matched, Matched::Several(all) if all.len() == 16));
-        for number in 0..100 {
-            found(&mut known, &trie, &number.to_string());
-            assert!(known.topics.len() <= 10 && known.table.len() == known.topics.len());
+        for _ in 0..2 {
+            assert_eq!(found(&mut known, &trie, "many").len(), 17);
+            assert_eq!(found(&mut known, &trie, "few").len(), 16);
         }
+        assert!(matches!(known.topics[0].matched, Matched::Many));
+        assert!(matches!(&known.topics[1].matched, Matched::Several(all) if all.len() == 16));
+        let mut most = 0;
+        for number in 0..100 {
+            for topic in [number, number + 2] {
+                found(&mut known, &trie, &topic.to_string());
+            }
+            assert!(known.topics.len() <= 10 && known.table.len() == known.topics.len());
+            most = most.max(known.topics.len());
+        }
+        assert_eq!(most, 10, "each came twice");
         assert_eq!(found(&mut known, &trie, "few").len(), 16);
+    }
+
+    #[test]
+    fn a_topic_is_remembered_when_it_comes_again_soon() {
+        let mut known = Known::<u8>::new(10);
+        known.place("a");
+        known.place("b");
+        assert!(known.topics.is_empty(), "each came once");
+        known.place("a");
+        assert_eq!(known.topics.len(), 1);
+        known.place("late");
+        for number in 0..40 * SEEN {
+            known.passing.name.clear();
+            known.came_lately(known.hasher.hash_one(number));
+        }
+        known.place("late");
+        assert_eq!(known.topics.len(), 1, "too many came between");
+        known.place("a");
+        known.place("late");
+        assert_eq!(known.topics.len(), 2);
     }
 }

@@ -7,7 +7,7 @@ mod level;
 mod nodes;
 mod subscribers;
 
-use nodes::{Node, Nodes, ROOT};
+use nodes::{Node, Nodes, ROOT, cut};
 use subscribers::Subscribers;
 use witmq_proto::TopicFilter;
 
@@ -65,10 +65,7 @@ impl<V> Trie<V> {
     pub fn insert(&mut self, filter: &TopicFilter, key: u32, value: V) -> Option<V> {
         self.version += 1;
         let (levels, is_below) = split(filter);
-        let mut at = ROOT;
-        for level in levels {
-            at = self.nodes.child_or_insert(at, level);
-        }
+        let at = self.nodes.find_or_insert(levels);
         let old = self.subscribers(at, is_below)?.insert(key, value);
         self.len += usize::from(old.is_none());
         old
@@ -82,6 +79,29 @@ impl<V> Trie<V> {
         self.version += 1;
         self.nodes.prune(at);
         Some(old)
+    }
+
+    /// Makes a subscriber's value for a filter what `change` makes of the one there is; `None`: there is none.
+    pub fn update(
+        &mut self,
+        filter: &TopicFilter,
+        key: u32,
+        change: impl FnOnce(Option<&V>) -> Option<V>,
+    ) {
+        self.version += 1;
+        let (levels, is_below) = split(filter);
+        let at = self.nodes.find_or_insert(levels);
+        let Some(subscribers) = self.subscribers(at, is_below) else {
+            return;
+        };
+        let (was, is) = match change(subscribers.get(key)) {
+            Some(value) => (subscribers.insert(key, value).is_some(), true),
+            None => (subscribers.remove(key).is_some(), false),
+        };
+        self.len = self.len + usize::from(is) - usize::from(was);
+        if !is {
+            self.nodes.prune(at);
+        }
     }
 
     /// A subscriber's value for a filter.
@@ -104,11 +124,7 @@ impl<V> Trie<V> {
 
     fn find(&self, filter: &TopicFilter) -> Option<(u32, bool)> {
         let (levels, is_below) = split(filter);
-        let mut at = ROOT;
-        for level in levels {
-            at = self.nodes.child(at, level)?;
-        }
-        Some((at, is_below))
+        Some((self.nodes.find(levels)?, is_below))
     }
 
     /// Calls `found` for each subscriber of each filter that matches `topic` (section 4.7).
@@ -123,24 +139,44 @@ impl<V> Trie<V> {
             let list = subscribers.list().iter();
             list.for_each(|(key, value)| found(*key, value));
         };
-        for (depth, level) in topic.split('/').enumerate() {
-            // Wildcards in the first level do not match topics that begin with $ [MQTT-4.7.2-1].
-            let is_dollar = depth == 0 && topic.starts_with('$');
+        // Wildcards in the first level do not match topics that begin with $ [MQTT-4.7.2-1].
+        let mut is_dollar = topic.starts_with('$');
+        let mut rest = Some(topic.as_bytes());
+        while let Some(text) = rest {
+            let (level, behind) = cut(text);
             next_nodes.clear();
             for at in level_nodes.iter() {
                 let Some(node) = self.nodes.get(*at) else {
                     continue;
                 };
+                let mut plus = None;
                 if !is_dollar {
                     call(&node.below);
-                    next_nodes.extend(node.plus());
+                    plus = node.plus();
                 }
-                next_nodes.extend(self.nodes.edge(*at, level));
+                for child in plus.into_iter().chain(self.nodes.edge(*at, level)) {
+                    let Some(node) = self.nodes.get(child) else {
+                        continue;
+                    };
+                    let Some(tail) = node.tail() else {
+                        next_nodes.push(child);
+                        continue;
+                    };
+                    let Some(is_whole) = covers(tail, behind) else {
+                        continue;
+                    };
+                    if is_whole {
+                        call(&node.here);
+                    }
+                    call(&node.below);
+                }
             }
             std::mem::swap(level_nodes, next_nodes);
             if level_nodes.is_empty() {
                 return;
             }
+            is_dollar = false;
+            rest = behind;
         }
         let last = level_nodes.iter().filter_map(|at| self.nodes.get(*at));
         last.for_each(|node: &Node<V>| {
@@ -150,17 +186,27 @@ impl<V> Trie<V> {
     }
 }
 
+/// Whether the levels of a tail match a topic's from its first on, and if so whether they are all of the topic's.
+fn covers(tail: &[u8], topic: Option<&[u8]>) -> Option<bool> {
+    let (mut tail, mut topic) = (Some(tail), topic);
+    while let Some(wanted) = tail {
+        let ((wanted, left), (level, behind)) = (cut(wanted), cut(topic?));
+        if wanted != b"+" && wanted != level {
+            return None;
+        }
+        (tail, topic) = (left, behind);
+    }
+    Some(topic.is_none())
+}
+
 /// The levels of a filter without a last `#`, and whether there was one.
-fn split(filter: &TopicFilter) -> (impl Iterator<Item = &str>, bool) {
-    let is_below = filter.as_str() == "#" || filter.ends_with("/#");
-    let end = if is_below {
-        filter.len().saturating_sub(2)
-    } else {
-        filter.len()
-    };
-    let text = filter.get(..end).unwrap_or_default();
-    let levels = (filter.as_str() != "#").then(|| text.split('/'));
-    (levels.into_iter().flatten(), is_below)
+fn split(filter: &TopicFilter) -> (Option<&[u8]>, bool) {
+    let text = filter.as_str().as_bytes();
+    match text.strip_suffix(b"/#") {
+        Some(levels) => (Some(levels), true),
+        None if text == b"#" => (None, true),
+        None => (Some(text), false),
+    }
 }
 
 #[cfg(test)]
@@ -171,7 +217,7 @@ mod tests {
 
     fn filter() -> impl Strategy<Value = TopicFilter> {
         let level = prop_oneof![Just("a"), Just("b"), Just("+"), Just(""), Just("$s")];
-        (vec(level, 1..4), any::<bool>()).prop_map(|(levels, has_hash)| {
+        (vec(level, 1..6), any::<bool>()).prop_map(|(levels, has_hash)| {
             let text = levels.join("/");
             let text = if text.is_empty() {
                 "#".to_owned()
@@ -186,7 +232,7 @@ mod tests {
 
     fn topic() -> impl Strategy<Value = String> {
         let level = prop_oneof![Just("a"), Just("b"), Just("c"), Just(""), Just("$s")];
-        vec(level, 1..5)
+        vec(level, 1..7)
             .prop_map(|levels| levels.join("/"))
             .prop_filter("empty", |text| !text.is_empty())
     }
@@ -242,6 +288,35 @@ mod tests {
             .for_each(|key| assert!(trie.remove(&filter, key).is_some()));
         assert_eq!(found(&trie, "a/x").len(), trie.len());
         assert!(trie.get(&filter, 1).is_some() && trie.get(&filter, 3).is_none());
+    }
+
+    #[test]
+    fn a_value_is_changed_where_it_is() {
+        let (mut trie, filter) = (Trie::new(), TopicFilter::new("a/b/c").unwrap());
+        let add = |by: usize| move |old: Option<&usize>| Some(old.copied().unwrap_or(0) + by);
+        trie.update(&filter, 7, add(1));
+        trie.update(&filter, 7, add(2));
+        assert_eq!((found(&trie, "a/b/c"), trie.len()), (vec![(7, 3)], 1));
+        trie.update(&filter, 8, |_| None);
+        trie.update(&filter, 7, |_| None);
+        assert_eq!((found(&trie, "a/b/c"), trie.len()), (vec![], 0));
+        assert_eq!(trie.nodes.edges(), 0, "nothing is left behind");
+    }
+
+    #[test]
+    fn filters_that_part_late_are_all_found() {
+        let mut trie = Trie::new();
+        let long = "x/".repeat(1000);
+        let ends = ["a", "b/c", "b", "+", "b/c/d/e", ""];
+        for (place, end) in ends.iter().enumerate() {
+            trie.insert(&TopicFilter::new(format!("{long}{end}")).unwrap(), 0, place);
+        }
+        trie.insert(&TopicFilter::new(format!("{long}b/#")).unwrap(), 1, 9);
+        assert_eq!(found(&trie, &format!("{long}b")), [(0, 2), (0, 3), (1, 9)]);
+        assert_eq!(found(&trie, &format!("{long}b/c")), [(0, 1), (1, 9)]);
+        assert_eq!(found(&trie, &long), [(0, 3), (0, 5)]);
+        assert_eq!(found(&trie, &format!("{long}b/c/d")), [(1, 9)]);
+        assert!(found(&trie, long.trim_end_matches("/x/")).is_empty());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The records a shard keeps: one per connection, one per client (session).
 
 use super::outbox::Outbox;
+use super::turn::Changing;
 use super::{ConnectionId, Link, Ticket};
 use crate::acl::Acl;
 use crate::ports::hooks::Attempt;
@@ -34,6 +35,8 @@ pub(super) struct Connection {
     pub(super) asking: bool,
     /// A message of it waits for a plugin.
     pub(super) parked: Option<Ticket>,
+    /// A SUBSCRIBE or UNSUBSCRIBE of it waits for its turn.
+    pub(super) changing: Option<Box<Changing>>,
     /// Nothing more is taken from it.
     pub(super) closing: bool,
     /// [`super::Action::Wake`] was given and not obeyed yet.
@@ -135,6 +138,13 @@ pub(super) struct Client {
     pub(super) absence: u64,
     /// `(epoch, index)` of the routing that saw this client last.
     pub(super) mark: (u64, usize),
+}
+
+impl Connection {
+    /// Whether a packet of it waits in the shard: what it sent behind that stays behind.
+    pub(super) fn is_held(&self) -> bool {
+        self.parked.is_some() || self.changing.is_some()
+    }
 }
 
 impl Client {

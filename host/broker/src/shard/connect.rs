@@ -36,6 +36,7 @@ impl Shard {
             exchange: None,
             asking: false,
             parked: None,
+            changing: None,
             closing: false,
             woken: false,
             stalled: false,

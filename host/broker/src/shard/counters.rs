@@ -77,6 +77,8 @@ counters! {
     retained_refused counter "retained_refused_total",
     /// Subscriptions refused because the session has as many as it may.
     subscriptions_refused counter "subscriptions_refused_total",
+    /// SUBSCRIBEs and UNSUBSCRIBEs that waited for another turn of their shard.
+    changes_waited counter "subscribes_waited_total",
     /// Subscriptions by configuration that could not be made: a name, or a bound.
     auto_subscriptions_refused counter "auto_subscriptions_refused_total",
     /// Exclusive subscriptions refused because another client has the filter, or there are too many.

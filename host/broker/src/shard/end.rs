@@ -17,7 +17,7 @@ use witmq_proto::session::{Exchange, Session};
 use witmq_proto::topic::Filter;
 use witmq_proto::{Message, ReasonCode, TopicName};
 
-/// How soon after a message that waited the keep-alive is looked at again.
+/// How soon after a packet that waited the keep-alive is looked at again.
 const PARKED: Duration = Duration::from_secs(1);
 
 impl Shard {
@@ -85,6 +85,7 @@ impl Shard {
         let mut session = connection.endpoint.take_session();
         connection.owes = 0;
         let parked = connection.parked.take();
+        connection.changing = None;
         self.unpark(parked, &mut session);
         let (session, promised) = self.drop_promises(id, session);
         self.absences += 1;
@@ -303,7 +304,7 @@ impl Shard {
         let Some(connection) = self.connection_mut(id) else {
             return;
         };
-        if connection.parked.is_some() {
+        if connection.is_held() {
             // Nothing is read from it: it may well have sent something.
             return self.timers.set(now + PARKED, Timer::KeepAlive(id));
         }

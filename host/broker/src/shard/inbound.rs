@@ -68,8 +68,8 @@ impl Shard {
             if connection.asking && connection.client.is_none() {
                 return Flow::Pause;
             }
-            if connection.parked.is_some() {
-                break; // what it publishes next stays behind [MQTT-4.6.0-5]
+            if connection.is_held() {
+                break; // what it sends next stays behind [MQTT-4.6.0-5]
             }
             if is_congested {
                 if !std::mem::replace(&mut connection.stalled, true) {
@@ -104,7 +104,7 @@ impl Shard {
         {
             self.wake(id);
         }
-        if self.is_congested() || self.is_parked(id) {
+        if self.is_congested() || self.is_held(id) {
             Flow::Pause
         } else {
             Flow::Continue
@@ -145,8 +145,8 @@ impl Shard {
                 self.handle_released(id, packet_id, number, kept);
             }
             Event::Forgotten { packet_id } => self.handle_forgotten(id, packet_id),
-            Event::Subscribe(subscribe) => self.handle_subscribe(now, id, &subscribe),
-            Event::Unsubscribe(unsubscribe) => self.handle_unsubscribe(id, &unsubscribe),
+            Event::Subscribe(subscribe) => self.handle_subscribe(now, id, subscribe),
+            Event::Unsubscribe(unsubscribe) => self.handle_unsubscribe(now, id, unsubscribe),
             Event::Auth(auth) => self.handle_auth(id, *auth),
             Event::Disconnect(disconnect) => self.handle_disconnect(now, id, &disconnect),
         }

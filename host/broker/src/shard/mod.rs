@@ -5,7 +5,8 @@
 //! Driven by `witmq-net`: call in, then drain [`Shard::poll_action`] and obey.
 //!
 //! The way of a PUBLISH: `inbound.rs` (receive, authorize, chains) → `route.rs` (retain, match, mail) →
-//! `deliver.rs` (outbox, transmit); `burst.rs` is the short way of several at once. A client's life: `connect.rs`, `subscribe.rs`, `end.rs`.
+//! `deliver.rs` (outbox, transmit); `burst.rs` is the short way of several at once. A client's life: `connect.rs`, `turn.rs` and
+//! `subscribe.rs`, `end.rs`.
 
 mod authorize;
 mod burst;
@@ -35,6 +36,7 @@ mod sys;
 mod tests;
 mod timers;
 mod topics;
+mod turn;
 
 pub use counters::Counters;
 pub use park::Ticket;
@@ -190,6 +192,8 @@ pub enum Action {
     },
     /// Call [`Shard::run_events`]. Given once until it is called.
     Events,
+    /// Call [`Shard::next_turn`] once everybody else who has something to do was heard. Given once until it is called.
+    Turn,
     /// Take mail to another shard. When its channel is full: [`Shard::congested`].
     Mail {
         /// Whose.
@@ -250,6 +254,8 @@ pub struct Shard {
     /// To be published later.
     delayed: crate::delayed::Queue,
     actions: VecDeque<Action>,
+    /// Who may change subscriptions.
+    turnstile: turn::Turnstile,
     /// Events that wait for the chains they begin.
     raised: raise::Waiting,
     /// Promises that wait for their records, in order.
@@ -306,6 +312,7 @@ impl Shard {
         timers.set(clock.instant + REPORT_INTERVAL, Timer::Report);
         let known = Known::new(limits.interest_topics);
         let picker = Picker::new(limits.sticky_publishers);
+        let turnstile = turn::Turnstile::new(limits.subscribe_turn, clock.instant);
         Self {
             id,
             shards,
@@ -328,6 +335,7 @@ impl Shard {
             tickets: 0,
             delayed: crate::delayed::Queue::default(),
             actions: VecDeque::new(),
+            turnstile,
             raised: raise::Waiting::default(),
             owed: VecDeque::new(),
             gated: VecDeque::new(),
@@ -452,6 +460,7 @@ impl Shard {
             return;
         }
         self.ask_to_raise();
+        self.ask_for_turn();
         if self.stalled.is_empty() {
             return;
         }

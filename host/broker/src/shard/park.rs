@@ -170,10 +170,10 @@ impl Shard {
         self.park(parked, answer);
     }
 
-    /// Whether a message of the connection waits.
-    pub(super) fn is_parked(&self, id: ConnectionId) -> bool {
+    /// Whether a packet of the connection waits.
+    pub(super) fn is_held(&self, id: ConnectionId) -> bool {
         self.connection(id)
-            .is_some_and(|connection| connection.parked.is_some())
+            .is_some_and(|connection| connection.is_held())
     }
 
     /// The connection of a parked message ends before the answer is there. What is acknowledged comes again

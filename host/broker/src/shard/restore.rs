@@ -100,7 +100,7 @@ impl Shard {
     ) {
         let place = place(key, &text);
         self.trie.insert(&filter, place, subscription);
-        let is_durable = self.is_durable(place, &filter);
+        let is_durable = self.is_durable(key, Some(subscription));
         self.shared.interest.subscribe(self.id, &filter, is_durable);
         if let Some(client) = self.client_mut(key) {
             client.plain.insert(Box::from(&*text));

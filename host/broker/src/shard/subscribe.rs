@@ -1,8 +1,7 @@
-//! SUBSCRIBE and UNSUBSCRIBE: one verdict per filter, routing live before the answer.
+//! SUBSCRIBE and UNSUBSCRIBE, filter by filter: one verdict each. When, and the answer: `turn.rs`.
 
+use super::Shard;
 use super::client::{Feed, Membership, Subscription};
-use super::promise::Promise;
-use super::{ConnectionId, Shard};
 use crate::ports::raised::{Detail, EventKind};
 use crate::ports::store::Health;
 use crate::ports::{BrokerEvent, Record};
@@ -11,40 +10,12 @@ use crate::router::interest::GroupKey;
 use bytestring::ByteString;
 use std::sync::Arc;
 use std::time::Instant;
-use witmq_proto::packet::{
-    QoS, RetainHandling, Suback, Subscribe, SubscribeFilter, SubscribeOptions, Unsuback,
-    Unsubscribe,
-};
+use witmq_proto::packet::{QoS, RetainHandling, SubscribeFilter, SubscribeOptions};
 use witmq_proto::topic::{EXCLUSIVE, Filter, SharedFilter};
 use witmq_proto::{ReasonCode, TopicFilter};
 
 impl Shard {
-    pub(super) fn handle_subscribe(
-        &mut self,
-        now: Instant,
-        id: ConnectionId,
-        subscribe: &Subscribe,
-    ) {
-        let Some(key) = self.connection(id).and_then(|connection| connection.client) else {
-            return;
-        };
-        let before = self.position;
-        let reasons = subscribe
-            .filters
-            .iter()
-            .map(|wanted| self.subscribe_one(now, key, wanted, subscribe.subscription_id))
-            .collect(); // [MQTT-3.8.4-6]: one code per filter, in order
-        let suback = Suback {
-            packet_id: subscribe.packet_id,
-            reasons,
-            reason_string: None,
-            user: Vec::new(),
-        };
-        self.promise(id, before, Promise::Suback(Box::new(suback)));
-        self.wake(id);
-    }
-
-    fn subscribe_one(
+    pub(super) fn subscribe_one(
         &mut self,
         now: Instant,
         key: u32,
@@ -171,9 +142,9 @@ impl Shard {
         is_known: bool,
     ) {
         let place = place(key, text);
-        let was_durable = is_known && self.is_durable(place, &filter);
-        self.trie.insert(&filter, place, subscription); // replaces an older one [MQTT-3.8.4-3]
-        let is_durable = self.is_durable(place, &filter);
+        let old = self.trie.insert(&filter, place, subscription); // replaces an older one [MQTT-3.8.4-3]
+        let was_durable = self.is_durable(key, old);
+        let is_durable = self.is_durable(key, Some(subscription));
         if !is_known {
             self.shared.interest.subscribe(self.id, &filter, is_durable);
         } else if was_durable != is_durable {
@@ -201,11 +172,9 @@ impl Shard {
         }
     }
 
-    /// Whether the subscription at a place of the trie must not lose QoS 1 and 2.
-    pub(super) fn is_durable(&self, place: u32, filter: &TopicFilter) -> bool {
-        let client = self.client(subscriber(place));
-        let is_kept = client.is_some_and(|client| client.kept.is_some());
-        let subscription = self.trie.get(filter, place);
+    /// Whether a subscription of a client must not lose QoS 1 and 2.
+    pub(super) fn is_durable(&self, key: u32, subscription: Option<Subscription>) -> bool {
+        let is_kept = (self.client(key)).is_some_and(|client| client.kept.is_some());
         is_kept && subscription.is_some_and(|known| known.options.qos > QoS::AtMostOnce)
     }
 
@@ -254,31 +223,15 @@ impl Shard {
         }
     }
 
-    pub(super) fn handle_unsubscribe(&mut self, id: ConnectionId, unsubscribe: &Unsubscribe) {
-        let Some(key) = self.connection(id).and_then(|connection| connection.client) else {
-            return;
-        };
-        let before = self.position;
-        let reasons = unsubscribe
-            .filters
-            .iter()
-            .map(|filter| match self.rewrite_filter(key, filter) {
-                None | Some(Err(_)) => self.unsubscribe_one(key, filter),
-                Some(Ok(rewritten)) => match self.unsubscribe_one(key, &rewritten) {
-                    // Made before there was the rule.
-                    ReasonCode::NoSubscriptionExisted => self.unsubscribe_one(key, filter),
-                    reason => reason,
-                },
-            })
-            .collect();
-        let unsuback = Unsuback {
-            packet_id: unsubscribe.packet_id,
-            reasons,
-            reason_string: None,
-            user: Vec::new(),
-        };
-        self.promise(id, before, Promise::Unsuback(Box::new(unsuback)));
-        self.wake(id);
+    pub(super) fn unsubscribe_rewritten(&mut self, key: u32, filter: &ByteString) -> ReasonCode {
+        match self.rewrite_filter(key, filter) {
+            None | Some(Err(_)) => self.unsubscribe_one(key, filter),
+            Some(Ok(rewritten)) => match self.unsubscribe_one(key, &rewritten) {
+                // Made before there was the rule.
+                ReasonCode::NoSubscriptionExisted => self.unsubscribe_one(key, filter),
+                reason => reason,
+            },
+        }
     }
 
     fn unsubscribe_one(&mut self, key: u32, text: &ByteString) -> ReasonCode {
@@ -335,8 +288,8 @@ impl Shard {
         if let (true, Some(client)) = (place != key, self.client(key)) {
             self.shared.exclusive.release(filter, &client.id);
         }
-        let is_durable = self.is_durable(place, filter);
-        self.trie.remove(filter, place);
+        let old = self.trie.remove(filter, place);
+        let is_durable = self.is_durable(key, old);
         self.shared
             .interest
             .unsubscribe(self.id, filter, is_durable);

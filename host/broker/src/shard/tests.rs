@@ -19,6 +19,7 @@ mod shared_groups;
 mod simulation;
 mod sys;
 mod topics;
+mod turns;
 
 use crate::limits::Limits;
 use crate::ports::hooks::AuthStep;

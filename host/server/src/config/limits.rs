@@ -87,6 +87,8 @@ limits! {
     max_sessions: usize = 1_000_000;
     /// Subscriptions of one session.
     max_subscriptions: usize = 10_000;
+    /// Changes of subscriptions that a shard makes before others have their turn.
+    subscribe_turn: usize = 64, 1 to 1_000_000;
     /// Exclusive subscriptions of the node.
     max_exclusive: usize = 100_000;
     /// Retained messages of the node.
@@ -108,7 +110,7 @@ limits! {
     /// Threads that run `authenticate` of plugins that do not wait.
     auth_threads: u16 = 2, 1 to 256;
     /// Attempts to connect that wait for these threads.
-    auth_queue: usize = 1024, 1 to 1_000_000;
+    auth_queue: usize = 16_384, 1 to 1_000_000;
     /// Plugins installed.
     max_plugins: usize = 100, 1 to 10_000;
     /// Versions kept of each.

@@ -1,7 +1,7 @@
-//! One level of a filter, in its node's own memory if it is short, as nearly all are: to look at a node is then to look
-//! at one place.
+//! A level of a filter, or a few, in the node's own memory if they are short, as nearly all are: to look at a node is
+//! then to look at one place.
 
-/// Bytes of a level that lie in the node: with them, and a byte each for their number and the kind, as large as two
+/// Bytes that lie in the node: with them, and a byte each for their number and the kind, as large as two
 /// pointers and a half.
 const SHORT: usize = 22;
 
@@ -12,8 +12,7 @@ pub(super) enum Level {
 }
 
 impl Level {
-    pub(super) fn new(text: &str) -> Self {
-        let text = text.as_bytes();
+    pub(super) fn new(text: &[u8]) -> Self {
         let mut bytes = [0; SHORT];
         match (bytes.get_mut(..text.len()), u8::try_from(text.len())) {
             (Some(room), Ok(len)) => {
@@ -40,7 +39,7 @@ mod tests {
     fn a_level_is_what_it_was_made_of_on_both_sides_of_short() {
         for len in [0, 1, SHORT - 1, SHORT, SHORT + 1, 1000] {
             let text = "x".repeat(len);
-            let level = Level::new(&text);
+            let level = Level::new(text.as_bytes());
             assert_eq!(level.as_bytes(), text.as_bytes());
             assert_eq!(matches!(level, Level::Short { .. }), len <= SHORT);
         }

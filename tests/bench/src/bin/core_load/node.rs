@@ -237,7 +237,14 @@ impl Node {
     fn obey(&mut self, action: Action) -> Result<()> {
         match action {
             Action::Wake(id) => self.write(id),
-            Action::Resume(_) => Ok(()),
+            Action::Resume(id) => {
+                self.speaking.extend(self.places.get(id.index()).copied());
+                Ok(())
+            }
+            Action::Turn => {
+                self.shard.next_turn(self.now);
+                Ok(())
+            }
             Action::Events => {
                 self.shard.run_events(self.now);
                 Ok(())
