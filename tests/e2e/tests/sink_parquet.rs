@@ -111,6 +111,43 @@ async fn a_broker_that_is_killed_while_files_become_parquet_loses_and_doubles_no
     assert!(rows.iter().all(|row| row[1].as_str() == Some(&fill)));
 }
 
+/// What DuckDB reads has the columns of the file, and what fits of the messages.
+fn has_columns(read: &Value) {
+    let kinds: Vec<_> = read["columns"].as_array().unwrap().iter().collect();
+    let wanted = [
+        json!(["received_ms", "TIMESTAMP WITH TIME ZONE"]),
+        json!(["topic", "VARCHAR"]),
+        json!(["c", "DOUBLE"]),
+        json!(["n", "BIGINT"]),
+        json!(["ok", "BOOLEAN"]),
+        json!(["more", "JSON"]),
+    ];
+    assert_eq!(kinds, wanted.iter().collect::<Vec<_>>());
+    let rows: Vec<&[Value]> = read["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| &row.as_array().unwrap()[1..])
+        .collect();
+    let wanted = [
+        [
+            json!("out/a"),
+            json!(1.5),
+            json!(20),
+            json!(true),
+            json!("{\"a\":[1]}"),
+        ],
+        [
+            json!("out/a"),
+            json!(2.0),
+            json!(null),
+            json!(null),
+            json!(null),
+        ],
+    ];
+    assert_eq!(rows, [&wanted[0][..], &wanted[1][..]]);
+}
+
 #[tokio::test]
 async fn columns_have_types_and_what_does_not_fit_is_null_or_a_dead_letter() {
     let broker = Broker::serve_open("");
@@ -156,40 +193,7 @@ async fn columns_have_types_and_what_does_not_fit_is_null_or_a_dead_letter() {
         || files(&broker, "").len() == 1 && files(&broker, ".parquet").len() == 1,
         "the file became Parquet, and nothing else is left",
     );
-    let read = read(&broker);
-    let kinds: Vec<_> = read["columns"].as_array().unwrap().iter().collect();
-    let wanted = [
-        json!(["received_ms", "TIMESTAMP WITH TIME ZONE"]),
-        json!(["topic", "VARCHAR"]),
-        json!(["c", "DOUBLE"]),
-        json!(["n", "BIGINT"]),
-        json!(["ok", "BOOLEAN"]),
-        json!(["more", "JSON"]),
-    ];
-    assert_eq!(kinds, wanted.iter().collect::<Vec<_>>());
-    let rows: Vec<&[Value]> = read["rows"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|row| &row.as_array().unwrap()[1..])
-        .collect();
-    let wanted = [
-        [
-            json!("out/a"),
-            json!(1.5),
-            json!(20),
-            json!(true),
-            json!("{\"a\":[1]}"),
-        ],
-        [
-            json!("out/a"),
-            json!(2.0),
-            json!(null),
-            json!(null),
-            json!(null),
-        ],
-    ];
-    assert_eq!(rows, [&wanted[0][..], &wanted[1][..]]);
+    has_columns(&read(&broker));
     assert_eq!(sink(&broker, "out")["state"], "healthy");
 
     // JSON Lines again: what was not Parquet yet stays as it is.

@@ -66,7 +66,7 @@ fn a_conversion_that_stops_anywhere_loses_and_doubles_nothing() {
         for _ in 0..steps {
             is_over = !conversion.go_on().unwrap();
         }
-        std::mem::drop(conversion); // nothing is written by that: its files are as kill -9 leaves them, or shorter
+        drop(conversion); // nothing is written by that: its files are as kill -9 leaves them, or shorter
         if path.exists() {
             finish(&path);
         }
