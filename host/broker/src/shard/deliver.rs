@@ -68,7 +68,9 @@ impl Shard {
                     continue;
                 }
                 None => {
-                    if client.outbox.spilled() == 0 && self.refill(now, key) {
+                    // What is retained comes behind the SUBACK of all filters of a SUBSCRIBE.
+                    let may_feed = client.outbox.spilled() == 0 && connection.changing.is_none();
+                    if may_feed && self.refill(now, key) {
                         continue;
                     }
                     break;
@@ -153,7 +155,10 @@ impl Shard {
                     && (delivery.qos == QoS::AtMostOnce
                         || connection.endpoint.has_quota(delivery.number))
             }
-            None => client.outbox.spilled() == 0 && !client.feeds.is_empty(),
+            None => {
+                let may_feed = client.outbox.spilled() == 0 && connection.changing.is_none();
+                may_feed && !client.feeds.is_empty()
+            }
         }
     }
 

@@ -232,6 +232,25 @@ fn who_goes_while_waiting_holds_up_nobody_and_changes_nothing_more() {
 }
 
 #[test]
+fn what_is_retained_comes_behind_the_answer_for_all_filters() {
+    let mut rig = rig(2);
+    let [listener, publisher] = ["l", "p"].map(|name| join(&mut rig, Version::V5, name));
+    for topic in ["l/0", "l/2"] {
+        let mut message = publish(topic, topic, Q0, 0);
+        message.retain = true;
+        rig.send(publisher, &Packet::Publish(Box::new(message)));
+    }
+    rig.send(listener, &subscribe(1, &filters("l", 3)));
+    assert!(rig.received(listener).is_empty());
+    assert!(rig.turn());
+    let received = rig.received(listener);
+    let (Some(Packet::Suback(_)), rest) = (received.first(), received.len() - 1) else {
+        panic!("{received:?}")
+    };
+    assert_eq!(rest, 2, "{received:?}");
+}
+
+#[test]
 fn a_client_whose_subscribe_waits_does_not_run_out_of_its_keep_alive() {
     let mut rig = rig(1);
     let mut wanted = crate::testing::connect(Version::V5, "a");
