@@ -16,6 +16,8 @@ const PLAIN: u8 = 0x30;
 const PACKETS: usize = 1024;
 /// Bytes of one burst beyond which no packet is added.
 const BYTES: usize = 32 * 1024;
+/// A burst of small packets shares the read buffer from this size on.
+const SHARED_BYTES: usize = 16 * 1024;
 
 /// Packets of one client to one topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,8 +131,8 @@ impl Packets {
         if count == 0 {
             return None;
         }
-        // As the codec does: what is small does not pin a large buffer.
-        let bytes = if whole < SHARED_FROM {
+        // What is small does not pin a large buffer, as in the codec.
+        let bytes = if whole < SHARED_BYTES && whole < count * SHARED_FROM {
             let bytes = Bytes::copy_from_slice(input.get(..whole).unwrap_or_default());
             input.advance(whole);
             bytes
@@ -151,6 +153,19 @@ impl Packets {
     #[inline]
     pub fn count(&self) -> usize {
         self.count
+    }
+
+    /// As they were read.
+    #[must_use]
+    #[inline]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Whether a receiver is told in the same bytes. `has_properties`: it speaks MQTT 5.
+    #[inline]
+    pub(crate) fn fit(&self, has_properties: bool, maximum_packet_size: usize) -> bool {
+        self.has_properties == has_properties && self.largest <= maximum_packet_size
     }
 
     /// Bytes of their payloads together.
@@ -184,15 +199,6 @@ impl Burst {
     #[inline]
     pub fn packets(&self) -> &Packets {
         &self.packets
-    }
-
-    /// As they are written to who speaks the publisher's version; `None`: this receiver is told in other bytes.
-    #[inline]
-    pub(crate) fn bytes(&self, has_properties: bool, maximum_packet_size: usize) -> Option<&Bytes> {
-        let packets = &self.packets;
-        let is_same =
-            packets.has_properties == has_properties && packets.largest <= maximum_packet_size;
-        is_same.then_some(&packets.bytes)
     }
 
     /// What it stands for, message by message.
@@ -308,11 +314,11 @@ mod tests {
             }
             prop_assert_eq!(burst.packets().payload_bytes(), payload_bytes);
             prop_assert_eq!(decoded(input.clone(), version), &expected[count..]);
-            let bytes = burst.bytes(is_v5, 1 << 20).unwrap();
-            prop_assert_eq!([bytes, &input[..]].concat(), before.to_vec());
-            prop_assert!(burst.bytes(!is_v5, 1 << 20).is_none());
-            prop_assert!(burst.bytes(is_v5, burst.packets.largest).is_some());
-            prop_assert!(burst.bytes(is_v5, burst.packets.largest - 1).is_none());
+            let packets = burst.packets();
+            prop_assert_eq!([packets.bytes(), &input[..]].concat(), before.to_vec());
+            prop_assert!(!packets.fit(!is_v5, 1 << 20));
+            prop_assert!(packets.fit(is_v5, packets.largest));
+            prop_assert!(!packets.fit(is_v5, packets.largest - 1));
         }
     }
 

@@ -14,7 +14,7 @@ use super::{Action, ConnectionId, Mail, Shard};
 use crate::ports::raised::EventKind;
 use crate::router::ShardId;
 use crate::router::known::Place;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use std::sync::Arc;
 use std::time::Instant;
 use witmq_proto::packet::QoS;
@@ -147,22 +147,23 @@ impl Shard {
         (id, key): (ConnectionId, u32),
         oldest: u64,
         least: usize,
-    ) -> Option<Bytes> {
+    ) -> Option<Arc<Burst>> {
         let is_told = self.wants(EventKind::Delivered);
         let connection = (self.connections.get(id.index())).filter(|c| c.id == id)?;
         let client = self.clients.get_mut(usize::try_from(key).ok()?)?;
         let Some(Front::Burst(burst)) = client.outbox.front() else {
             return None;
         };
-        let whole = connection.endpoint.burst(burst)?;
-        if is_told || burst.received_ms < oldest || whole.len() < least {
+        let is_same = connection.endpoint.takes_burst(burst);
+        let is_large = burst.packets().bytes().len() >= least;
+        if is_told || burst.received_ms < oldest || !is_same || !is_large {
             return None;
         }
-        let (whole, packets) = (whole.clone(), burst.packets());
+        let burst = client.outbox.pop_burst()?;
+        let packets = burst.packets();
         self.counters.sent += bytes(packets.count());
         self.counters.payload_sent += bytes(packets.payload_bytes());
-        client.outbox.pop_burst();
-        Some(whole)
+        Some(burst)
     }
 
     /// The burst that is first becomes its messages: something is to be said or done about each.

@@ -62,7 +62,7 @@ impl Shard {
                 Some(Front::One(waiting)) => waiting,
                 Some(Front::Burst(_)) => {
                     match self.take_burst((id, key), oldest, 0) {
-                        Some(whole) => out.extend_from_slice(&whole),
+                        Some(burst) => out.extend_from_slice(burst.packets().bytes()),
                         None => self.unfold(key),
                     }
                     continue;
@@ -122,7 +122,8 @@ impl Shard {
         if connection.gate > stored || connection.endpoint.has_pending() {
             return None;
         }
-        let whole = self.take_burst((id, key), oldest, LARGE_BYTES)?;
+        let burst = self.take_burst((id, key), oldest, LARGE_BYTES)?;
+        let whole = burst.packets().bytes().clone();
         self.counters.bytes_sent += bytes(whole.len());
         if let Some(connection) = self.connection_mut(id) {
             connection.woken = false;

@@ -197,15 +197,17 @@ impl Outbox {
 
     /// Takes a burst, if one is first.
     #[inline]
-    pub(super) fn pop_burst(&mut self) {
-        if !matches!(self.queue.front(), Some(Entry::Burst(_))) {
-            return;
-        }
-        if let Some(Entry::Burst(burst)) = self.queue.pop_front() {
-            self.messages -= burst.packets().count();
-            self.bytes -= cost_of(&burst);
-            self.shrink();
-        }
+    pub(super) fn pop_burst(&mut self) -> Option<Arc<Burst>> {
+        let Some(Entry::Burst(_)) = self.queue.front() else {
+            return None;
+        };
+        let Some(Entry::Burst(burst)) = self.queue.pop_front() else {
+            return None;
+        };
+        self.messages -= burst.packets().count();
+        self.bytes -= cost_of(&burst);
+        self.shrink();
+        Some(burst)
     }
 
     #[inline]

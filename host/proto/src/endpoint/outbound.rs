@@ -8,7 +8,7 @@ use crate::packet::{
 };
 use crate::session::{self, Exchange, Session, Stage};
 use crate::{Burst, ByteString, Delivery, LogPlace, ReasonCode};
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use std::time::Instant;
 
 /// Bytes of re-sent messages per call of [`Endpoint::transmit`], so that a long session is paced.
@@ -275,17 +275,15 @@ impl Endpoint {
         Delivered::Sent(packet_id)
     }
 
-    /// A burst as it is written to this peer; `None` if the peer is told in other bytes, or nothing: then its messages go
+    /// Whether a burst is written to this peer as it is. If the peer is told in other bytes, or nothing, its messages go
     /// through [`Self::deliver`].
     #[must_use]
     #[inline]
-    pub fn burst<'a>(&self, burst: &'a Burst) -> Option<&'a Bytes> {
+    pub fn takes_burst(&self, burst: &Burst) -> bool {
         let is_v5 = self.terms.version.is_v5();
-        let is_short = !is_v5 || self.outbound_aliases.is_none(&burst.topic);
-        if self.session.is_none() || !is_short {
-            return None;
-        }
-        burst.bytes(is_v5, self.maximum_packet_size())
+        self.session.is_some()
+            && (!is_v5 || self.outbound_aliases.is_none(&burst.topic))
+            && burst.packets().fit(is_v5, self.maximum_packet_size())
     }
 
     /// Whether a QoS 1 or 2 delivery of this number would be sent now.
