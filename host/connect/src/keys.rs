@@ -21,6 +21,9 @@ pub(crate) struct Keys<'a> {
     known: Vec<&'static str>,
 }
 
+/// The name that a key of the operator's has, where it is, and what it says.
+pub(crate) type Entry<'a> = (String, usize, Named<'a>);
+
 /// What stands behind a key of the operator's.
 pub(crate) enum Named<'a> {
     Text(String),
@@ -223,10 +226,7 @@ impl<'a> Keys<'a> {
     }
 
     /// A table with keys of the operator's, in the order of the file: each a text or a table.
-    pub(crate) fn named(
-        &mut self,
-        key: &'static str,
-    ) -> Result<Option<Vec<(String, usize, Named<'a>)>>, SinkError> {
+    pub(crate) fn named(&mut self, key: &'static str) -> Result<Option<Vec<Entry<'a>>>, SinkError> {
         let Some(value) = self.take(key) else {
             return Ok(None);
         };

@@ -311,7 +311,7 @@ mod tests {
             peer("quick", Kind::Other),
             peer("floor", Kind::Floor),
         ];
-        render(&[&CASES[0]], &peers, runs, 3)
+        render(&[&CASES[0]], &peers, runs, (3, true))
     }
 
     #[test]
@@ -362,7 +362,7 @@ mod tests {
             "rate-20k",
         ];
         let peers = [peer("WitMQ", Kind::Own), peer("quick", Kind::Other)];
-        let text = render(&names.map(case), &peers, &runs, 1);
+        let text = render(&names.map(case), &peers, &runs, (1, false));
         for wanted in ["1.10 **missed**", "0.65 met", "103 met"] {
             assert!(text.contains(wanted), "{wanted}: {text}");
         }
