@@ -27,6 +27,9 @@ pub(crate) enum Named<'a> {
     Table(Keys<'a>),
 }
 
+/// Each with its name and where that stands.
+pub(crate) type Entries<'a> = Vec<(String, usize, Named<'a>)>;
+
 impl<'a> Keys<'a> {
     /// A whole file.
     pub(crate) fn parse(source: Source<'a>) -> Result<Self, SinkError> {
@@ -223,10 +226,7 @@ impl<'a> Keys<'a> {
     }
 
     /// A table with keys of the operator's, in the order of the file: each a text or a table.
-    pub(crate) fn named(
-        &mut self,
-        key: &'static str,
-    ) -> Result<Option<Vec<(String, usize, Named<'a>)>>, SinkError> {
+    pub(crate) fn named(&mut self, key: &'static str) -> Result<Option<Entries<'a>>, SinkError> {
         let Some(value) = self.take(key) else {
             return Ok(None);
         };

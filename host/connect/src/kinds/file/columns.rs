@@ -177,10 +177,10 @@ impl Column {
     ///
     /// # Errors
     /// It has nothing that fits, and the column is required, in words.
-    pub(super) fn cell(&self, message: &Value) -> Result<Option<Cell>, String> {
-        let field = |value, name: &String| match value {
-            &Value::Array(ref list) => name.parse::<usize>().ok().and_then(|at| list.get(at)),
-            value => Value::get(value, name),
+    pub(super) fn cell<'a>(&self, message: &'a Value) -> Result<Option<Cell>, String> {
+        let field = |value: &'a Value, name: &String| match value {
+            Value::Array(list) => name.parse::<usize>().ok().and_then(|at| list.get(at)),
+            value => value.get(name),
         };
         let found = self.from.iter().try_fold(message, field);
         let cell = match (found, self.kind) {
