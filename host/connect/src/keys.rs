@@ -21,14 +21,14 @@ pub(crate) struct Keys<'a> {
     known: Vec<&'static str>,
 }
 
-/// The name that a key of the operator's has, where it is, and what it says.
-pub(crate) type Entry<'a> = (String, usize, Named<'a>);
-
 /// What stands behind a key of the operator's.
 pub(crate) enum Named<'a> {
     Text(String),
     Table(Keys<'a>),
 }
+
+/// Each with its name and where that stands.
+pub(crate) type Entries<'a> = Vec<(String, usize, Named<'a>)>;
 
 impl<'a> Keys<'a> {
     /// A whole file.
@@ -226,7 +226,7 @@ impl<'a> Keys<'a> {
     }
 
     /// A table with keys of the operator's, in the order of the file: each a text or a table.
-    pub(crate) fn named(&mut self, key: &'static str) -> Result<Option<Vec<Entry<'a>>>, SinkError> {
+    pub(crate) fn named(&mut self, key: &'static str) -> Result<Option<Entries<'a>>, SinkError> {
         let Some(value) = self.take(key) else {
             return Ok(None);
         };

@@ -172,21 +172,17 @@ fn whole(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| value.as_f64().and_then(whole))
 }
 
-/// A field of an object, or the element of a list at a place.
-fn field<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
-    match value {
-        Value::Array(list) => name.parse::<usize>().ok().and_then(|at| list.get(at)),
-        value => value.get(name),
-    }
-}
-
 impl Column {
     /// What a message has for it: `None` is null.
     ///
     /// # Errors
     /// It has nothing that fits, and the column is required, in words.
-    pub(super) fn cell(&self, message: &Value) -> Result<Option<Cell>, String> {
-        let found = (self.from.iter()).try_fold(message, |value, name| field(value, name));
+    pub(super) fn cell<'a>(&self, message: &'a Value) -> Result<Option<Cell>, String> {
+        let field = |value: &'a Value, name: &String| match value {
+            Value::Array(list) => name.parse::<usize>().ok().and_then(|at| list.get(at)),
+            value => value.get(name),
+        };
+        let found = self.from.iter().try_fold(message, field);
         let cell = match (found, self.kind) {
             // A payload that is no text is there under another name.
             (None, Kind::Bytes) if self.from == ["payload"] => message
