@@ -21,6 +21,35 @@ use witmq_proto::{Message, ReasonCode, TopicName};
 const PARKED: Duration = Duration::from_secs(1);
 
 impl Shard {
+    /// Disconnects a client with a reason; false if it is not connected.
+    pub fn disconnect_client(&mut self, now: Instant, client_id: &str, reason: ReasonCode) -> bool {
+        let Some(key) = self.key_of(client_id) else {
+            return false;
+        };
+        let Some(id) = self.client(key).and_then(|client| client.connection) else {
+            return false;
+        };
+        self.end_connection(now, id, reason, "disconnected by the operator");
+        true
+    }
+
+    /// Disconnects everybody: the node shuts down (0x8B).
+    pub fn shut_down(&mut self, now: Instant) {
+        let ids: Vec<_> = self
+            .connections
+            .iter()
+            .map(|connection| connection.id)
+            .collect();
+        for id in ids {
+            self.end_connection(
+                now,
+                id,
+                ReasonCode::ServerShuttingDown,
+                "the broker shuts down",
+            );
+        }
+    }
+
     /// The network connection is gone. Calling it twice does nothing.
     pub fn closed(&mut self, now: Instant, id: ConnectionId, cause: &CloseCause) {
         let text = match cause {

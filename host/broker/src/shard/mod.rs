@@ -53,7 +53,6 @@ use crate::router::groups::{Pick, Picker};
 use crate::router::known::Known;
 use crate::router::trie::{Trie, Walk};
 use crate::shared::Shared;
-use bytestring::ByteString;
 use client::{Client, Connection, Subscription};
 use foldhash::HashMap;
 use names::Names;
@@ -64,7 +63,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use timers::{Timer, Timers};
-use witmq_proto::{Burst, LogPlace, Message, ReasonCode};
+use witmq_proto::{Burst, LogPlace, Message};
 
 /// The shard of a client, the same on every start: sessions on disk stay where they are.
 #[must_use]
@@ -489,64 +488,10 @@ impl Shard {
         self.ports.chains.refresh();
     }
 
-    /// What this shard counted, gauges filled in.
-    #[must_use]
-    pub fn counters(&self) -> Counters {
-        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-        Counters {
-            sessions: count(self.clients.len()),
-            sticky_forgotten: self.picker.forgotten(),
-            ..self.counters
-        }
-    }
-
-    /// Client ids of this shard with whether each is connected, for the control plane.
-    pub fn clients(&self) -> impl Iterator<Item = (&ByteString, bool)> {
-        self.clients
-            .iter()
-            .map(|client| (&client.id, client.connection.is_some()))
-    }
-
-    /// The longest queue of a client, in messages: what waits and what an absent one had in flight.
-    #[must_use]
-    pub fn longest_queue(&self) -> usize {
-        let lengths = self.clients.iter().map(|client| client.outbox.len());
-        lengths.max().unwrap_or(0)
-    }
-
-    /// Disconnects a client with a reason; false if it is not connected.
-    pub fn disconnect_client(&mut self, now: Instant, client_id: &str, reason: ReasonCode) -> bool {
-        let Some(key) = self.key_of(client_id) else {
-            return false;
-        };
-        let Some(id) = self.client(key).and_then(|client| client.connection) else {
-            return false;
-        };
-        self.end_connection(now, id, reason, "disconnected by the operator");
-        true
-    }
-
     /// The bounds of what the codec takes, for the first packet of a connection.
     #[must_use]
     pub fn codec_limits(&self) -> witmq_proto::codec::Limits {
         self.limits.settings.codec_limits()
-    }
-
-    /// Disconnects everybody: the node shuts down (0x8B).
-    pub fn shut_down(&mut self, now: Instant) {
-        let ids: Vec<_> = self
-            .connections
-            .iter()
-            .map(|connection| connection.id)
-            .collect();
-        for id in ids {
-            self.end_connection(
-                now,
-                id,
-                ReasonCode::ServerShuttingDown,
-                "the broker shuts down",
-            );
-        }
     }
 
     fn connection(&self, id: ConnectionId) -> Option<&Connection> {
