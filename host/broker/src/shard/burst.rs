@@ -34,19 +34,24 @@ impl Shard {
             return false;
         };
         let index = connection.client.and_then(|key| usize::try_from(key).ok());
-        let Some(client) = index.and_then(|index| self.clients.get(index)) else {
+        let Some(client) = index.and_then(|index| self.clients.get_mut(index)) else {
             return false;
         };
         let topic = &client.identity.settled;
-        if topic.is_empty() || !connection.endpoint.begins_burst(topic, input) {
+        if topic.is_empty() {
             return false;
         }
         let chains = &mut self.ports.chains;
         let Some(version) = chains.version() else {
             return false; // every message is looked at
         };
+        let is_chained = client.identity.chained_at == Some(version);
+        if is_chained || !connection.endpoint.begins_burst(topic, input) {
+            return false;
+        }
         let place = self.known.place(topic);
         if (self.known).is_chained(place, version, |topic| chains.names(topic)) {
+            client.identity.chained_at = Some(version); // whoever publishes there is not asked again until chains change
             return false;
         }
         let wanted = self.known.wanted(&self.shared.interest, place);
