@@ -510,7 +510,9 @@ async fn a_canary_that_fails_again_and_again_is_taken_back() {
     let broker = Broker::serve_open(limits);
     broker.chain("c", &says("old"));
     let file = broker.folder().join("c.toml");
-    std::fs::write(&file, says("new").replace("'new'", "payload.new")).unwrap();
+    // What its author did not think of: messages without the field.
+    let failing = "from = 'ask'\n[[step]]\npublish = 'said'\npayload = 'payload.new'\n";
+    std::fs::write(&file, failing).unwrap();
     let path = file.to_str().unwrap();
     let said = broker.ok(&["rule", "apply", path, "--canary", "100%"], "");
     assert!(
