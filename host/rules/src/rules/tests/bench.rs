@@ -94,12 +94,15 @@ fn prepared(case: &str) -> Prepared {
         _ => TOPICS,
     };
     let topic = |n: usize| format!("s/{}/{}", n % 1000, n / 1000);
-    Prepared {
+    let mut prepared = Prepared {
         messages: (0..topics).map(|n| message(&topic(n), &payload)).collect(),
         chains: rules.shard_chains(),
         known: Known::new(TOPICS),
         _rules: rules,
-    }
+    };
+    // A topic is remembered when it comes again.
+    prepared.work(0, 2 * topics);
+    prepared
 }
 
 impl Prepared {
