@@ -36,7 +36,7 @@ enum Verb {
     },
     /// Build components and the release binary
     Build {
-        /// The binary that is published instead, target/dist/witmq: a tenth fewer instructions for some minutes more
+        /// The binary that is published instead, target/dist/witmq: linked as a whole, for some minutes more
         #[arg(long)]
         dist: bool,
     },
