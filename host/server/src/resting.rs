@@ -45,7 +45,13 @@ pub(crate) fn start(rules: &Rules) -> std::io::Result<Resting> {
                 revision,
                 why: why.clone(),
             };
-            let _is_full = tell.try_send(Some(rest));
+            if tell.try_send(Some(rest)).is_err() {
+                tracing::warn!(
+                    chain,
+                    revision,
+                    "if it is a canary, it is taken back when it fails again"
+                );
+            }
         }
         Turn::Runs => tracing::info!(chain, revision, "the chain runs again"),
     });

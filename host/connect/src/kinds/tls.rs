@@ -137,7 +137,7 @@ pub(super) fn clearer(error: &impl std::fmt::Display) -> String {
             "nobody who is trusted signed its certificate: see `ca`"
         }
         () if text.contains("not valid for name") || text.contains("NotValidForName") => {
-            "its certificate is for another name: see `url`"
+            "its certificate is for another name than the configuration has"
         }
         () => return text,
     };
@@ -156,7 +156,7 @@ mod tests {
             ("invalid peer certificate: BadSignature", signer),
             (
                 "certificate not valid for name \"a\"",
-                "(its certificate is for another name: see `url`)",
+                "(its certificate is for another name than the configuration has)",
             ),
             ("connection reset", "connection reset"),
         ] {
