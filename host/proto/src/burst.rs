@@ -4,6 +4,10 @@
 //! What of them would be written to a subscriber is what was read. Must not: judge a topic; it is compared with one
 //! that was judged before. Everything else is decoded by [`crate::codec`], errors included.
 
+mod gathered;
+
+pub use gathered::Gathered;
+
 use crate::codec::{MAXIMUM_LENGTH, SHARED_FROM};
 use crate::packet::{PublishProperties, QoS};
 use crate::{Message, TopicName};
@@ -40,6 +44,14 @@ pub struct Packets {
     payload_bytes: usize,
     /// Size of the largest packet.
     largest: usize,
+}
+
+/// Where a packet of a burst is in its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    start: usize,
+    payload: usize,
+    end: usize,
 }
 
 /// Where the payload of a packet begins, and where the packet ends.
@@ -201,35 +213,71 @@ impl Burst {
         &self.packets
     }
 
+    /// Where its packets are, one by one.
+    #[inline]
+    pub fn parts(&self) -> impl Iterator<Item = Part> {
+        let (mut start, packets) = (0, &self.packets);
+        std::iter::from_fn(move || {
+            let rest = packets.bytes.get(start..)?;
+            let topic = self.topic.as_bytes();
+            let extent = extent(rest, topic, packets.has_properties, MAXIMUM_LENGTH + 5)?;
+            let part = Part {
+                start,
+                payload: start + extent.payload,
+                end: start + extent.end,
+            };
+            start = part.end;
+            Some(part)
+        })
+    }
+
+    /// The payload of one of them. What is small does not pin what is large.
+    #[must_use]
+    #[inline]
+    pub fn payload(&self, part: Part) -> Bytes {
+        match part.payload_bytes() < SHARED_FROM {
+            true => {
+                let payload = self.packets.bytes.get(part.payload..part.end);
+                Bytes::copy_from_slice(payload.unwrap_or_default())
+            }
+            false => self.packets.bytes.slice(part.payload..part.end),
+        }
+    }
+
+    /// The packets behind this one.
+    #[must_use]
+    pub fn behind(&self, part: Part) -> Bytes {
+        self.packets.bytes.slice(part.end..)
+    }
+
+    /// One of its messages, or one that differs in the payload alone.
+    #[must_use]
+    pub fn message(&self, payload: Bytes) -> Message {
+        Message {
+            topic: self.topic.clone(),
+            payload,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            properties: PublishProperties::default(),
+            expires_at: None,
+            publisher: self.publisher.clone(),
+            received_ms: self.received_ms,
+            hops: 0,
+        }
+    }
+
     /// What it stands for, message by message.
     pub fn messages(&self) -> impl Iterator<Item = Message> {
-        let mut rest = self.packets.bytes.clone();
-        std::iter::from_fn(move || {
-            let topic = self.topic.as_bytes();
-            let extent = extent(
-                &rest,
-                topic,
-                self.packets.has_properties,
-                MAXIMUM_LENGTH + 5,
-            )?;
-            let payload = rest.slice(extent.payload..extent.end);
-            rest.advance(extent.end);
-            Some(Message {
-                topic: self.topic.clone(),
-                payload: if payload.len() < SHARED_FROM {
-                    Bytes::copy_from_slice(&payload)
-                } else {
-                    payload
-                },
-                qos: QoS::AtMostOnce,
-                retain: false,
-                properties: PublishProperties::default(),
-                expires_at: None,
-                publisher: self.publisher.clone(),
-                received_ms: self.received_ms,
-                hops: 0,
-            })
-        })
+        (self.parts()).map(|part| self.message(self.payload(part)))
+    }
+}
+
+impl Part {
+    /// Bytes of its payload.
+    #[must_use]
+    #[inline]
+    pub fn payload_bytes(self) -> usize {
+        self.end - self.payload
     }
 }
 

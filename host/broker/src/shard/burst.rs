@@ -1,8 +1,8 @@
 //! The short way of what is published most: packets of one client to one topic that were read together go from the
 //! read buffer to outboxes and other shards as the bytes they are, once for all of them.
 //!
-//! Owns: when that is the same as the way of each message by itself (`inbound.rs`, `route.rs`): its topic is settled, no
-//! chain names it, no shared group wants it. Must not: decide anything anew. What is unusual about a subscriber sends the
+//! Owns: when that is the same as the way of each message by itself (`inbound.rs`, `route.rs`): its topic is settled and
+//! no shared group wants it; what chains name goes through them first (`chained.rs`). Must not: decide anything anew. What is unusual about a subscriber sends the
 //! messages one by one, in the same queue, so that their order is that of the publisher either way.
 
 use super::client::{Client, Subscription};
@@ -33,8 +33,9 @@ impl Shard {
         let Some(connection) = (self.connections.get_mut(id.index())).filter(|c| c.id == id) else {
             return false;
         };
-        let index = connection.client.and_then(|key| usize::try_from(key).ok());
-        let Some(client) = index.and_then(|index| self.clients.get_mut(index)) else {
+        let key = connection.client;
+        let index = key.and_then(|key| usize::try_from(key).ok());
+        let Some(client) = index.and_then(|index| self.clients.get(index)) else {
             return false;
         };
         let topic = &client.identity.settled;
@@ -45,15 +46,13 @@ impl Shard {
         let Some(version) = chains.version() else {
             return false; // every message is looked at
         };
-        let is_chained = client.identity.chained_at == Some(version);
-        if is_chained || !connection.endpoint.begins_burst(topic, input) {
+        let is_waited_for = client.identity.waited_at == Some(version);
+        if is_waited_for || !connection.endpoint.begins_burst(topic, input) {
             return false;
         }
         let place = self.known.place(topic);
-        if (self.known).is_chained(place, version, |topic| chains.names(topic)) {
-            client.identity.chained_at = Some(version); // whoever publishes there is not asked again until chains change
-            return false;
-        }
+        let names = |topic: &str| chains.names(topic);
+        let is_chained = self.known.is_chained(place, version, names);
         let wanted = self.known.wanted(&self.shared.interest, place);
         if !wanted.groups.is_empty() {
             return false; // each message chooses a member
@@ -64,20 +63,36 @@ impl Shard {
         };
         let (topic, publisher) = (topic.clone(), client.id.clone());
         self.bursts += 1;
+        let received_ms = self.unix_ms(now);
+        let topic = TopicName::judged(topic);
+        let burst = Burst::new(topic, publisher, received_ms, packets);
+        if is_chained {
+            if let Some(key) = key
+                && self.run_burst(now, (id, key), &burst, input)
+                && let Some(client) = self.client_mut(key)
+            {
+                client.identity.waited_at = Some(version); // message by message from now on, until the chains change
+            }
+            return true;
+        }
+        let packets = burst.packets();
         self.counters.received += bytes(packets.count());
         self.counters.payload_received += bytes(packets.payload_bytes());
         if shards == 0 {
             return true; // nobody is told, and nobody wants it
         }
-        let received_ms = self.unix_ms(now);
-        let topic = TopicName::judged(topic);
-        let burst = Arc::new(Burst::new(topic, publisher, received_ms, packets));
-        self.route_burst(now, &burst, place, shards);
+        self.route_burst(now, &Arc::new(burst), place, shards);
         true
     }
 
     #[inline]
-    fn route_burst(&mut self, now: Instant, burst: &Arc<Burst>, place: Place, shards: u64) {
+    pub(super) fn route_burst(
+        &mut self,
+        now: Instant,
+        burst: &Arc<Burst>,
+        place: Place,
+        shards: u64,
+    ) {
         let mut remote = shards & !bit(self.id);
         while remote != 0 {
             let to = ShardId(u16::try_from(remote.trailing_zeros()).unwrap_or(0));

@@ -78,8 +78,8 @@ pub(super) struct Identity {
     /// The topic of late that its own rules let it publish to and that is where it says: settled once, not for every
     /// message. A text of its own: that of a message may be a part of something large.
     pub(super) settled: ByteString,
-    /// The version of the chains by which they name that topic, if somebody asked and they do.
-    pub(super) chained_at: Option<u64>,
+    /// The version of the chains in which a message to that topic came to a step that waits.
+    pub(super) waited_at: Option<u64>,
 }
 
 impl Identity {

@@ -367,7 +367,7 @@ impl Shard {
             attributes: grant.attributes,
             verdicts: Vec::new(),
             settled: ByteString::new(),
-            chained_at: None,
+            waited_at: None,
         };
         let ends = grant.expires.and_then(|after| now.checked_add(after));
         if let Some(at) = ends {

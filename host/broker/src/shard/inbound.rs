@@ -355,7 +355,7 @@ impl Shard {
         }
         if let Some(client) = self.client_mut(key) {
             client.identity.settled = ByteString::from(&**topic);
-            client.identity.chained_at = None;
+            client.identity.waited_at = None;
         }
     }
 

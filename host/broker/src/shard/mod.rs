@@ -5,11 +5,12 @@
 //! Driven by `witmq-net`: call in, then drain [`Shard::poll_action`] and obey.
 //!
 //! The way of a PUBLISH: `inbound.rs` (receive, authorize, chains) → `route.rs` (retain, match, mail) →
-//! `deliver.rs` (outbox, transmit); `burst.rs` is the short way of several at once. A client's life: `connect.rs`, `turn.rs` and
+//! `deliver.rs` (outbox, transmit); `burst.rs` is the short way of several at once, `chained.rs` that through chains. A client's life: `connect.rs`, `turn.rs` and
 //! `subscribe.rs`, `end.rs`.
 
 mod authorize;
 mod burst;
+mod chained;
 mod claim;
 mod client;
 mod connect;

@@ -70,19 +70,30 @@ impl Shard {
                 Some(self.dispose(now, &message, (is_told, kv_before), run))
             }
             ChainProgress::Waits { answer, rest } => {
-                let sender = self.sender(origin);
-                let parked = Parked {
-                    rest,
-                    message,
-                    origin,
-                    sender,
-                    kv_before,
-                    is_event: false,
-                };
-                self.park(parked, answer);
+                self.park_message(origin, (message, kv_before), rest, answer);
                 None
             }
         }
+    }
+
+    /// A message has come to a step that waits.
+    pub(super) fn park_message(
+        &mut self,
+        origin: Origin,
+        (message, kv_before): (Arc<Message>, u64),
+        rest: Rest,
+        answer: StepAnswer,
+    ) {
+        let sender = self.sender(origin);
+        let parked = Parked {
+            rest,
+            message,
+            origin,
+            sender,
+            kv_before,
+            is_event: false,
+        };
+        self.park(parked, answer);
     }
 
     /// Whether no chain names its topic.
@@ -98,7 +109,7 @@ impl Shard {
     }
 
     #[inline]
-    fn run_chains(&mut self, origin: Origin, message: &Arc<Message>) -> ChainProgress {
+    pub(super) fn run_chains(&mut self, origin: Origin, message: &Arc<Message>) -> ChainProgress {
         let index = origin.client.and_then(|key| usize::try_from(key).ok());
         let client = index.and_then(|index| self.clients.get(index));
         let identity = client.map(|client| &client.identity);

@@ -4,20 +4,19 @@
 use super::{connect, id, options, publish};
 use crate::limits::{Limits, Overflow};
 use crate::ports::AclRule;
-use crate::ports::chains::{ChainProgress, Rest, StepFailure, StepOutcome};
+use crate::ports::chains::{ChainOutcome, ChainProgress, ChainRun, Rest, StepFailure, StepOutcome};
 use crate::ports::hooks::{AuthStep, Grant};
 use crate::ports::{Chains, Publisher, Transform};
-use crate::testing::{NoChains, Rig, allow_all};
+use crate::testing::{Rig, allow_all};
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
-use witmq_proto::Message;
 use witmq_proto::codec;
 use witmq_proto::packet::{
     Connect, Packet, Publish, PublishProperties, QoS, Subscribe, SubscribeFilter, Version,
 };
 use witmq_proto::packet::{MessageProperties, Unsubscribe};
-use witmq_proto::{Bytes, BytesMut};
+use witmq_proto::{Bytes, BytesMut, Message, ReasonCode, TopicName};
 
 const TOPICS: [&str; 5] = ["a/b", "a/long-enough-for-an-alias", "c", "no/entry", "$x/y"];
 const FILTERS: [&str; 9] = [
@@ -99,35 +98,89 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// No chain anywhere, and it says so: messages pass by it.
-struct Unchained(NoChains);
+/// Chains on some topics, or on none; what they make of a message is in the message.
+struct Scripted {
+    has_chains: bool,
+}
 
-impl Chains for Unchained {
+impl Scripted {
+    fn chain(&self, message: &Arc<Message>, may_wait: bool) -> ChainProgress {
+        let mut run = ChainRun::untouched();
+        let first = message.payload.first().copied().map_or(0, usize::from);
+        let changed = |change: fn(&mut Message)| {
+            let mut message = Message::clone(message);
+            change(&mut message);
+            Arc::new(message)
+        };
+        let other_payload = |message: &mut Message| {
+            message.payload = [&message.payload[..], b"!"].concat().into();
+        };
+        let other_topic = |message: &mut Message| message.topic = TopicName::new("a/c").unwrap();
+        match (first + message.payload.len()) % 16 {
+            8 => run.outcome = ChainOutcome::Replaced(changed(other_payload)),
+            9 => run.outcome = ChainOutcome::Replaced(changed(other_topic)),
+            10 => {
+                let parts = vec![message.clone(), changed(other_topic)];
+                run.outcome = ChainOutcome::Split(parts);
+            }
+            11 => run.outcome = ChainOutcome::Consumed,
+            12 => {
+                run.outcome = ChainOutcome::Refused {
+                    reason: ReasonCode::NotAuthorized,
+                    text: None,
+                };
+            }
+            13 => run.emissions.push(changed(|message| {
+                message.topic = TopicName::new("a/d").unwrap();
+                (message.hops, message.qos) = (1, QoS::AtLeastOnce);
+            })),
+            14 => {
+                run.outcome = ChainOutcome::Replaced(changed(|message| {
+                    message.properties.content_type = Some("x".into());
+                    message.retain = true;
+                }));
+            }
+            15 if may_wait => {
+                return ChainProgress::Waits {
+                    answer: Box::pin(std::future::ready(Ok(StepOutcome::Pass))),
+                    rest: Box::new(message.clone()),
+                };
+            }
+            _ => {}
+        }
+        ChainProgress::Done(run)
+    }
+}
+
+impl Chains for Scripted {
     fn version(&mut self) -> Option<u64> {
         Some(0)
     }
 
-    fn names(&mut self, _: &str) -> bool {
-        false
+    fn names(&mut self, topic: &str) -> bool {
+        self.has_chains && topic.starts_with("a/")
     }
 
     fn run(
         &mut self,
-        steps: &mut dyn Transform,
-        publisher: Publisher<'_>,
+        _: &mut dyn Transform,
+        _: Publisher<'_>,
         message: &Arc<Message>,
     ) -> ChainProgress {
-        self.0.run(steps, publisher, message)
+        match self.names(&message.topic) {
+            true => self.chain(message, true),
+            false => ChainProgress::Done(ChainRun::untouched()),
+        }
     }
 
     fn resume(
         &mut self,
-        steps: &mut dyn Transform,
-        publisher: Publisher<'_>,
+        _: &mut dyn Transform,
+        _: Publisher<'_>,
         rest: Rest,
-        answer: Result<StepOutcome, StepFailure>,
+        _: Result<StepOutcome, StepFailure>,
     ) -> ChainProgress {
-        self.0.resume(steps, publisher, rest, answer)
+        self.chain(&rest.downcast::<Arc<Message>>().unwrap(), false)
     }
 }
 
@@ -175,7 +228,9 @@ impl Town {
     fn new(seed: u8, is_short: bool) -> Self {
         let mut rig = Rig::new(3, limits(seed));
         for shard in &mut rig.shards {
-            shard.ports.chains = Box::new(Unchained(NoChains));
+            shard.ports.chains = Box::new(Scripted {
+                has_chains: seed & 64 != 0,
+            });
         }
         if !is_short {
             rig.shards
