@@ -11,8 +11,8 @@ use crate::ports::chains::{ChainOutcome, ChainProgress, ChainRun};
 use ::bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 use std::time::Instant;
+use witmq_proto::Burst;
 use witmq_proto::burst::Gathered;
-use witmq_proto::{Burst, Message};
 
 impl Shard {
     /// Every message of a burst goes through the chains. Where one comes to a step that waits, those behind it are put back in
@@ -58,6 +58,10 @@ impl Shard {
                         self.send_on(now, &mut gathered); // before it, what came before it
                     }
                     self.dispose(now, &message, (true, kv_before), run); // nobody is told
+                    if !self.is_read(id) {
+                        put_back(burst.behind(part), input);
+                        return false;
+                    }
                 }
             }
             if gathered.is_full() {
@@ -66,6 +70,12 @@ impl Shard {
         }
         self.send_on(now, &mut gathered);
         false
+    }
+
+    /// Whether more of a connection is read: what comes of its own message may be too much for it.
+    fn is_read(&self, id: ConnectionId) -> bool {
+        self.connection(id)
+            .is_some_and(|connection| !connection.closing)
     }
 
     /// Routes what was gathered.

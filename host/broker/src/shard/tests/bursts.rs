@@ -421,3 +421,42 @@ fn what_is_plain_goes_the_short_way() {
     assert_eq!((town.rig.counters().mailed - mail) % 5000, 0);
     assert_eq!(town.rig.counters().received, 5051);
 }
+
+/// Messages to a topic that chains name are taken together too, until one of them has to wait for a plugin.
+#[test]
+fn what_chains_name_is_taken_together_until_a_message_waits() {
+    let mut town = Town::new(64, true);
+    let mut number = 0;
+    let subscribe = Step::Subscribe {
+        peer: 0,
+        filter: 2,
+        kind: 0,
+    };
+    town.step(&subscribe, &mut number);
+    let mut publish = |town: &mut Town, times| {
+        let sent = Sent {
+            topic: 0,
+            length: 14,
+            kind: 0,
+            times,
+        };
+        let step = Step::Publish {
+            peer: 1,
+            chunk: vec![sent],
+            cut: None,
+        };
+        let before = town.rig.counters().sent;
+        town.step(&step, &mut number);
+        (town.rig.bursts(), town.rig.counters().sent - before)
+    };
+    assert_eq!(publish(&mut town, 1), (0, 1), "the topic is not settled");
+    assert_eq!(
+        publish(&mut town, 8),
+        (1, 8),
+        "seven as they came, one with another payload"
+    );
+    // Another topic, two for one, none, none, two, another one, and one that waits.
+    assert_eq!(publish(&mut town, 7), (2, 1 + 2 + 2 + 1 + 1));
+    assert_eq!(town.rig.counters().parked, 1);
+    assert_eq!(publish(&mut town, 7), (2, 7), "one by one from here on");
+}
