@@ -64,6 +64,10 @@ pub struct HttpLimits {
     pub concurrent: usize,
     /// Bytes of the head of an answer (default 64 KiB; at least 8 KiB).
     pub head_bytes: usize,
+    /// Connections of one plugin that wait for its next request; 0: none (default 16).
+    pub idle: usize,
+    /// How long one waits (default 4 s).
+    pub idle_longest: Duration,
     /// PEM file with certificates that are trusted besides those of the machine.
     pub ca: Option<PathBuf>,
 }
@@ -77,6 +81,8 @@ impl Default for HttpLimits {
             requests: 100,
             concurrent: 64,
             head_bytes: 64 * 1024,
+            idle: 16,
+            idle_longest: Duration::from_secs(4),
             ca: None,
         }
     }

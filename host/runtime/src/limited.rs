@@ -33,6 +33,7 @@ bounds! {
     HttpConcurrent = "plugin_http_concurrent",
     HttpConnect = "plugin_http_connect_ms",
     HttpHeadBytes = "plugin_http_head_bytes",
+    HttpIdle = "plugin_http_idle",
     HttpRequestBytes = "plugin_http_request_bytes",
     HttpRequests = "plugin_http_requests",
     HttpResponseBytes = "plugin_http_response_bytes",

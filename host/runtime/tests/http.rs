@@ -11,6 +11,7 @@ use common::{
 use rustls::pki_types::PrivateKeyDer;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use witmq_broker::ports::{ControlError, PluginControl, Transform};
 use witmq_runtime::{Grants, HttpLimits, Runtime, RuntimeConfig, ShardPlugins};
@@ -211,6 +212,62 @@ fn requests_are_counted_per_call_and_at_once() {
     assert!(bench.fetch(&times(1)).contains("Failed"));
     assert_eq!(bench.number("http_too_many"), 1.0);
     assert_eq!(hit(&bench), [("plugin_http_concurrent", 1)]);
+}
+
+#[test]
+fn a_connection_serves_the_next_request_too_unless_none_may_wait_or_it_was_closed() {
+    let service = Service::lasting();
+    let (hosts, base) = ([&*service.at.to_string()], format!("http://{}", service.at));
+    let mut bench = Bench::start(&hosts, HttpLimits::default());
+    assert_eq!(bench.fetch(&get(&base)), "200 1.1");
+    assert_eq!(bench.fetch(&get(&base)), "200 1.2");
+    assert_eq!(bench.number("http_reused"), 1.0);
+    let several = format!("{{\"url\":\"{base}\",\"times\":3}}");
+    assert_eq!(bench.fetch(&several), "200 1.5", "three in one call");
+    assert_eq!(bench.fetch(&get(&format!("{base}/last"))), "200 1.6");
+    wait_until("the end of the connection", || {
+        service.ended.load(Ordering::SeqCst) == 1
+    });
+    assert_eq!(bench.fetch(&get(&base)), "200 2.1");
+    assert_eq!(bench.number("http_requests"), 7.0);
+    assert_eq!(hit(&bench), []);
+    // Grants count when it is used again, not only when it was made.
+    let revoked = [format!("http:{}", service.at)];
+    bench.runtime.change_grants("h", &[], &revoked).unwrap();
+    let refused = bench.fetch(&get(&base));
+    assert!(!refused.starts_with("200"), "{refused}");
+    let none = HttpLimits {
+        idle: 0,
+        ..HttpLimits::default()
+    };
+    let before = service.hits();
+    let mut bench = Bench::start(&hosts, none);
+    for number in 1..=2 {
+        let expected = format!("200 {}.1", before + number);
+        assert_eq!(bench.fetch(&get(&base)), expected);
+    }
+    assert_eq!((bench.number("http_reused"), hit(&bench)), (0.0, vec![]));
+}
+
+#[test]
+fn connections_that_wait_are_bounded_in_number() {
+    let services = [Service::lasting(), Service::lasting()];
+    let hosts = services.each_ref().map(|service| service.at.to_string());
+    let one = HttpLimits {
+        idle: 1,
+        ..HttpLimits::default()
+    };
+    let mut bench = Bench::start(&hosts.each_ref().map(String::as_str), one);
+    let [first, second] = hosts.each_ref().map(|host| get(&format!("http://{host}")));
+    assert_eq!(bench.fetch(&first), "200 1.1");
+    assert_eq!(bench.fetch(&first), "200 1.2");
+    assert_eq!(hit(&bench), []);
+    assert_eq!(bench.fetch(&second), "200 1.1");
+    wait_until("the older one to be closed", || {
+        hit(&bench) == [("plugin_http_idle", 1)]
+    });
+    assert_eq!(bench.fetch(&second), "200 1.2");
+    assert_eq!(bench.fetch(&first), "200 2.1");
 }
 
 #[test]

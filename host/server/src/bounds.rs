@@ -130,6 +130,8 @@ pub(crate) fn http_limits(limits: &Limits) -> HttpLimits {
         request_bytes: limits.plugin_http_request_bytes,
         requests: limits.plugin_http_requests,
         concurrent: limits.plugin_http_concurrent,
+        idle: limits.plugin_http_idle,
+        idle_longest: Duration::from_millis(limits.plugin_http_idle_ms),
         ca: None,
     }
 }

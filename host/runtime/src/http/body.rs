@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::Error;
 
@@ -23,6 +24,8 @@ pub(super) struct Counted<B> {
     plugin: Arc<Shared>,
     /// Ends it when nothing comes for so long.
     pause: Option<(Duration, Pin<Box<Sleep>>)>,
+    /// Its place among the requests under way, until it ends.
+    permit: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl<B> Counted<B> {
@@ -36,6 +39,15 @@ impl<B> Counted<B> {
             too_large: Error::HttpRequestBodySize,
             plugin: plugin.clone(),
             pause: None,
+            permit: None,
+        }
+    }
+
+    /// A request is under way until this has ended.
+    pub(super) fn holding(self, permit: Arc<OwnedSemaphorePermit>) -> Self {
+        Self {
+            permit: Some(permit),
+            ..self
         }
     }
 
@@ -61,7 +73,10 @@ impl<B: Body<Data = Bytes, Error: Into<Error>> + Unpin> Body for Counted<B> {
         let frame = match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => frame,
             Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
-            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Ready(None) => {
+                self.permit = None;
+                return Poll::Ready(None);
+            }
             Poll::Pending => {
                 let late = self
                     .pause
@@ -83,6 +98,9 @@ impl<B: Body<Data = Bytes, Error: Into<Error>> + Unpin> Body for Counted<B> {
         {
             Some(left) => {
                 self.left = left;
+                if self.body.is_end_stream() {
+                    self.permit = None; // nobody asks for what comes behind the last byte
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
             None => {

@@ -2,13 +2,14 @@
 
 use super::HttpGrant;
 use super::grant::address;
+use super::idle::Route;
 use crate::config::HttpLimits;
 use crate::plugin::Shared;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -41,10 +42,24 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// A connection to the first address that is allowed and answers.
-    pub(super) async fn dial(&self) -> Result<TokioIo<Box<dyn Wire>>, Error> {
+    /// What a connection to it is kept under.
+    pub(super) fn route(&self) -> Route {
+        Route {
+            host: self.host.clone(),
+            port: self.port,
+            is_secure: self.trusted.is_some(),
+        }
+    }
+
+    /// Whether the grants of now lead there.
+    pub(super) fn allows(&self, at: IpAddr) -> bool {
+        self.granted.iter().any(|grant| grant.allows(at))
+    }
+
+    /// A connection to the first address that is allowed and answers, and that address.
+    pub(super) async fn dial(&self) -> Result<(TokioIo<Box<dyn Wire>>, IpAddr), Error> {
         let resolved = self.resolve().await?;
-        let is_allowed = |at: &&SocketAddr| self.granted.iter().any(|grant| grant.allows(at.ip()));
+        let is_allowed = |at: &&SocketAddr| self.allows(at.ip());
         let allowed: Vec<SocketAddr> = resolved.iter().filter(is_allowed).copied().collect();
         if allowed.is_empty() {
             return Err(self.refuse(&resolved));
@@ -52,7 +67,7 @@ impl Target {
         let mut failure = Error::DestinationNotFound;
         for at in allowed {
             match TcpStream::connect(at).await {
-                Ok(stream) => return self.secure(stream).await,
+                Ok(stream) => return Ok((self.secure(stream).await?, at.ip())),
                 Err(error) => failure = Error::Connect(error),
             }
         }

@@ -1,14 +1,14 @@
 //! Requests of plugins to other services: `wasi:http`, for components beside the shards.
 //!
 //! Owns: the linker's part for such components, [`Beyond`], which is what their stores carry for it, and the decision
-//! about each request: granted, within the limits, to an address that was checked. Must not: follow redirects, keep
-//! connections.
+//! about each request: granted, within the limits, to an address that was checked. Must not: follow redirects.
 
 mod body;
 mod canned;
 mod dial;
 mod grant;
 mod handler;
+mod idle;
 mod print;
 
 pub use grant::{HttpGrant, NoHost};
@@ -23,12 +23,14 @@ use crate::state::State;
 use body::Counted;
 use http::uri::Scheme;
 use http_body_util::BodyExt as _;
+use hyper::client::conn::TrySendError;
+use idle::{Idle, Route, Sender};
 use rustls::ClientConfig;
 use std::error::Error as _;
-use std::pin::Pin;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -55,6 +57,9 @@ pub(crate) struct Requests {
     pub(crate) connect_timeouts: AtomicU64,
     /// Cut off because they became too large.
     pub(crate) too_large: AtomicU64,
+    /// Sent on a connection that another request had before.
+    pub(crate) reused: AtomicU64,
+    idle: Idle,
 }
 
 impl Requests {
@@ -68,6 +73,8 @@ impl Requests {
             too_many: AtomicU64::new(0),
             connect_timeouts: AtomicU64::new(0),
             too_large: AtomicU64::new(0),
+            reused: AtomicU64::new(0),
+            idle: Idle::new(limits.idle, limits.idle_longest),
         }
     }
 }
@@ -265,65 +272,99 @@ impl Door {
     }
 }
 
-/// One request and the head of its answer; the body comes with the driver.
-async fn exchange(
-    target: dial::Target,
-    request: http::Request<WasiBody>,
+/// A connection, and what has to be known to keep it.
+struct Connected {
+    sender: Sender,
+    at: IpAddr,
+    /// Another request had it before: it may have ended meanwhile.
+    is_used: bool,
+}
+
+/// A connection that waits, or a new one.
+async fn connected(
+    target: &dial::Target,
+    route: &Route,
     options: RequestOptions,
-) -> Result<(Response, Driver), Error> {
+) -> Result<Connected, Error> {
+    let requests = &target.plugin.requests;
+    if let Some((sender, at)) = requests
+        .idle
+        .take(Instant::now(), route, |at| target.allows(at))
+    {
+        return Ok(Connected {
+            sender,
+            at,
+            is_used: true,
+        });
+    }
     let wait = options.connect_timeout.unwrap_or(PATIENCE);
     let dialled = tokio::time::timeout(wait.min(target.limits.connect), target.dial()).await;
-    let stream = dialled.unwrap_or_else(|_| {
-        let timeouts = &target.plugin.requests.connect_timeouts;
-        timeouts.fetch_add(1, Ordering::Relaxed);
+    let (stream, at) = dialled.unwrap_or_else(|_| {
+        requests.connect_timeouts.fetch_add(1, Ordering::Relaxed);
         target.plugin.limited.hit(Bound::HttpConnect);
         Err(Error::ConnectionTimeout)
     })?;
     let mut builder = hyper::client::conn::http1::Builder::new();
     builder.max_buf_size(target.limits.head_bytes);
-    let (mut sender, connection) = builder.handshake(stream).await?;
+    let (sender, connection) = builder.handshake(stream).await?;
+    tokio::spawn(async move {
+        // How it ended is said by the body, or by what waits for the head.
+        let _is_told = connection.await.is_err();
+    });
+    Ok(Connected {
+        sender,
+        at,
+        is_used: false,
+    })
+}
+
+/// One request and the head of its answer.
+async fn exchange(
+    target: dial::Target,
+    request: http::Request<WasiBody>,
+    options: RequestOptions,
+) -> Result<(Response, Driver), Error> {
+    let route = target.route();
+    let limits = &target.limits;
     let (mut parts, body) = request.into_parts();
     // The origin form: scheme and authority are the proxy's.
     let path = parts.uri.path_and_query().cloned();
     parts.uri = path.map_or_else(|| http::Uri::from_static("/"), http::Uri::from);
-    let limits = &target.limits;
     let body = Counted::request(body, limits.request_bytes, &target.plugin);
-    let request = http::Request::from_parts(parts, body);
-    let permit = target.permit.clone();
-    let mut driver: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
-        // How it ended is said by the body, or by what waits for the head.
-        let _is_told = connection.await.is_err();
-        drop(permit);
-    });
-    let mut is_over = false;
-    let head = async {
-        let sending = sender.send_request(request);
-        tokio::pin!(sending);
-        tokio::select! {
-            biased;
-            head = &mut sending => return head,
-            () = &mut driver => is_over = true,
-        }
-        sending.await
-    };
+    let mut request = http::Request::from_parts(parts, body);
     let wait = options.first_byte_timeout.unwrap_or(PATIENCE);
-    let head = tokio::time::timeout(wait, head).await;
-    let head = head.map_err(|_| Error::HttpResponseTimeout)?;
-    if head.as_ref().is_err_and(hyper::Error::is_parse_too_large) {
+    let (response, connected) = loop {
+        let mut connected = connected(&target, &route, options).await?;
+        let head = tokio::time::timeout(wait, connected.sender.try_send_request(request)).await;
+        match head.map_err(|_| Error::HttpResponseTimeout)? {
+            Ok(response) => break (response, connected),
+            Err(mut failed) => match failed.take_message().filter(|_| connected.is_used) {
+                Some(unsent) => request = unsent, // the other side closed it before: on another one
+                None => return Err(lost(&target, failed)),
+            },
+        }
+    };
+    if connected.is_used {
+        let reused = &target.plugin.requests.reused;
+        reused.fetch_add(1, Ordering::Relaxed);
+    }
+    let pause = options.between_bytes_timeout.unwrap_or(PATIENCE);
+    let (maximum, plugin) = (limits.response_bytes, &target.plugin);
+    let response = response.map(|body| {
+        let body = Counted::response(body, maximum, plugin, pause).holding(target.permit.clone());
+        body.boxed_unsync()
+    });
+    let Connected { sender, at, .. } = connected;
+    tokio::spawn(idle::keep(target.plugin.clone(), route, at, sender));
+    Ok((response, Box::new(std::future::ready(Ok(()))))) // the connection drives itself
+}
+
+fn lost<T>(target: &dial::Target, failed: TrySendError<T>) -> Error {
+    let error = failed.into_error();
+    if error.is_parse_too_large() {
         target.plugin.limited.hit(Bound::HttpHeadBytes);
     }
-    let response = head.map_err(named)?;
-    let pause = options.between_bytes_timeout.unwrap_or(PATIENCE);
-    let response = response.map(|body| {
-        Counted::response(body, limits.response_bytes, &target.plugin, pause).boxed_unsync()
-    });
-    let driver = async move {
-        if !is_over {
-            driver.await;
-        }
-        Ok(())
-    };
-    Ok((response, Box::new(driver)))
+    named(error)
 }
 
 /// A failure of our own inside of hyper's.

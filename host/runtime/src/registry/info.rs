@@ -99,6 +99,7 @@ fn numbers(shared: &Shared) -> Vec<(String, f64)> {
         ("too_many", &requests.too_many),
         ("connect_timeouts", &requests.connect_timeouts),
         ("too_large", &requests.too_large),
+        ("reused", &requests.reused),
     ];
     let http = http.map(|(name, count)| (name, count.load(Ordering::Relaxed)));
     // Only of those that send some.

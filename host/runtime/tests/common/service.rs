@@ -12,6 +12,8 @@ pub(crate) struct Service {
     pub(crate) at: SocketAddr,
     /// Connections so far.
     pub(crate) hits: Arc<AtomicU32>,
+    /// Connections that both sides have closed, of a service that lasts.
+    pub(crate) ended: Arc<AtomicU32>,
 }
 
 impl Service {
@@ -34,7 +36,44 @@ impl Service {
                 let _is_gone = serve(wrap(stream), &answer).is_err();
             }
         });
-        Self { at, hits }
+        let ended = Arc::default();
+        Self { at, hits, ended }
+    }
+
+    /// Answers each request with the number of its connection and of itself on it, and closes a connection behind the answer to
+    /// `/last`, without having said so.
+    pub(crate) fn lasting() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let hits = Arc::new(AtomicU32::new(0));
+        let ended = Arc::new(AtomicU32::new(0));
+        let (counted, over) = (hits.clone(), ended.clone());
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let connection = counted.fetch_add(1, Ordering::SeqCst) + 1;
+                let over = over.clone();
+                std::thread::spawn(move || {
+                    for number in 1.. {
+                        let Ok(Some((read, head))) = read_head(&mut stream) else {
+                            return;
+                        };
+                        let text = String::from_utf8_lossy(&read[..head]).into_owned();
+                        let body = format!("{connection}.{number}");
+                        let length = body.len();
+                        let answer =
+                            format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}");
+                        stream.write_all(answer.as_bytes()).unwrap();
+                        if text.contains("/last") {
+                            stream.shutdown(std::net::Shutdown::Write).unwrap();
+                            stream.read_to_end(&mut Vec::new()).unwrap();
+                            over.fetch_add(1, Ordering::SeqCst);
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        Self { at, hits, ended }
     }
 
     /// Takes connections and never answers.

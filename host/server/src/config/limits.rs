@@ -201,6 +201,10 @@ limits! {
     plugin_http_requests: u32 = 100, 0 to 1_000_000;
     /// Requests of one plugin under way at once.
     plugin_http_concurrent: usize = 64, 0 to 1_000_000;
+    /// Connections of one plugin that wait for its next request; 0: none.
+    plugin_http_idle: usize = 16, 0 to 10_000;
+    /// How long one of them waits.
+    plugin_http_idle_ms: u64 = 4_000, 0 to DAY_MS;
     /// Bytes of any text, list or map that an expression of a chain builds.
     expression_output_bytes: usize = 4 * 1024 * 1024;
     /// Elements that the macros of one evaluation look at.
