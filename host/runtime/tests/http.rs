@@ -218,7 +218,9 @@ fn requests_are_counted_per_call_and_at_once() {
 fn a_connection_serves_the_next_request_too_unless_none_may_wait_or_it_was_closed() {
     let service = Service::lasting();
     let (hosts, base) = ([&*service.at.to_string()], format!("http://{}", service.at));
-    let mut bench = Bench::start(&hosts, HttpLimits::default());
+    let mut bench = Bench::start(&["example.com"], HttpLimits::default());
+    let grant = [format!("http:{}", service.at)];
+    bench.runtime.change_grants("h", &grant, &[]).unwrap();
     assert_eq!(bench.fetch(&get(&base)), "200 1.1");
     assert_eq!(bench.fetch(&get(&base)), "200 1.2");
     assert_eq!(bench.number("http_reused"), 1.0);
@@ -232,8 +234,7 @@ fn a_connection_serves_the_next_request_too_unless_none_may_wait_or_it_was_close
     assert_eq!(bench.number("http_requests"), 7.0);
     assert_eq!(hit(&bench), []);
     // Grants count when it is used again, not only when it was made.
-    let revoked = [format!("http:{}", service.at)];
-    bench.runtime.change_grants("h", &[], &revoked).unwrap();
+    bench.runtime.change_grants("h", &[], &grant).unwrap();
     let refused = bench.fetch(&get(&base));
     assert!(!refused.starts_with("200"), "{refused}");
     let none = HttpLimits {
