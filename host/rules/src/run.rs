@@ -524,6 +524,14 @@ fn tally(chain: &Chain, at: usize, outcome: &Result<Next, String>, began: Option
     }
 }
 
+/// As [`tally`] of a step that lets pass, whose outcome need not be moved about.
+fn passed(chain: &Chain, at: usize, began: Option<Instant>) {
+    if let Some(began) = began {
+        chain.tallies.took(at, began.elapsed());
+    }
+    chain.tallies.count(at, Came::On);
+}
+
 /// What becomes of a message while the chain rests.
 pub(crate) fn rested(
     chain: &Chain,

@@ -346,7 +346,7 @@ impl Instance {
                 tally.went_well(elapsed(start), &outcome);
                 return Ok(outcome);
             }
-            Ok(Said::Other(answer)) => Ok(answer.map_err(convert::hot_failure)),
+            Ok(Said::Other(answer)) => Ok((*answer).map_err(convert::hot_failure)),
             Err(error) => Err(error),
         };
         let outcome = self.end(Hook::Transform, start, answer)?;

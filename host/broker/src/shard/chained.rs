@@ -40,28 +40,31 @@ impl Shard {
                 None => message = Arc::new(burst.message(payload)), // somebody keeps the one before
             }
             let kv_before = self.ports.store.kv_changes();
-            let run = match self.run_chains(origin, &message) {
-                ChainProgress::Done(run) => run,
+            match self.run_chains(origin, &message) {
+                ChainProgress::Done(ref run) if run.is_untouched() => gathered.keep(part),
+                ChainProgress::Done(run) => {
+                    let is_gathered = match &run.outcome {
+                        ChainOutcome::Replaced(other) if run.emissions.is_empty() => {
+                            gathered.put(other)
+                        }
+                        _ => false,
+                    };
+                    if !is_gathered && goes_anywhere(&run) {
+                        self.send_on(now, &mut gathered); // before it, what came before it
+                    }
+                    if !is_gathered {
+                        self.dispose(now, &message, (true, kv_before), run); // nobody is told
+                    }
+                    if !self.is_read(id) {
+                        put_back(burst.behind(part), input);
+                        return false;
+                    }
+                }
                 ChainProgress::Waits { answer, rest } => {
                     self.send_on(now, &mut gathered);
                     self.park_message(origin, (message, kv_before), rest, answer);
                     put_back(burst.behind(part), input);
                     return true;
-                }
-            };
-            match &run.outcome {
-                ChainOutcome::Untouched if run.emissions.is_empty() => gathered.keep(part),
-                ChainOutcome::Replaced(other)
-                    if run.emissions.is_empty() && gathered.put(other) => {}
-                _ => {
-                    if goes_anywhere(&run) {
-                        self.send_on(now, &mut gathered); // before it, what came before it
-                    }
-                    self.dispose(now, &message, (true, kv_before), run); // nobody is told
-                    if !self.is_read(id) {
-                        put_back(burst.behind(part), input);
-                        return false;
-                    }
                 }
             }
             if gathered.is_full() {

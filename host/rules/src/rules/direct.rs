@@ -43,9 +43,13 @@ impl ShardChains {
             table, found, way, ..
         } = self;
         let matched = found.last();
-        let gone = through((&**table, matched), way, (&mut *steps, publisher), message);
-        let gone = gone.unwrap_or_else(|| way.go(table, (message, matched), steps, publisher));
-        if matches!(gone, Gone::Done(_)) {
+        let mut gone = through((&**table, matched), way, (&mut *steps, publisher), message);
+        if let Some(Gone::Same) = gone {
+            return Gone::Same;
+        }
+        let gone =
+            (gone.take()).unwrap_or_else(|| way.go(table, (message, matched), steps, publisher));
+        if !matches!(gone, Gone::Waits(_)) {
             way.leave();
         }
         gone
@@ -87,6 +91,9 @@ fn through(
                 return way.ran(place, (publisher, went.failed), went.ran);
             }
         }
+    }
+    if changed.is_none() && way.emissions.is_empty() {
+        return Some(Gone::Same);
     }
     let outcome = changed.map_or(ChainOutcome::Untouched, ChainOutcome::Replaced);
     Some(Gone::Done(way.end(outcome)))

@@ -86,6 +86,8 @@ struct Interrupted {
 }
 
 pub(super) enum Gone {
+    /// As it came, and nothing was published. What nearly always happens has nothing in it that would have to be moved.
+    Same,
     Done(ChainRun),
     Waits(StepAnswer),
 }
@@ -375,6 +377,7 @@ impl Chains for ShardChains {
             return ChainProgress::Done(ChainRun::untouched());
         }
         match self.direct(steps, publisher, message) {
+            Gone::Same => ChainProgress::Done(ChainRun::untouched()),
             Gone::Done(run) => ChainProgress::Done(run),
             Gone::Waits(answer) => ChainProgress::Waits {
                 answer,
@@ -440,6 +443,7 @@ impl Chains for ShardChains {
             return ChainProgress::Done(run);
         }
         match way.go(table, (original, matched), steps, publisher) {
+            Gone::Same => ChainProgress::Done(ChainRun::untouched()),
             Gone::Done(run) => ChainProgress::Done(run),
             Gone::Waits(answer) => ChainProgress::Waits { answer, rest },
         }

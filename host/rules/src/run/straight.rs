@@ -4,7 +4,7 @@
 //! more than one message, a step that waits, or an end before the last step.
 
 use super::work::Work;
-use super::{Around, Next, Ran, Running, Sinks, tally};
+use super::{Around, Next, Ran, Running, Sinks, passed, tally};
 use crate::chain::Chain;
 use crate::step::{Kind, Step};
 use std::sync::Arc;
@@ -44,25 +44,32 @@ impl Running {
                 (None, Kind::Plugin(plugin)) => {
                     let began = self.time();
                     let said = steps.transform(&plugin.name, publisher, message);
-                    let outcome = match said {
-                        Ok(StepOutcome::Pass) => Ok(Next::Go),
-                        said => plugin.said(
-                            said,
-                            &mut Around {
-                                chain,
-                                steps,
-                                publisher,
-                                work: changed.insert(Work::new(message.clone(), chain)),
-                                sinks,
-                            },
-                        ),
-                    };
+                    if let Ok(StepOutcome::Pass) = said {
+                        passed(chain, at, began);
+                        at = step.next;
+                        continue;
+                    }
+                    let outcome = plugin.said(
+                        said,
+                        &mut Around {
+                            chain,
+                            steps,
+                            publisher,
+                            work: changed.insert(Work::new(message.clone(), chain)),
+                            sinks,
+                        },
+                    );
                     tally(chain, at, &outcome, began);
                     outcome
                 }
                 (None, Kind::Filter(filter)) if filter.is_bare() => {
                     let began = self.time();
                     let outcome = filter.glance((chain, publisher), message, sinks);
+                    if let Ok(Next::Go) = outcome {
+                        passed(chain, at, began);
+                        at = step.next;
+                        continue;
+                    }
                     tally(chain, at, &outcome, began);
                     outcome
                 }

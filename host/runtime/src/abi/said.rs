@@ -14,7 +14,8 @@ pub(crate) enum Said {
     Passed,
     /// With another payload and nothing else changed.
     Payload(Bytes),
-    Other(Answer),
+    /// Rare, and large.
+    Other(Box<Answer>),
 }
 
 /// Bytes of an answer where it lies: whether it failed, the outcome, then the fields of a patch, each behind whether it is there.
@@ -66,7 +67,8 @@ unsafe impl Lift for Said {
         ty: InterfaceType,
         src: &Self::Lower,
     ) -> wasmtime::Result<Self> {
-        Answer::linear_lift_from_flat(cx, ty, src).map(Self::Other)
+        let answer = Answer::linear_lift_from_flat(cx, ty, src)?;
+        Ok(Self::Other(Box::new(answer)))
     }
 
     #[inline]
@@ -89,7 +91,8 @@ unsafe impl Lift for Said {
                 return Ok(Self::Payload(Bytes::copy_from_slice(payload)));
             }
         }
-        Answer::linear_lift_from_memory(cx, ty, bytes).map(Self::Other)
+        let answer = Answer::linear_lift_from_memory(cx, ty, bytes)?;
+        Ok(Self::Other(Box::new(answer)))
     }
 }
 
