@@ -205,6 +205,7 @@ impl Page {
             ("sink_dead_total", "counter", sink.dead),
             ("sink_received_total", "counter", sink.received),
             ("sink_held_total", "counter", sink.held),
+            ("sink_crowded_total", "counter", sink.crowded),
             ("sink_looped_total", "counter", sink.looped),
             ("sink_expired_total", "counter", sink.expired),
         ] {

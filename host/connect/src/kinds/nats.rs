@@ -16,6 +16,7 @@ pub(super) use outward::Outward;
 use self::access::Access;
 use self::subject::{Template, is_subject};
 use super::Means;
+use super::arrivals::under_way;
 use crate::keys::Keys;
 use crate::place::SinkError;
 use crate::secret::Text;
@@ -61,6 +62,8 @@ struct Inward {
     /// Put before each topic then.
     add: String,
     qos: QoS,
+    /// Messages on their way in at a time.
+    under_way: u16,
 }
 
 impl Settings {
@@ -174,6 +177,7 @@ impl Inward {
                 1 => QoS::AtLeastOnce,
                 _ => QoS::ExactlyOnce,
             },
+            under_way: under_way(&mut keys)?,
         };
         keys.finish()?;
         Ok(inward)
@@ -239,6 +243,10 @@ mod tests {
             (
                 "url = \"nats://h\"\nin = { subjects = [\"a\"], queue = \"a b\" }",
                 "n.toml:3:34: `a b` is no name of a queue group",
+            ),
+            (
+                "url = \"nats://h\"\nin = { subjects = [\"a\"], under_way = 10_001 }",
+                "n.toml:3:38: `in.under_way` is a number from 1 to 10000",
             ),
             (
                 "url = \"nats://h\"\npassword = \"p\"\nout = { subject = \"a\" }",
