@@ -64,6 +64,7 @@ impl Shard {
         };
         let (topic, publisher) = (topic.clone(), client.id.clone());
         self.bursts += 1;
+        self.counters.burst_messages += bytes(packets.count());
         self.counters.received += bytes(packets.count());
         self.counters.payload_received += bytes(packets.payload_bytes());
         if shards == 0 {
