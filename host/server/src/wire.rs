@@ -134,7 +134,6 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
         resting::start(&rules, config.limits.canary_queue).context("cannot start a thread")?;
     let (listeners, certificates) = listeners(config)?;
     let node_config = node_config(config, listeners, shards)?;
-    let storage = opened.metrics();
     let make_shard = make_shard(
         (shards, clock),
         (limits, shared.clone()),
@@ -158,7 +157,7 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
         plugins: plugins.clone(),
         rules: rules.clone(),
         sinks: Arc::new(sinks.clone()),
-        storage,
+        storage: opened.metrics(),
         kv: opened.kv.clone(),
         canaries_left: resting.left(),
         started,
@@ -352,6 +351,7 @@ fn listeners(config: &Config) -> Result<(Vec<ListenerConfig>, Vec<TlsSlot>)> {
                 let clients = listener.client_ca.clone().map(|ca| ClientCertificates {
                     ca,
                     is_required: listener.client_cert != Some(ClientCert::Optional),
+                    revoked: listener.crl.clone(),
                 });
                 let files = TlsFiles {
                     cert: cert.clone(),
