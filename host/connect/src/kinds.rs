@@ -156,9 +156,5 @@ fn mqtt_bridge(settings: &mqtt::Settings, name: &str, means: &Means) -> mqtt::Br
 }
 
 fn nats_bridge(settings: &nats::Settings, name: &str, means: &Means) -> nats::Bridge {
-    nats::Bridge {
-        settings: settings.clone(),
-        name: name.to_owned(),
-        means: means.clone(),
-    }
+    nats::Bridge::new(settings.clone(), name.to_owned(), means.clone())
 }

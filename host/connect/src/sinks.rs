@@ -336,6 +336,7 @@ fn info(sink: &Deployed) -> SinkInfo {
         dead: number(&state.dead),
         received: number(&state.received),
         held: number(&state.held),
+        crowded: number(&state.crowded),
         looped: number(&state.looped),
         expired: number(&state.expired),
     }

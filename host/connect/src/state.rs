@@ -18,6 +18,8 @@ pub(crate) struct State {
     pub(crate) received: AtomicU64,
     /// Those of them that had to wait because the broker took nothing.
     pub(crate) held: AtomicU64,
+    /// Times that as many were on their way in as may be, so that nothing more was read.
+    pub(crate) crowded: AtomicU64,
     /// Messages that a bridge did not carry: they run in a circle.
     pub(crate) looped: AtomicU64,
     /// Too old before their turn came.

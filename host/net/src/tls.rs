@@ -4,7 +4,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -18,6 +18,14 @@ pub enum TlsError {
         file: PathBuf,
         /// What was looked for.
         what: &'static str,
+        /// Why.
+        cause: String,
+    },
+    /// A file is no list of revoked certificates.
+    #[error("{file}: no list of revoked certificates could be read: {cause}")]
+    Revoked {
+        /// Which.
+        file: PathBuf,
         /// Why.
         cause: String,
     },
@@ -41,7 +49,7 @@ pub enum TlsError {
     },
 }
 
-/// Where a listener's certificates are, all PEM.
+/// Where a listener's certificates are, all PEM but for lists of revoked ones.
 #[derive(Clone, Debug)]
 pub struct TlsFiles {
     /// Certificate chain of the server.
@@ -59,6 +67,8 @@ pub struct ClientCertificates {
     pub ca: PathBuf,
     /// Whether a client without one is refused. One that shows another is refused in any case.
     pub is_required: bool,
+    /// Lists of revoked certificates, PEM or DER. With any, a certificate whose authority has no list there is refused.
+    pub revoked: Vec<PathBuf>,
 }
 
 /// The certificate a listener uses for the next handshake.
@@ -160,11 +170,46 @@ fn verifier(clients: &ClientCertificates) -> Result<Arc<dyn ClientCertVerifier>,
             .add(certificate)
             .map_err(|error| bad(error.to_string()))?;
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let (roots, provider) = (
+        Arc::new(roots),
+        Arc::new(rustls::crypto::ring::default_provider()),
+    );
+    let builder = || WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone());
+    let mut all = Vec::new();
+    for file in &clients.revoked {
+        let lists = revoked(file)?;
+        // By itself first, so that it can be said which file it is.
+        let tried = builder().with_crls(lists.iter().cloned()).build();
+        tried.map_err(|error| no_list(file, error))?;
+        all.extend(lists);
+    }
+    let builder = builder().with_crls(all);
     let builder = match clients.is_required {
         true => builder,
         false => builder.allow_unauthenticated(),
     };
     builder.build().map_err(|error| bad(error.to_string()))
+}
+
+fn no_list(file: &Path, cause: impl std::fmt::Display) -> TlsError {
+    TlsError::Revoked {
+        file: file.to_owned(),
+        cause: cause.to_string(),
+    }
+}
+
+/// All lists of a file, PEM, or the one that it is; at least one.
+fn revoked(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    const PEM: &[u8] = b"-----BEGIN ";
+    let bytes = std::fs::read(file).map_err(|error| no_list(file, error))?;
+    if !bytes.windows(PEM.len()).any(|part| part == PEM) {
+        return Ok(vec![bytes.into()]);
+    }
+    let all: Vec<_> = CertificateRevocationListDer::pem_slice_iter(&bytes)
+        .collect::<Result<_, _>>()
+        .map_err(|error| no_list(file, error))?;
+    match all.is_empty() {
+        true => Err(no_list(file, "the file has none")),
+        false => Ok(all),
+    }
 }

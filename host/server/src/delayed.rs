@@ -1,8 +1,9 @@
 //! Delayed messages of all shards, for the admin API: in the order in which they fall due, whichever shard has them.
 
+use crate::kept::Pending;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use witmq_admin::DelayedControl;
 use witmq_broker::delayed::DelayedId;
 use witmq_broker::ports::ControlError;
@@ -10,11 +11,6 @@ use witmq_broker::shard::Shard;
 use witmq_broker::{ShardId, Shared};
 use witmq_net::Node;
 use witmq_proto::Message;
-
-/// How long a record may take to become durable.
-const COMMIT: Duration = Duration::from_secs(5);
-/// Pause between looks at it.
-const PAUSE: Duration = Duration::from_millis(2);
 
 /// Asks the shards.
 pub(crate) struct Delayed {
@@ -66,26 +62,26 @@ impl DelayedControl for Delayed {
 
     fn cancel(&self, id: &str) -> Result<(), ControlError> {
         let known = parse(id)?;
+        let pending = Pending::new();
+        let notice = pending.notice();
         let found = self.ask(move |shard, now| {
-            let position = shard.cancel_delayed(now, known)?;
-            Some((shard.id(), position))
+            let is_here = shard.cancel_delayed(now, known);
+            if is_here {
+                shard.when_stored(notice.clone().waiter());
+            }
+            is_here
         })?;
-        let Some((shard, position)) = found.into_iter().flatten().next() else {
+        if !found.contains(&true) {
             return Err(ControlError::NotFound(format!(
                 "no delayed message `{id}`: it was published, expired or taken back"
             )));
-        };
-        let end = Instant::now() + COMMIT;
-        let is_stored = move |shard: &mut Shard, _| shard.is_stored(position);
-        while self.node.inspect(shard, is_stored) != Some(true) {
-            if Instant::now() >= end {
-                return Err(ControlError::Internal(format!(
-                    "`{id}` is taken back, but the disk does not take that: it comes back if the broker ends now"
-                )));
-            }
-            std::thread::sleep(PAUSE);
         }
-        Ok(())
+        match pending.wait() {
+            true => Ok(()),
+            false => Err(ControlError::Internal(format!(
+                "`{id}` is taken back, but the disk does not take that: it comes back if the broker ends now"
+            ))),
+        }
     }
 }
 

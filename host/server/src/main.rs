@@ -10,6 +10,7 @@ mod delayed;
 mod demo;
 mod dev;
 mod drain;
+mod kept;
 mod logging;
 mod pages;
 mod plugins;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use witmq_admin::NodeStatus;
 use witmq_broker::kv::Spaces;
@@ -24,6 +25,8 @@ pub(crate) struct Status {
     /// `None` without a storage.
     pub(crate) storage: Option<Arc<witmq_storage::Metrics>>,
     pub(crate) kv: Arc<Spaces>,
+    /// Canaries that were not taken back at once: too many waited for that.
+    pub(crate) canaries_left: Arc<AtomicU64>,
     pub(crate) started: Instant,
 }
 
@@ -102,6 +105,8 @@ impl NodeStatus for Status {
         for (name, is_gauge, value) in self.rules.numbers() {
             page.put(name, kind(is_gauge), "", float(value));
         }
+        let left = self.canaries_left.load(Ordering::Relaxed);
+        page.put("canaries_left_total", "counter", "", float(left));
         for rule in self.rules.list() {
             page.put_rule(&rule);
         }
@@ -205,6 +210,7 @@ impl Page {
             ("sink_dead_total", "counter", sink.dead),
             ("sink_received_total", "counter", sink.received),
             ("sink_held_total", "counter", sink.held),
+            ("sink_crowded_total", "counter", sink.crowded),
             ("sink_looped_total", "counter", sink.looped),
             ("sink_expired_total", "counter", sink.expired),
         ] {

@@ -70,6 +70,7 @@ fn of_sink(sink: &SinkInfo) -> Vec<Entry> {
         ("expired", sink.expired),
         ("received", sink.received),
         ("held", sink.held),
+        ("crowded", sink.crowded),
         ("looped", sink.looped),
     ];
     entries.extend(numbers.map(|(name, number)| (name, number.to_string())));

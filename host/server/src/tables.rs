@@ -1,18 +1,13 @@
 //! Tables of chains for the admin API: what is changed there is on disk before the answer.
 
+use crate::kept::Pending;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 use witmq_broker::ShardId;
 use witmq_broker::ports::ControlError;
 use witmq_broker::ports::{TableControl, TableInfo};
-use witmq_broker::shard::Shard;
 use witmq_net::Node;
 use witmq_rules::Tables;
 
-/// How long changes may take to become durable.
-const COMMIT: Duration = Duration::from_secs(5);
-/// Pause between looks at it.
-const PAUSE: Duration = Duration::from_millis(2);
 /// Keys are kept by all shards alike: the first one is asked.
 const ASKED: ShardId = ShardId(0);
 
@@ -28,17 +23,14 @@ impl KeptTables {
             let text = "it is done, but not on disk yet: it may be undone if the broker ends now";
             ControlError::Internal(text.to_owned())
         };
-        let position = self.node.inspect(ASKED, |shard, _| shard.keep_keys());
-        let position = position.ok_or_else(late)?;
-        let end = Instant::now() + COMMIT;
-        let is_stored = move |shard: &mut Shard, _| shard.is_stored(position);
-        while self.node.inspect(ASKED, is_stored) != Some(true) {
-            if Instant::now() >= end {
-                return Err(late());
-            }
-            std::thread::sleep(PAUSE);
-        }
-        Ok(())
+        let pending = Pending::new();
+        let waiter = pending.notice().waiter();
+        let asked = (self.node).inspect(ASKED, move |shard, _| {
+            shard.keep_keys();
+            shard.when_stored(waiter);
+        });
+        asked.ok_or_else(late)?;
+        pending.wait().then_some(()).ok_or_else(late)
     }
 }
 

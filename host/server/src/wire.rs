@@ -130,10 +130,10 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
     let sinks = late_sinks.start(config, &runtime, &late);
     let tables = Tables::new(opened.kv.clone());
     let rules = rules(config, &tables);
-    let resting = resting::start(&rules).context("cannot start a thread")?;
+    let resting =
+        resting::start(&rules, config.limits.canary_queue).context("cannot start a thread")?;
     let (listeners, certificates) = listeners(config)?;
     let node_config = node_config(config, listeners, shards)?;
-    let storage = opened.metrics();
     let make_shard = make_shard(
         (shards, clock),
         (limits, shared.clone()),
@@ -157,8 +157,9 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
         plugins: plugins.clone(),
         rules: rules.clone(),
         sinks: Arc::new(sinks.clone()),
-        storage,
+        storage: opened.metrics(),
         kv: opened.kv.clone(),
+        canaries_left: resting.left(),
         started,
     };
     let admin = match start_admin(config, &node, (&plugins, &rules, tables), status) {
@@ -350,6 +351,7 @@ fn listeners(config: &Config) -> Result<(Vec<ListenerConfig>, Vec<TlsSlot>)> {
                 let clients = listener.client_ca.clone().map(|ca| ClientCertificates {
                     ca,
                     is_required: listener.client_cert != Some(ClientCert::Optional),
+                    revoked: listener.crl.clone(),
                 });
                 let files = TlsFiles {
                     cert: cert.clone(),

@@ -28,6 +28,8 @@ pub use config::Config;
 /// Keys of users, for SCRAM.
 #[witmq_sdk::plugin(authenticate, sink, name = "scram", tests = "tests.json")]
 pub struct Scram {
+    /// What it is called here.
+    plugin: String,
     decoy_secret: String,
     decoy_iterations: u32,
     mechanisms: Vec<Mechanism>,
@@ -38,8 +40,9 @@ pub struct Scram {
 impl Plugin for Scram {
     type Config = Config;
 
-    fn new(config: Config, _place: &Place) -> Result<Self, String> {
+    fn new(config: Config, place: &Place) -> Result<Self, String> {
         Ok(Self {
+            plugin: place.plugin.clone(),
             decoy_secret: config.decoy_secret,
             decoy_iterations: config.decoy_iterations,
             mechanisms: config.mechanisms,
@@ -164,6 +167,6 @@ impl Authenticate for Scram {
 impl Sink for Scram {
     fn deliver_one(&mut self, message: &Message) -> Result<Delivered, Failure> {
         let is_stored = |name: &str| self.accounts.get(name).is_some_and(|one| one.stored);
-        store::put(message, is_stored)
+        store::put(&self.plugin, message, is_stored)
     }
 }

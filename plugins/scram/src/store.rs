@@ -5,7 +5,8 @@
 use crate::lines;
 use std::collections::BTreeSet;
 use witmq_sdk::host::kv::{self, KvError};
-use witmq_sdk::{Delivered, Failure, Message};
+use witmq_sdk::host::{PublishError, metrics, publish};
+use witmq_sdk::{Delivered, Emit, Failure, Message, QoS};
 use witmq_users::scram::Keys;
 
 /// Where the keys of a user are.
@@ -27,27 +28,31 @@ pub(crate) fn read(name: &str) -> Result<Vec<Keys>, String> {
 }
 
 /// Takes a message whose first line is a name, with a line for each of its keys; without any they are taken away.
+/// `plugin`: what this one is called.
 pub(crate) fn put(
+    plugin: &str,
     message: &Message,
     is_stored: impl Fn(&str) -> bool,
 ) -> Result<Delivered, Failure> {
-    let text = message.text()?;
+    let refuse = |name: &str, reason: &str| refuse(plugin, message, name, reason);
+    let Ok(text) = message.text() else {
+        return refuse("", "it is no text");
+    };
     let (name, rest) = text.split_once('\n').unwrap_or((text, ""));
     let name = name.trim_end_matches('\r');
     if !is_stored(name) {
         let said = "its first line has to be the name of a user with `stored` in the configuration";
-        return Ok(Delivered::Never(said.to_owned()));
+        return refuse("", said); // it may be a key, and is not repeated
     }
     let rest = rest.trim_end();
     let keys = match lines(2, rest) {
         Ok(keys) => keys,
-        Err(cause) => return Ok(Delivered::Never(format!("`{name}`: {cause}"))),
+        Err(cause) => return refuse(name, &cause),
     };
     let mut seen = BTreeSet::new();
     if let Some(twice) = keys.iter().find(|keys| !seen.insert(keys.mechanism())) {
         let mechanism = twice.mechanism().name();
-        let said = format!("`{name}` has keys for {mechanism} twice");
-        return Ok(Delivered::Never(said));
+        return refuse(name, &format!("it has keys for {mechanism} twice"));
     }
     let done = match keys.is_empty() {
         true => kv::remove(&at(name)).map(|_| ()),
@@ -55,9 +60,28 @@ pub(crate) fn put(
     };
     match done {
         Ok(()) => Ok(Delivered::Done),
-        Err(error @ (KvError::TooLarge | KvError::Quota)) => {
-            Ok(Delivered::Never(format!("`{name}`: {error}")))
-        }
+        Err(error @ (KvError::TooLarge | KvError::Quota)) => refuse(name, &error.to_string()),
         Err(error) => Err(Failure::Failed(format!("`{name}`: {error}"))),
     }
+}
+
+/// A message that cannot be used is done with here: what the broker makes a dead letter of keeps its payload, and in that
+/// are keys. The letter is written here instead, with the name (empty: nobody knows) and the reason.
+fn refuse(plugin: &str, message: &Message, name: &str, reason: &str) -> Result<Delivered, Failure> {
+    let mut letter = Emit::new(format!("$dead-letter/{plugin}"), name).qos(QoS::AtLeastOnce);
+    let topic = ("topic".to_owned(), message.topic.clone());
+    let why = ("reason".to_owned(), reason.to_owned());
+    letter.properties.user.extend([topic, why]);
+    match publish(&letter) {
+        // Nothing was done with it yet, and there is room for a letter in another call.
+        Err(PublishError::Busy | PublishError::Other(_)) => {
+            return Ok(Delivered::Again { after_ms: 0 });
+        }
+        Err(error) => witmq_sdk::warn!("no dead letter says so: {error}"),
+        Ok(()) => {}
+    }
+    let topic = &message.topic;
+    witmq_sdk::warn!("keys for `{name}` from `{topic}` cannot be used: {reason}");
+    metrics::count("scram_refused_keys", 1);
+    Ok(Delivered::Done)
 }

@@ -33,7 +33,8 @@ fn setup() -> Setup<Scram> {
         .secret("decoys", decoys)
         .grant("secret:decoys");
     let setup = setup.secret("bob", line(Mechanism::Sha512, "pen"));
-    setup.grant("secret:bob").grant("secret:cleo")
+    let setup = setup.grant("secret:bob").grant("secret:cleo");
+    setup.grant("publish:$dead-letter/test")
 }
 
 fn config(users: Value) -> Value {
@@ -335,20 +336,69 @@ fn stored_keys_hold_from_the_next_exchange_on_and_can_be_taken_away() {
 fn what_is_not_for_the_store_is_refused_with_the_reason_and_changes_nothing() {
     let mut broker = stored();
     let good = line(Mechanism::Sha256, "pencil");
+    let secret = good.rsplit(':').next().unwrap().trim();
     put(&mut broker, &format!("ada\n{good}"));
-    for (payload, expected) in [
-        (format!("eve\n{good}"), "name of a user with `stored`"),
-        (format!("bob\n{good}"), "name of a user with `stored`"),
-        (String::new(), "name of a user with `stored`"),
-        (format!("ada\n{good}pencil"), "`ada`: line 3: it is not"),
-        (format!("ada\n{good}{good}"), "keys for SCRAM-SHA-256 twice"),
-    ] {
-        let answer = put(&mut broker, &payload);
-        let is_said = matches!(&answer, Delivered::Never(text) if text.contains(expected));
-        assert!(is_said, "{answer:?}");
+    let nobody = "name of a user with `stored`";
+    let bad = [
+        (format!("eve\n{good}"), "", nobody),
+        (format!("bob\n{good}"), "", nobody),
+        (good.clone(), "", nobody),
+        (String::new(), "", nobody),
+        (format!("ada\n{good}pencil"), "ada", "line 3: it is not"),
+        (format!("ada\n{good}{good}"), "ada", "SCRAM-SHA-256 twice"),
+    ];
+    for (payload, name, expected) in &bad {
+        assert_eq!(put(&mut broker, payload), Delivered::Done);
+        let letter = broker.published().pop().unwrap();
+        assert_eq!(letter.topic, "$dead-letter/test");
+        assert_eq!(letter.payload, name.as_bytes());
+        let said = |name| letter.properties.user_property(name).unwrap();
+        assert_eq!(said("topic"), "accounts/keys");
+        assert!(said("reason").contains(expected), "{letter:?}");
+    }
+    assert_eq!(broker.counter("scram_refused_keys"), 6);
+    let mut message = Message::new("accounts/keys", "");
+    message.payload = vec![b'a', 0xFF];
+    assert_eq!(broker.deliver([message]).unwrap(), [Delivered::Done]);
+    let letter = broker.published().pop().unwrap();
+    let reason = letter.properties.user_property("reason");
+    assert_eq!(reason, Some("it is no text"));
+    for line in broker.logged() {
+        assert!(!line.text.contains(secret), "{}", line.text);
     }
     let (step, _) = login(&mut broker, Mechanism::Sha256, "ada", "pencil");
     assert_eq!(code(&step), 0);
+}
+
+/// A call may publish 16 messages: the others come again, and nothing is lost.
+#[test]
+fn what_has_no_room_for_its_letter_comes_again() {
+    let mut broker = stored();
+    let batch = (0..18).map(|_| Message::new("accounts/keys", "eve"));
+    let answers = broker.deliver(batch).unwrap();
+    let (done, again) = answers.split_at(16);
+    assert!(done.iter().all(|answer| *answer == Delivered::Done));
+    assert_eq!(again, [const { Delivered::Again { after_ms: 0 } }; 2]);
+    assert_eq!(broker.published().len(), 16);
+    assert_eq!(broker.counter("scram_refused_keys"), 16);
+}
+
+#[test]
+fn without_the_grant_only_the_log_says_so_and_the_keys_are_nowhere() {
+    let decoys = BASE64_STANDARD.encode([7; 32]);
+    let setup = Broker::setup().secret("decoys", decoys);
+    let users = json!([{ "name": "ada", "stored": true }]);
+    let mut broker = setup.grant("secret:decoys").start(config(users)).unwrap();
+    let good = line(Mechanism::Sha256, "pencil");
+    let payload = format!("ada\n{good}{good}");
+    assert_eq!(put(&mut broker, &payload), Delivered::Done);
+    assert!(broker.published().is_empty());
+    let lines: Vec<String> = (broker.logged().into_iter())
+        .map(|line| line.text)
+        .collect();
+    let said = lines.concat();
+    assert!(said.contains("no dead letter says so"), "{said}");
+    assert!(said.contains("`ada`") && said.contains("twice"), "{said}");
 }
 
 #[test]

@@ -367,6 +367,12 @@ impl Broker {
         assert!(said.contains("runs on every shard"), "{said}");
     }
 
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Resident memory, KiB.
     #[must_use]
     pub fn resident_kib(&self) -> u64 {

@@ -64,6 +64,13 @@ impl NatsServer {
         self.child = run(&self.folder, &self.flags, self.address);
     }
 
+    /// The same, unless it runs.
+    pub fn start_again_if_gone(&mut self) {
+        if self.child.try_wait().unwrap().is_some() {
+            self.start_again();
+        }
+    }
+
     /// A client that is let in without a name.
     #[must_use]
     pub fn client(&self) -> Nats {

@@ -7,7 +7,9 @@
 )]
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    BasicConstraints, CertificateParams, CertificateRevocationList,
+    CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
+    KeyPair, RevokedCertParams, SerialNumber, date_time_ymd,
 };
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::{Value, json};
@@ -16,6 +18,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
+use witmq_e2e::one_by_one::wait_until;
 use witmq_e2e::site::{Site, ok};
 use witmq_e2e::wire::field;
 use witmq_e2e::{Broker, PATIENCE, component};
@@ -33,8 +36,10 @@ struct Authority {
 }
 
 impl Authority {
-    fn new() -> Self {
+    /// Names tell lists of revoked certificates apart.
+    fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
@@ -43,7 +48,18 @@ impl Authority {
     }
 
     fn make(&self, name: &str, common_name: &str, usage: ExtendedKeyUsagePurpose) -> Made {
+        self.make_numbered(None, name, common_name, usage)
+    }
+
+    fn make_numbered(
+        &self,
+        number: Option<u64>,
+        name: &str,
+        common_name: &str,
+        usage: ExtendedKeyUsagePurpose,
+    ) -> Made {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.serial_number = number.map(SerialNumber::from);
         params.distinguished_name = rcgen::DistinguishedName::new();
         params
             .distinguished_name
@@ -59,11 +75,37 @@ impl Authority {
         let usage = ExtendedKeyUsagePurpose::ClientAuth;
         self.make("device-7.example.com", "device-7", usage)
     }
+
+    /// One whose certificate has this number.
+    fn numbered(&self, number: u64) -> Made {
+        let usage = ExtendedKeyUsagePurpose::ClientAuth;
+        self.make_numbered(Some(number), "device.example.com", "device", usage)
+    }
+
+    /// A list of revoked certificates. It is over since long ago, and holds.
+    fn revoke(&self, numbers: &[u64]) -> CertificateRevocationList {
+        let revoked = numbers.iter().map(|number| RevokedCertParams {
+            serial_number: SerialNumber::from(*number),
+            revocation_time: date_time_ymd(2024, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2024, 1, 1),
+            next_update: date_time_ymd(2024, 2, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let issuer = Issuer::from_params(&self.params, &self.own.key);
+        list.signed_by(&issuer).unwrap()
+    }
 }
 
 /// A broker with a listener `must` that requires certificates of this authority and one, `may`, that takes them. Its service
-/// lets everybody in.
-fn broker(folder: &Path, authority: &Authority, site: &Site) -> Broker {
+/// lets everybody in. `more` is said of both.
+fn broker(folder: &Path, authority: &Authority, site: &Site, more: &str) -> Broker {
     let server = authority.make("localhost", "server", ExtendedKeyUsagePurpose::ServerAuth);
     let write = |name: &str, text: String| {
         let path = folder.join(name);
@@ -80,8 +122,8 @@ fn broker(folder: &Path, authority: &Authority, site: &Site) -> Broker {
         )
     };
     let (must, may) = (
-        listener("must", ""),
-        listener("may", "client_cert = \"optional\""),
+        listener("must", more),
+        listener("may", &format!("client_cert = \"optional\"\n{more}")),
     );
     let broker = Broker::serve(&format!("[auth]\nplugins = [\"auth-http\"]\n{must}{may}"));
     let config = json!({ "endpoint": { "url": site.url() } }).to_string();
@@ -140,8 +182,8 @@ fn questions(site: &Site) -> Vec<Value> {
 fn a_plugin_sees_the_certificate_of_a_client_and_others_do_not_get_in() {
     let folder = tempfile::tempdir().unwrap();
     let site = Site::start(|_| ok(json!({ "result": "allow" }).to_string()));
-    let (ours, theirs) = (Authority::new(), Authority::new());
-    let broker = broker(folder.path(), &ours, &site);
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let broker = broker(folder.path(), &ours, &site, "");
     let device = ours.device();
     assert_eq!(login(&broker, "must", &ours, Some(&device)), Some(0));
     let digest = Sha256::digest(device.certificate.der());
@@ -179,12 +221,61 @@ fn a_plugin_sees_the_certificate_of_a_client_and_others_do_not_get_in() {
     assert_eq!(questions(&site)[0]["certificate_subject"], "CN=device-7");
 }
 
+/// The broker reads its certificates again, and says so of both listeners.
+async fn read_again(broker: &Broker, said: &str) {
+    let pid = broker.pid().to_string();
+    let told = std::process::Command::new("kill")
+        .args(["-HUP", &pid])
+        .status();
+    assert!(told.unwrap().success());
+    for _ in ["must", "may"] {
+        broker.wait_for_log(said).await;
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_lets_nobody_in_and_lists_are_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(|_| ok(json!({ "result": "allow" }).to_string()));
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let path = folder.path().join("revoked.crl");
+    let put = |bytes: &[u8]| std::fs::write(&path, bytes).unwrap();
+    // In one file: that of another authority is no harm.
+    let both = [&theirs.revoke(&[1, 2]), &ours.revoke(&[2, 3])].map(|list| list.pem().unwrap());
+    put(both.concat().as_bytes());
+    let more = format!("crl = [{path:?}]");
+    let broker = broker(folder.path(), &ours, &site, &more);
+    let (one, two) = (ours.numbered(1), ours.numbered(2));
+    let logins = || {
+        ["must", "may"].map(|name| [&one, &two].map(|own| login(&broker, name, &ours, Some(own))))
+    };
+    let (only_one, only_two, nobody) = ([Some(0), None], [None, Some(0)], [None, None]);
+    assert_eq!(logins(), [only_one, only_one]);
+    assert_eq!(login(&broker, "may", &ours, None), Some(0));
+    wait_until("the count of refused handshakes", || {
+        (broker.metrics()).contains("witmq_handshakes_failed_total 2\n")
+    });
+
+    put(ours.revoke(&[1]).der());
+    read_again(&broker, "certificate read again").await;
+    assert_eq!(logins(), [only_two, only_two]);
+    put(b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n");
+    read_again(&broker, "revoked.crl: no list of revoked certificates").await;
+    assert_eq!(logins(), [only_two, only_two], "what was there stays");
+    put(theirs.revoke(&[]).der());
+    read_again(&broker, "certificate read again").await;
+    assert_eq!(logins(), [nobody, nobody], "our authority has no list");
+    put(ours.revoke(&[]).der());
+    read_again(&broker, "certificate read again").await;
+    assert_eq!(logins(), [[Some(0), Some(0)]; 2]);
+}
+
 #[test]
 fn listeners_that_cannot_ask_are_refused_with_words() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("witmq.toml");
     let missing = folder.path().join("none.pem");
-    let authority = Authority::new();
+    let authority = Authority::new("ours");
     let server = authority.make("localhost", "server", ExtendedKeyUsagePurpose::ServerAuth);
     let (cert, key) = (
         folder.path().join("cert.pem"),
@@ -211,6 +302,21 @@ fn listeners_that_cannot_ask_are_refused_with_words() {
             "key.pem: no certificate",
         ),
         ("tls", format!("{files}client_cert = \"maybe\"\n"), "maybe"),
+        (
+            "tls",
+            format!("{files}crl = [{missing:?}]\n"),
+            "has `crl` and no `client_ca`",
+        ),
+        (
+            "tls",
+            format!("{files}client_ca = {cert:?}\ncrl = [{missing:?}]\n"),
+            "none.pem: no list of revoked certificates could be read",
+        ),
+        (
+            "tls",
+            format!("{files}client_ca = {cert:?}\ncrl = [{key:?}]\n"),
+            "key.pem: no list of revoked certificates could be read: the file has none",
+        ),
     ] {
         let data = folder.path().join("data");
         let text = format!(

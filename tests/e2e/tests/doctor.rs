@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use witmq_e2e::{binary, run, text};
 
-const CHECKS: [&str; 14] = [
+const CHECKS: [&str; 15] = [
     "open files",
     "backlog",
     "tcp buffers",
@@ -22,6 +22,7 @@ const CHECKS: [&str; 14] = [
     "huge pages",
     "shards",
     "clock",
+    "time",
     "data folder",
     "admin token",
     "free space",

@@ -1,5 +1,5 @@
 //! The bundled `scram` in a broker: keys that `witmq user keys` made, in the configuration and in a secret, both mechanisms,
-//! re-authentication, the rules of a user, and others left to `auth-file`.
+//! re-authentication, the rules of a user, others left to `auth-file`, and keys that a chain puts into its store.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -7,7 +7,11 @@
     reason = "tests"
 )]
 
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::Packet;
 use serde_json::{Value, json};
+use witmq_e2e::client::{Client, connect, options};
+use witmq_e2e::one_by_one::wait_until;
 use witmq_e2e::scram::{Hash, answer_by};
 use witmq_e2e::wire::{
     AGAIN, AUTH, BAD_CREDENTIALS, BAD_METHOD, CONNACK, CONNECT, CONTINUE, DISCONNECT,
@@ -148,4 +152,85 @@ fn rules_hold_and_passwords_are_left_to_the_next() {
     let strings = [field(b"c"), field(b"cleo"), field(b"pen")].concat();
     wire.send(CONNECT, &[&head[..], &strings].concat());
     drop(wire.said_with(CONNACK, SUCCESS));
+}
+
+/// Publishes keys, or what should be some.
+async fn hand_over(client: &mut Client, text: String) {
+    let sent = client
+        .sender
+        .publish("accounts/keys", QoS::AtLeastOnce, false, text);
+    sent.await.unwrap();
+    let is_ack = |packet| matches!(packet, Packet::PubAck(_)).then_some(());
+    client.wait(is_ack).await;
+}
+
+/// Whether cleo gets in by her password.
+fn is_let_in(broker: &Broker) -> bool {
+    let (mut wire, expected) = rounds(broker, METHODS[0], "cleo");
+    let said = wire.said();
+    match said.code {
+        SUCCESS => {
+            assert_eq!(said.data, Some(expected));
+            true
+        }
+        code => {
+            assert_eq!(code, BAD_CREDENTIALS);
+            false
+        }
+    }
+}
+
+/// Keys come by a chain, hold from the next exchange on, and are in no dead letter if they cannot be used.
+#[tokio::test]
+async fn keys_that_a_chain_hands_over_let_in_and_refused_ones_are_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let random = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n";
+    let decoys = secret(&folder, "decoys", random);
+    let plugins = "[auth]\nplugins = [\"scram\", \"auth-file\"]\n";
+    let broker = Broker::serve(&format!("{plugins}[secrets]\n{decoys}"));
+    let open = r##"{"anonymous":"allow","acl":[{"allow":true,"topics":["#","$dead-letter/#"]}]}"##;
+    drop(broker.ok(&["plugin", "config", "auth-file", open], ""));
+    let users = json!([{ "name": "cleo", "stored": true }]);
+    let config = json!({ "decoy_secret": "decoys", "decoy_iterations": 4096, "users": users });
+    let (config, wasm) = (config.to_string(), component("scram"));
+    let install = ["plugin", "install", wasm.to_str().unwrap()];
+    let grants = ["secret:decoys", "publish:$dead-letter/scram"];
+    let grants = grants.map(|grant| ["--grant", grant]).concat();
+    let words = [&install[..], &["--config", &config], &grants].concat();
+    drop(broker.ok(&words, ""));
+    broker.chain(
+        "keys",
+        "from = \"accounts/keys\"\n[[step]]\nsink = \"scram\"\n",
+    );
+    let mut client = connect(options(broker.address("tcp"), "admin"))
+        .await
+        .unwrap();
+    client.subscribe("$dead-letter/#", QoS::AtLeastOnce).await;
+
+    assert!(!is_let_in(&broker), "nobody has put keys");
+    let words = ["cleo", "--line", "--mechanism", "SCRAM-SHA-256"];
+    let line = keys(&broker, &words).trim().to_owned();
+    hand_over(&mut client, format!("cleo\n{line}")).await;
+    wait_until("cleo is let in", || is_let_in(&broker));
+
+    for (text, name, wanted) in [
+        (format!("cleo\n{line}\n{line}"), "cleo", "twice"),
+        (line.clone(), "", "has to be the name of a user"),
+    ] {
+        hand_over(&mut client, text).await;
+        let letter = client.message().await;
+        assert_eq!(&letter.topic[..], b"$dead-letter/scram");
+        assert_eq!(&letter.payload[..], name.as_bytes(), "and no keys");
+        let user = letter.properties.unwrap().user_properties;
+        let said = |name: &str| user.iter().find(|(key, _)| key == name).unwrap().1.clone();
+        assert_eq!(said("topic"), "accounts/keys");
+        assert!(said("reason").contains(wanted), "{user:?}");
+    }
+    assert!(is_let_in(&broker), "what was there before stays");
+    hand_over(&mut client, "cleo".to_owned()).await;
+    wait_until("cleo is not let in any more", || !is_let_in(&broker));
+    let stored_key = line.rsplit(':').next().unwrap();
+    for said in broker.log.try_iter() {
+        assert!(!said.contains(stored_key), "{said}");
+    }
 }

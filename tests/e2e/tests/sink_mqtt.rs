@@ -280,7 +280,7 @@ async fn what_comes_in_waits_while_the_disk_takes_nothing() {
     let far = Broker::serve_open("");
     let mut near = Broker::serve_open("[limits]\nsys_interval_s = 1\n");
     let text = format!(
-        "kind = \"mqtt\"\nurl = \"mqtt://{}\"\nin = {{ filters = [\"down/#\"] }}\n{RETRY}",
+        "kind = \"mqtt\"\nurl = \"mqtt://{}\"\nin = {{ filters = [\"down/#\"], under_way = 3 }}\n{RETRY}",
         far.address("tcp")
     );
     drop(apply(&near, "far", &text));
@@ -305,6 +305,8 @@ async fn what_comes_in_waits_while_the_disk_takes_nothing() {
     wait_for_sink(&near, "far", |sink| {
         sink["state"] == "healthy" && sink["received"] == 300
     });
+    let crowded = sink(&near, "far")["crowded"].as_u64().unwrap();
+    assert!(crowded > 0, "three at a time are fewer than come");
     near.kill_9_and_start_again();
     let mut listener = connect(lasting(near.address("tcp"), "l")).await.unwrap();
     for number in 0..300 {
@@ -316,6 +318,7 @@ async fn what_comes_in_waits_while_the_disk_takes_nothing() {
     }
     let metrics = near.metrics();
     assert!(metrics.contains("witmq_sink_held_total{"), "{metrics}");
+    assert!(metrics.contains("witmq_sink_crowded_total{"), "{metrics}");
     let mut watcher = connect(options(near.address("tcp"), "w")).await.unwrap();
     watcher
         .subscribe("$SYS/broker/sinks/far/state", QoS::AtMostOnce)

@@ -17,7 +17,7 @@ use witmq_e2e::client::{Client, connect, options};
 use witmq_e2e::nats::{Nats, NatsServer};
 use witmq_e2e::nkeys;
 use witmq_e2e::sinks::{apply, publish, sink, wait_for_sink};
-use witmq_e2e::{Broker, certificates};
+use witmq_e2e::{Broker, PATIENCE, certificates};
 
 const CHAIN: &str = "from = \"out/#\"\n[[step]]\nsink = \"far\"\n";
 const RETRY: &str = "retry = { first_ms = 20, longest_ms = 100 }\n";
@@ -270,6 +270,58 @@ async fn what_comes_from_subjects_has_topics_and_runs_in_no_circle() {
     assert_eq!(here.text().await, "again");
 }
 
+/// Messages that came from there so far.
+fn received(broker: &Broker) -> u64 {
+    sink(broker, "far")["received"].as_u64().unwrap()
+}
+
+/// Two servers that know nothing of each other: whichever is there is spoken to, both ways.
+#[tokio::test]
+async fn of_several_servers_one_that_is_there_is_used() {
+    let mut servers = [NatsServer::start(""), NatsServer::start("")];
+    let broker = Broker::serve_open("");
+    let both = "out = { subject = \"there.{topic}\" }\nin = { subjects = [\"here.>\"] }";
+    let [one, two] = [0, 1].map(|at: usize| servers[at].address);
+    let file = format!("kind = \"nats\"\nurl = \"nats://{one},nats://{two}\"\n{both}\n{RETRY}");
+    servers[0].kill_9();
+    let said = checked(&broker, &file);
+    assert!(said.contains(&format!("{two} (NATS ")), "{said}");
+    drop(apply(&broker, "far", &file));
+    broker.chain("out", CHAIN);
+    let mut client = connect(options(broker.address("tcp"), "c")).await.unwrap();
+    client.subscribe("here/#", QoS::AtLeastOnce).await;
+    for (sent, there) in [(0_u64, 1), (10, 0), (20, 1)] {
+        // The other one comes first: it is there before the one that is used goes.
+        servers[there].start_again_if_gone();
+        let away = 1 - there;
+        servers[away].kill_9();
+        let mut witness = servers[there].client();
+        witness.subscribe("there.>");
+        witness.flush();
+        publish(&mut client, "out/a", sent..sent + 10).await;
+        let mut missing: BTreeSet<String> = (sent..sent + 10).map(|n| n.to_string()).collect();
+        while !missing.is_empty() {
+            missing.remove(&witness.message().payload);
+        }
+        // NATS keeps nothing for who is not there yet.
+        let (end, before) = (std::time::Instant::now() + PATIENCE, received(&broker));
+        while received(&broker) == before {
+            assert!(std::time::Instant::now() < end, "{}", sink(&broker, "far"));
+            witness.publish("here.b", "", &format!("from {there}"));
+            witness.flush();
+        }
+        while client.text().await != format!("from {there}") {}
+    }
+    servers[1].kill_9();
+    wait_for_sink(&broker, "far", |sink| {
+        let said = sink["last_error"].as_str().unwrap_or_default();
+        let names_both = [one, two]
+            .iter()
+            .all(|place| said.contains(&place.to_string()));
+        sink["state"] == "failing" && names_both
+    });
+}
+
 #[tokio::test]
 async fn a_consumer_of_a_stream_gives_everything_whoever_is_killed() {
     let mut server = NatsServer::with_streams("");
@@ -315,7 +367,7 @@ async fn a_consumer_of_a_stream_gives_everything_whoever_is_killed() {
         let said = server.client().ask("CONSUMER.INFO.DOWN.witmq", &json!({}));
         (said["num_ack_pending"].clone(), said["num_pending"].clone())
     };
-    let end = std::time::Instant::now() + witmq_e2e::PATIENCE;
+    let end = std::time::Instant::now() + PATIENCE;
     while asked() != (0.into(), 0.into()) {
         assert!(std::time::Instant::now() < end, "{:?}", asked());
     }

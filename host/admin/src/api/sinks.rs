@@ -108,6 +108,6 @@ fn sink_json(info: &SinkInfo) -> Value {
         "name": info.name, "kind": info.kind, "state": info.state, "last_error": info.last_error,
         "queued_messages": info.queued_messages, "queued_bytes": info.queued_bytes, "delivered": info.delivered,
         "retried": info.retried, "failed": info.failed, "dropped": info.dropped, "dead": info.dead, "expired": info.expired,
-        "received": info.received, "held": info.held, "looped": info.looped,
+        "received": info.received, "held": info.held, "crowded": info.crowded, "looped": info.looped,
     })
 }

@@ -56,6 +56,8 @@ pub struct SinkInfo {
     pub received: u64,
     /// Messages from the other side that had to wait because the broker took nothing.
     pub held: u64,
+    /// Times that as many messages were on their way in as may be, so that the next ones had to wait.
+    pub crowded: u64,
     /// Messages that a bridge did not carry: they passed this broker before, or too many.
     pub looped: u64,
     /// Messages that expired in the queue.

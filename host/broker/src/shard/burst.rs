@@ -76,6 +76,7 @@ impl Shard {
             return true;
         }
         let packets = burst.packets();
+        self.counters.burst_messages += bytes(packets.count());
         self.counters.received += bytes(packets.count());
         self.counters.payload_received += bytes(packets.payload_bytes());
         if shards == 0 {

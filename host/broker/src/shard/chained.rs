@@ -32,6 +32,7 @@ impl Shard {
         let mut gathered = Gathered::new(burst);
         let mut message = Arc::new(burst.message(Bytes::new()));
         for part in burst.parts() {
+            self.counters.burst_messages += 1;
             self.counters.received += 1;
             self.counters.payload_received += bytes(part.payload_bytes());
             let payload = burst.payload(part);

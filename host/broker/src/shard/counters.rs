@@ -41,6 +41,10 @@ counters! {
     redirected counter "clients_redirected_total",
     /// Publishes taken from clients.
     received counter "messages_received_total",
+    /// Bursts: publishes of one client to one topic that were handed on as one.
+    bursts counter "bursts_total",
+    /// Publishes in them.
+    burst_messages counter "burst_messages_total",
     /// Messages written to clients.
     sent counter "messages_sent_total",
     /// Bytes taken from connections, behind CONNECT.

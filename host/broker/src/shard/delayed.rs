@@ -7,7 +7,7 @@ use super::Shard;
 use super::inbound::{Answer, Origin};
 use crate::delayed::DelayedId;
 use crate::ports::store::Health;
-use crate::ports::{BrokerEvent, Position, Record};
+use crate::ports::{BrokerEvent, Record};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use witmq_proto::{Message, ReasonCode};
@@ -115,23 +115,19 @@ impl Shard {
         self.delayed.page(after, limit)
     }
 
-    /// Takes a delayed message back before it falls due; `None` if this shard has none of that name, else the
-    /// record that makes it final.
-    pub fn cancel_delayed(&mut self, now: Instant, id: DelayedId) -> Option<Position> {
-        self.delayed.remove(&self.shared.delayed, id)?;
-        let position = self.append(Record::DelayedGone { id });
+    /// Takes a delayed message back before it falls due; false if this shard has none of that name. It may
+    /// come back until that is stored ([`Shard::when_stored`]).
+    pub fn cancel_delayed(&mut self, now: Instant, id: DelayedId) -> bool {
+        if self.delayed.remove(&self.shared.delayed, id).is_none() {
+            return false;
+        }
+        self.append(Record::DelayedGone { id });
         self.arm_delayed(now, Duration::ZERO);
-        Some(position)
+        true
     }
 
-    /// Where keys of plugins and tables are stored as they are now.
-    pub fn keep_keys(&mut self) -> Position {
-        self.append(Record::PluginKv)
-    }
-
-    /// Whether a record is durable.
-    #[must_use]
-    pub fn is_stored(&self, position: Position) -> bool {
-        self.ports.store.stored() >= position
+    /// Keys of plugins and tables are to be stored as they are now.
+    pub fn keep_keys(&mut self) {
+        self.append(Record::PluginKv);
     }
 }

@@ -12,7 +12,7 @@ use witmq_proto::packet::{PacketId, QoS, Suback, Unsuback};
 use witmq_proto::session::Session;
 use witmq_proto::{Message, ReasonCode};
 
-/// Called once, on the shard's thread, when what somebody brought in is kept.
+/// Called once, on the shard's thread, when what somebody brought in or changed is kept.
 pub type Waiter = Box<dyn FnOnce() + Send>;
 
 /// An acknowledgement.
@@ -59,12 +59,17 @@ impl Shard {
         if self.take(now, &Arc::new(message), false).is_failure() {
             return Err(NotTaken::Busy);
         }
+        self.when_stored(waiter);
+        Ok(())
+    }
+
+    /// Calls somebody once everything that was recorded so far is durable, at once if it is.
+    pub fn when_stored(&mut self, waiter: Waiter) {
         if self.ports.store.stored() >= self.position {
             waiter();
         } else {
             self.waiting.push_back((self.position, waiter));
         }
-        Ok(())
     }
 
     /// Gives the promise once everything recorded since `before` is durable, at once if nothing was.

@@ -120,6 +120,8 @@ impl Shard {
             ("publish/messages/received", counters.received),
             ("publish/messages/sent", counters.sent),
             ("publish/messages/dropped", dropped),
+            ("publish/bursts/count", counters.bursts),
+            ("publish/bursts/messages", counters.burst_messages),
             ("publish/bytes/received", counters.payload_received),
             ("publish/bytes/sent", counters.payload_sent),
             ("bytes/received", counters.bytes_received),

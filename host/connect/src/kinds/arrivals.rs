@@ -1,19 +1,26 @@
 //! What comes from another side is brought into the broker: one after the other is taken, so that their order stays,
 //! and several wait at a time until they are kept.
 //!
-//! Owns: [`Arrivals`], how many may wait, and what is said while the broker takes nothing. Must not: know protocols.
+//! Owns: [`Arrivals`], how many may wait, what is said while the broker takes nothing, and [`receive`], which begins
+//! sessions at the other side anew. Must not: know protocols.
 
+use crate::keys::Keys;
+use crate::place::SinkError;
+use crate::settings::Retry;
 use crate::state::{State, count};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use witmq_broker::ports::{NotTaken, Take};
 use witmq_proto::Message;
 
-/// Messages of one source that the broker took and that are not known to be kept.
+/// Messages of one source that the broker took and that are not known to be kept, if its file does not say how many.
 pub(super) const UNDER_WAY: u16 = 100;
+/// What a file may say at most.
+const UNDER_WAY_MOST: u16 = 10_000;
 /// The broker takes nothing at present: once more after this.
 const BUSY: Duration = Duration::from_millis(10);
 /// Doubled each time up to this.
@@ -24,22 +31,59 @@ const NOTE: Duration = Duration::from_secs(60);
 /// A message's token once it is kept; `None`: the broker ends before.
 type Waiting<T> = Pin<Box<dyn Future<Output = Option<T>>>>;
 
+/// How many messages may be on their way in, as the table `in` of a file says.
+pub(super) fn under_way(keys: &mut Keys<'_>) -> Result<u16, SinkError> {
+    let most = keys.number("under_way", UNDER_WAY.into(), 1..=UNDER_WAY_MOST.into())?;
+    Ok(u16::try_from(most).unwrap_or(UNDER_WAY_MOST))
+}
+
+/// Begins a session at the other side anew whenever it ends. Runs until it is dropped.
+pub(super) async fn receive(
+    name: &str,
+    retry: Retry,
+    state: &State,
+    mut session: impl AsyncFnMut() -> Result<Infallible, String>,
+) {
+    let mut pause = retry.first;
+    loop {
+        let Err(text) = session().await;
+        // It had been listening: what ended is a new trouble.
+        if state.fail_inward(&text) {
+            tracing::warn!(sink = name, "a bridge does not receive: {text}");
+            pause = retry.first;
+        }
+        tokio::time::sleep(retry.with_jitter(pause)).await;
+        pause = (pause * 2).min(retry.longest);
+    }
+}
+
+/// The other side is listened to.
+pub(super) fn listens(name: &str, state: &State) {
+    if state.recover_inward() {
+        tracing::info!(sink = name, "a bridge receives again");
+    }
+}
+
 /// Messages of one source on their way in. `T`: what acknowledges one.
 pub(super) struct Arrivals<T> {
     take: Take,
     state: Arc<State>,
     name: String,
+    /// So many at a time.
+    most: u16,
     /// In the order they came.
     under_way: FuturesOrdered<Waiting<T>>,
     noted: Option<Instant>,
 }
 
 impl<T: 'static> Arrivals<T> {
-    pub(super) fn new(name: &str, take: &Take, state: &Arc<State>) -> Self {
+    /// `most`: so many are on their way at a time.
+    pub(super) fn new(name: &str, most: u16, take: &Take, state: &Arc<State>) -> Self {
         Self {
             take: take.clone(),
             state: state.clone(),
             name: name.to_owned(),
+            most,
             under_way: FuturesOrdered::new(),
             noted: None,
         }
@@ -47,7 +91,13 @@ impl<T: 'static> Arrivals<T> {
 
     /// Whether another one may be offered.
     pub(super) fn has_room(&self) -> bool {
-        self.under_way.len() < usize::from(UNDER_WAY)
+        self.under_way.len() < usize::from(self.most)
+    }
+
+    fn push(&mut self, waiting: Waiting<T>) {
+        self.under_way.push_back(waiting);
+        // Nothing more is read until the first of them is done with.
+        count(&self.state.crowded, usize::from(!self.has_room()));
     }
 
     /// Comes back when the broker took it.
@@ -61,7 +111,7 @@ impl<T: 'static> Arrivals<T> {
                         tracing::info!(sink = self.name, "the broker takes messages again");
                     }
                     let state = self.state.clone();
-                    self.under_way.push_back(Box::pin(async move {
+                    self.push(Box::pin(async move {
                         let is_kept = kept.await;
                         count(&state.received, usize::from(is_kept));
                         is_kept.then_some(token)
@@ -82,7 +132,7 @@ impl<T: 'static> Arrivals<T> {
 
     /// Nothing is to be kept of this one; its turn comes as that of the others.
     pub(super) fn pass(&mut self, token: T) {
-        self.under_way.push_back(Box::pin(async { Some(token) }));
+        self.push(Box::pin(async { Some(token) }));
     }
 
     /// The next one that is done with, in order. Waits for ever while none is under way.
@@ -113,6 +163,7 @@ impl<T: 'static> Arrivals<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::place::Source;
     use crate::record::tests::message;
     use futures_util::FutureExt as _;
     use std::collections::VecDeque;
@@ -144,7 +195,7 @@ mod tests {
             };
             Box::pin(async { said })
         });
-        (Arrivals::new("in", &take, &state), state)
+        (Arrivals::new("in", UNDER_WAY, &take, &state), state)
     }
 
     fn run<R>(future: impl Future<Output = R>) -> R {
@@ -199,14 +250,80 @@ mod tests {
     #[test]
     fn so_many_are_under_way_and_no_more() {
         let script = Arc::default();
-        let (mut arrivals, _) = arrivals(&script);
+        let (mut arrivals, state) = arrivals(&script);
+        let crowded = || state.crowded.load(Ordering::Relaxed);
         run(async {
             for number in 1..u32::from(UNDER_WAY) {
                 arrivals.offer(number, message("t", "x")).await;
             }
             assert!(arrivals.has_room());
+            assert_eq!(crowded(), 0);
             arrivals.offer(0, message("t", "x")).await;
             assert!(!arrivals.has_room());
+            assert_eq!(crowded(), 1, "one more would have to wait");
+            let first = script.lock().unwrap().taken.remove(0).1;
+            first.send(()).unwrap();
+            assert_eq!(arrivals.next().await, Ok(1));
+            assert!(arrivals.has_room());
+            arrivals.pass(0);
+            assert_eq!(crowded(), 2, "what is not kept takes a place, too");
         });
+    }
+
+    #[test]
+    fn a_file_says_how_many_within_bounds() {
+        let said = |text: &str| {
+            let source = Source {
+                file: "in.toml",
+                text,
+            };
+            let mut keys = Keys::parse(source).unwrap();
+            let most = under_way(&mut keys).map_err(|error| error.to_string())?;
+            keys.finish()
+                .map_err(|error| error.to_string())
+                .map(|()| most)
+        };
+        let wrong = "in.toml:1:13: `under_way` is a number from 1 to 10000";
+        for (text, wanted) in [
+            ("", Ok(UNDER_WAY)),
+            ("under_way = 1", Ok(1)),
+            ("under_way = 10_000", Ok(UNDER_WAY_MOST)),
+            ("under_way = 0", Err(wrong.to_owned())),
+            ("under_way = 10_001", Err(wrong.to_owned())),
+        ] {
+            assert_eq!(said(text), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_session_that_ends_is_followed_by_another_one_with_pauses_that_grow() {
+        let state = Arc::new(State::default());
+        let retry = Retry {
+            first: Duration::from_millis(1),
+            longest: Duration::from_millis(4),
+            jitter_percent: 0,
+        };
+        let mut sessions = 0;
+        let runs = receive("in", retry, &state, async || {
+            sessions += 1;
+            match sessions {
+                1..=3 => Err(format!("trouble {sessions}")),
+                _ => std::future::pending().await,
+            }
+        });
+        run(async {
+            let third = async {
+                while state.last_error().as_deref() != Some("trouble 3") {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::select! {
+                () = runs => panic!("it does not end"),
+                () = third => {}
+            }
+        });
+        assert_eq!(state.word(), "failing");
+        listens("in", &state);
+        assert_eq!(state.word(), "healthy");
     }
 }

@@ -15,6 +15,7 @@ pub(super) use outward::Outward;
 
 use self::link::Use;
 use super::Means;
+use super::arrivals::under_way;
 use super::tls::trust;
 use crate::keys::Keys;
 use crate::place::SinkError;
@@ -78,6 +79,8 @@ struct Inward {
     way: Way,
     /// How long the other broker keeps messages while this one is away.
     expiry_s: u32,
+    /// Messages on their way in at a time.
+    under_way: u16,
 }
 
 impl Settings {
@@ -262,10 +265,12 @@ impl Inward {
             Version::Five => keys.number("session_expiry_s", 86_400, 0..=u64::from(u32::MAX))?,
             Version::Four => 0, // there the other broker says how long
         };
+        let under_way = under_way(&mut keys)?;
         keys.finish()?;
         Ok(Self {
             filters,
             way,
+            under_way,
             expiry_s: u32::try_from(expiry_s).unwrap_or(u32::MAX),
         })
     }
@@ -337,6 +342,10 @@ mod tests {
             (
                 "url = \"mqtt://h\"\nin = { filters = [\"a\"], qos = 2 }",
                 "b.toml:3:6: `in.qos` is 0 or 1: messages are taken at least once",
+            ),
+            (
+                "url = \"mqtt://h\"\nin = { filters = [\"a\"], under_way = 0 }",
+                "b.toml:3:37: `in.under_way` is a number from 1 to 10000",
             ),
         ] {
             assert_eq!(error(text).as_deref(), Some(wanted));

@@ -8,6 +8,7 @@ mod inward;
 mod link;
 mod outward;
 mod subject;
+mod turn;
 mod wire;
 
 pub(super) use inward::receive;
@@ -15,12 +16,16 @@ pub(super) use outward::Outward;
 
 use self::access::Access;
 use self::subject::{Template, is_subject};
+use self::turn::Turn;
 use super::Means;
+use super::arrivals::under_way;
 use crate::keys::Keys;
 use crate::place::SinkError;
 use crate::secret::Text;
 use witmq_proto::packet::QoS;
 
+/// Servers of one bridge.
+const SERVERS: usize = 50;
 /// Subjects of one source.
 const SUBJECTS: usize = 100;
 
@@ -30,17 +35,37 @@ pub(super) struct Bridge {
     pub(super) settings: Settings,
     pub(super) name: String,
     pub(super) means: Means,
+    turn: Turn,
+}
+
+impl Bridge {
+    pub(super) fn new(settings: Settings, name: String, means: Means) -> Self {
+        let turn = Turn::default();
+        Self {
+            settings,
+            name,
+            means,
+            turn,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    host: String,
-    port: u16,
+    /// Any of them does; they are tried in turn.
+    servers: Vec<Server>,
     is_tls: bool,
     access: Access,
     ca: Option<Text>,
     out: Option<Out>,
     inward: Option<Inward>,
+}
+
+/// Where one is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Server {
+    host: String,
+    port: u16,
 }
 
 #[derive(Clone, Debug)]
@@ -61,32 +86,15 @@ struct Inward {
     /// Put before each topic then.
     add: String,
     qos: QoS,
+    /// Messages on their way in at a time.
+    under_way: u16,
 }
 
 impl Settings {
     pub(super) fn parse(keys: &mut Keys<'_>) -> Result<Self, SinkError> {
-        let (url, at) = keys.needed("url", "\"tls://nats.example.com\"")?;
-        let wrong = |text: &str| keys.error_at(at, format!("`url` {text}"));
-        let (scheme, rest) = url.split_once("://").unwrap_or_default();
-        let is_tls = match scheme {
-            "nats" => false,
-            "tls" => true,
-            _ => return Err(wrong("begins with nats:// or tls://")),
-        };
-        let rest = rest.trim_end_matches('/');
-        let (host, port) = match rest.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (
-                host,
-                port.parse().map_err(|_| wrong("has a port that is none"))?,
-            ),
-            _ => (rest, 4222),
-        };
-        if host.is_empty() || host.contains(['/', '@', ',']) {
-            return Err(wrong("is nats://HOST:PORT, without a user and a path"));
-        }
+        let (servers, is_tls) = servers(keys)?;
         let settings = Self {
-            host: host.to_owned(),
-            port,
+            servers,
             is_tls,
             access: Access::parse(keys)?,
             ca: keys.private("ca")?,
@@ -110,10 +118,53 @@ impl Settings {
     pub(super) fn gives(&self) -> bool {
         self.inward.is_some()
     }
+}
+
+impl Server {
+    /// One of `url`, and whether it speaks TLS; what is wrong with it otherwise.
+    fn parse(url: &str) -> Result<(Self, bool), &'static str> {
+        let (scheme, rest) = url.split_once("://").unwrap_or_default();
+        let is_tls = match scheme {
+            "nats" => false,
+            "tls" => true,
+            _ => return Err("begins with nats:// or tls://"),
+        };
+        let rest = rest.trim_end_matches('/');
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => {
+                (host, port.parse().map_err(|_| "has a port that is none")?)
+            }
+            _ => (rest, 4222),
+        };
+        if host.is_empty() || host.contains(['/', '@']) {
+            return Err("is nats://HOST:PORT, without a user and a path");
+        }
+        let host = host.to_owned();
+        Ok((Self { host, port }, is_tls))
+    }
 
     fn place(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
+}
+
+/// The servers of `url`, with commas in between, and whether they speak TLS.
+fn servers(keys: &mut Keys<'_>) -> Result<(Vec<Server>, bool), SinkError> {
+    let (url, at) = keys.needed("url", "\"tls://nats.example.com\"")?;
+    let wrong = |text: &str| keys.error_at(at, format!("`url` {text}"));
+    let all = url.split(',').map(|one| Server::parse(one.trim()));
+    let all = all.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+    if all.len() > SERVERS {
+        return Err(wrong(&format!("names more than {SERVERS} servers")));
+    }
+    let is_tls = all.iter().all(|(_, is_tls)| *is_tls);
+    if !is_tls && all.iter().any(|(_, is_tls)| *is_tls) {
+        return Err(wrong(
+            "has servers with TLS and without: all begin with tls://, or none",
+        ));
+    }
+    let servers = all.into_iter().map(|(server, _)| server).collect();
+    Ok((servers, is_tls))
 }
 
 /// Text that stands before topics.
@@ -174,6 +225,7 @@ impl Inward {
                 1 => QoS::AtLeastOnce,
                 _ => QoS::ExactlyOnce,
             },
+            under_way: under_way(&mut keys)?,
         };
         keys.finish()?;
         Ok(inward)
@@ -182,6 +234,7 @@ impl Inward {
 
 #[cfg(test)]
 mod tests {
+    use crate::kinds::Kind;
     use crate::settings::Settings as Sink;
 
     fn error(text: &str) -> Option<String> {
@@ -241,6 +294,10 @@ mod tests {
                 "n.toml:3:34: `a b` is no name of a queue group",
             ),
             (
+                "url = \"nats://h\"\nin = { subjects = [\"a\"], under_way = 10_001 }",
+                "n.toml:3:38: `in.under_way` is a number from 1 to 10000",
+            ),
+            (
                 "url = \"nats://h\"\npassword = \"p\"\nout = { subject = \"a\" }",
                 "n.toml:1:1: `password` needs a `username`",
             ),
@@ -250,6 +307,41 @@ mod tests {
             ),
         ] {
             assert_eq!(error(text).as_deref(), Some(wanted));
+        }
+    }
+
+    #[test]
+    fn there_may_be_several_servers_up_to_a_bound() {
+        let of = |url: &str| {
+            let text = format!("kind = \"nats\"\nurl = \"{url}\"\nout = {{ subject = \"a\" }}");
+            let sink = Sink::parse("n.toml", &text).map_err(|error| error.to_string())?;
+            let Kind::Nats(settings) = sink.kind else {
+                panic!("{:?}", sink.kind);
+            };
+            let places = settings.servers.iter().map(super::Server::place);
+            Ok((places.collect::<Vec<_>>(), settings.is_tls))
+        };
+        let places = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+        let three = of("nats://a, nats://b:1/,nats://[::1]:2");
+        let wanted = places(&["a:4222", "b:1", "[::1]:2"]);
+        assert_eq!(three, Ok((wanted, false)));
+        let secured = of("tls://a,tls://b");
+        assert_eq!(secured, Ok((places(&["a:4222", "b:4222"]), true)));
+        let many = |count: usize| vec!["nats://h"; count].join(",");
+        let most = of(&many(super::SERVERS)).map(|(places, _)| places.len());
+        assert_eq!(most, Ok(super::SERVERS));
+        let too_many = many(super::SERVERS + 1);
+        for (url, wanted) in [
+            (too_many.as_str(), "names more than 50 servers"),
+            ("nats://a,b", "begins with nats:// or tls://"),
+            ("nats://a,", "begins with nats:// or tls://"),
+            ("nats://a,nats://b:x", "has a port that is none"),
+            (
+                "tls://a,nats://b",
+                "has servers with TLS and without: all begin with tls://, or none",
+            ),
+        ] {
+            assert_eq!(of(url), Err(format!("n.toml:2:7: `url` {wanted}")));
         }
     }
 }

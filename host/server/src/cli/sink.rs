@@ -168,6 +168,7 @@ fn show(list: &Value) {
                 number("dropped"),
                 number("dead"),
                 number("received"),
+                number("crowded"),
                 number("looped"),
                 text("last_error"),
             ]
@@ -183,6 +184,7 @@ fn show(list: &Value) {
         "DROPPED",
         "DEAD",
         "RECEIVED",
+        "CROWDED",
         "LOOPED",
         "LAST ERROR",
     ];

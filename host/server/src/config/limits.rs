@@ -103,6 +103,8 @@ limits! {
     delayed_max_s: u32 = 4_294_967;
     /// Events of one shard that wait for the chains they begin.
     chain_events: usize = 8192, 1 to 1_000_000;
+    /// Canaries of chains that wait to be taken back.
+    canary_queue: usize = 64, 1 to 10_000;
     /// CONNECT must arrive within this.
     connect_timeout_ms: u64 = 10_000;
     /// Time one `authenticate` call may take, waiting included.

@@ -124,6 +124,9 @@ pub(crate) struct Listener {
     pub(crate) client_ca: Option<PathBuf>,
     /// Whether they have to; they do if `client_ca` is there and this is not.
     pub(crate) client_cert: Option<ClientCert>,
+    /// Files with lists of revoked certificates of clients, PEM or DER (tls, wss).
+    #[serde(default)]
+    pub(crate) crl: Vec<PathBuf>,
     /// Connections beyond this are closed at once.
     #[serde(default = "listener_connections")]
     pub(crate) max_connections: u32,
@@ -152,6 +155,7 @@ impl Listener {
             key: None,
             client_ca: None,
             client_cert: None,
+            crl: Vec::new(),
             max_connections: listener_connections(),
             allow_plaintext: false,
         }
@@ -303,6 +307,13 @@ impl Config {
                 return Err(ConfigError::rule(format!(
                     "listener `{}` has `client_cert` and no `client_ca`: set it to a PEM file with the authorities \
                      whose certificates clients show",
+                    listener.name
+                )));
+            }
+            if !listener.crl.is_empty() && listener.client_ca.is_none() {
+                return Err(ConfigError::rule(format!(
+                    "listener `{}` has `crl` and no `client_ca`: set it to a PEM file with the authorities whose \
+                     certificates the lists revoke",
                     listener.name
                 )));
             }

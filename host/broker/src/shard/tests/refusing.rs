@@ -156,6 +156,28 @@ fn who_brings_a_message_in_is_called_when_it_is_kept() {
 }
 
 #[test]
+fn who_changed_something_is_called_when_it_is_stored_in_turn_with_others() {
+    let (mut rig, disk, _subscriber, _publisher) = stuck();
+    let kept = Kept::default();
+    let when_stored = |rig: &mut Rig, text| {
+        let kept = kept.clone();
+        rig.shards[0].when_stored(Box::new(move || kept.lock().unwrap().push(text)));
+    };
+    assert_eq!(bring(&mut rig, "one", &kept), Ok(()));
+    rig.shards[0].keep_keys();
+    when_stored(&mut rig, "keys");
+    assert_eq!(bring(&mut rig, "two", &kept), Ok(()));
+    rig.run();
+    assert!(kept.lock().unwrap().is_empty(), "the disk has nothing yet");
+    disk.set((FAR, Health::Well));
+    let now = rig.now;
+    rig.shards[0].stored(now);
+    assert_eq!(*kept.lock().unwrap(), ["one", "keys", "two"]);
+    when_stored(&mut rig, "nothing new");
+    assert_eq!(kept.lock().unwrap().last(), Some(&"nothing new"), "at once");
+}
+
+#[test]
 fn nobody_is_called_for_what_is_not_taken() {
     let (mut rig, disk, subscriber, _publisher) = stuck();
     let kept = Kept::default();

@@ -2,7 +2,6 @@
 
 use super::link::{Arrived, Happening, Outgoing, Token, Use};
 use super::{Bridge, PACKET_BYTES};
-use crate::kinds::arrivals::UNDER_WAY;
 use crate::kinds::tls::clearer;
 use crate::outlet::{Answer, Trouble};
 use crate::record::now_ms;
@@ -30,7 +29,7 @@ pub(super) fn options(bridge: &Bridge, purpose: Use) -> Result<MqttOptions, Stri
     options.set_clean_start(purpose != Use::In);
     if let (Use::In, Some(inward)) = (purpose, &settings.inward) {
         options.set_session_expiry_interval(Some(inward.expiry_s));
-        options.set_receive_maximum(Some(UNDER_WAY));
+        options.set_receive_maximum(Some(inward.under_way));
         options.set_manual_acks(true);
     }
     Ok(options)

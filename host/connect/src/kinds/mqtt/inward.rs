@@ -4,7 +4,7 @@
 
 use super::link::{Arrived, Happening, Link, Token, Use};
 use super::{Bridge, Inward};
-use crate::kinds::arrivals::Arrivals;
+use crate::kinds::arrivals::{self, Arrivals};
 use crate::kinds::via::mark;
 use crate::outlet::Trouble;
 use crate::record::now_ms;
@@ -21,17 +21,8 @@ pub(in crate::kinds) async fn receive(bridge: Bridge, retry: Retry, state: Arc<S
     let Some(inward) = &bridge.settings.inward else {
         return;
     };
-    let mut pause = retry.first;
-    loop {
-        let Err(text) = session(&bridge, inward, &state).await;
-        // It had been listening: what ended is a new trouble.
-        if state.fail_inward(&text) {
-            tracing::warn!(sink = bridge.name, "a bridge does not receive: {text}");
-            pause = retry.first;
-        }
-        tokio::time::sleep(retry.with_jitter(pause)).await;
-        pause = (pause * 2).min(retry.longest);
-    }
+    let session = async || session(&bridge, inward, &state).await;
+    arrivals::receive(&bridge.name, retry, &state, session).await;
 }
 
 fn words(trouble: Trouble) -> String {
@@ -46,16 +37,15 @@ async fn session(
 ) -> Result<Infallible, String> {
     let mut link = Link::open(bridge, Use::In).await.map_err(words)?;
     link.subscribe(&inward.filters, inward.way.qos.unwrap_or(QoS::AtLeastOnce))?;
-    let mut arrivals: Arrivals<Token> = Arrivals::new(&bridge.name, &bridge.means.take, state);
+    let mut arrivals: Arrivals<Token> =
+        Arrivals::new(&bridge.name, inward.under_way, &bridge.means.take, state);
     loop {
         tokio::select! {
             done = arrivals.next() => link.acknowledge(&done?)?,
             happening = link.next(), if arrivals.has_room() => match happening.map_err(words)? {
                 Happening::Subscribed(said) => {
                     said?;
-                    if state.recover_inward() {
-                        tracing::info!(sink = bridge.name, "a bridge receives again");
-                    }
+                    arrivals::listens(&bridge.name, state);
                 }
                 Happening::Arrived(arrived) => match take(bridge, inward, state, *arrived) {
                     (token, Some(message)) => arrivals.offer(token, message).await,

@@ -4,7 +4,6 @@
 //! Owns: [`Link`], and the few things that happen on it. `five` and `four` say what packets of a version mean.
 
 use super::{Bridge, Version, five, four};
-use crate::kinds::arrivals::UNDER_WAY;
 use crate::outlet::{Answer, Trouble};
 use crate::record::Record;
 use bytes::Bytes;
@@ -15,8 +14,8 @@ use witmq_proto::packet::{MessageProperties, QoS, UserProperties};
 const EVENTS: usize = 64;
 /// Messages of a batch, and some.
 const OUT_REQUESTS: usize = 10_100;
-/// Acknowledgements, and some.
-const IN_REQUESTS: usize = UNDER_WAY as usize * 2;
+/// Beside acknowledgements.
+const IN_REQUESTS: usize = 100;
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +102,11 @@ impl Link {
     /// Comes back when the other broker let this one in.
     pub(super) async fn open(bridge: &Bridge, purpose: Use) -> Result<Self, Trouble> {
         let requests = match purpose {
-            Use::In => IN_REQUESTS,
+            Use::In => {
+                let inward = bridge.settings.inward.as_ref();
+                let acks = inward.map_or(0, |inward| usize::from(inward.under_way));
+                acks + IN_REQUESTS
+            }
             Use::Out | Use::Check => OUT_REQUESTS,
         };
         let (sender, events) = mpsc::channel(EVENTS);

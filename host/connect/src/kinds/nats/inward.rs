@@ -7,7 +7,7 @@ use super::link::Link;
 use super::subject::topic;
 use super::wire::{self, Op, publish, subscribe};
 use super::{Bridge, Inward};
-use crate::kinds::arrivals::Arrivals;
+use crate::kinds::arrivals::{self, Arrivals};
 use crate::kinds::via::mark;
 use crate::record::now_ms;
 use crate::settings::Retry;
@@ -33,17 +33,8 @@ pub(in crate::kinds) async fn receive(bridge: Bridge, retry: Retry, state: Arc<S
     let Some(inward) = &bridge.settings.inward else {
         return;
     };
-    let mut pause = retry.first;
-    loop {
-        let Err(text) = session(&bridge, inward, &state).await;
-        // It had been listening: what ended is a new trouble.
-        if state.fail_inward(&text) {
-            tracing::warn!(sink = bridge.name, "a bridge does not receive: {text}");
-            pause = retry.first;
-        }
-        tokio::time::sleep(retry.with_jitter(pause)).await;
-        pause = (pause * 2).min(retry.longest);
-    }
+    let session = async || session(&bridge, inward, &state).await;
+    arrivals::receive(&bridge.name, retry, &state, session).await;
 }
 
 async fn session(
@@ -59,7 +50,7 @@ async fn session(
     hello.extend_from_slice(b"PING\r\n");
     link.write(&hello).await?;
     let mut arrivals: Arrivals<Option<String>> =
-        Arrivals::new(&bridge.name, &bridge.means.take, state);
+        Arrivals::new(&bridge.name, inward.under_way, &bridge.means.take, state);
     let start = tokio::time::Instant::now() + PING;
     let mut ask = tokio::time::interval_at(start, PING);
     let mut asked = 1;
@@ -77,9 +68,7 @@ async fn session(
                 Op::Ping => link.write(b"PONG\r\n").await?,
                 Op::Pong => {
                     asked = 0;
-                    if state.recover_inward() {
-                        tracing::info!(sink = bridge.name, "a bridge receives again");
-                    }
+                    arrivals::listens(&bridge.name, state);
                 }
                 Op::Wrong(text) => return Err(format!("the server said: {text}")),
                 Op::Info(_) | Op::Fine => {}
@@ -173,6 +162,7 @@ mod tests {
             strip: strip.to_owned(),
             add: add.to_owned(),
             qos: QoS::AtLeastOnce,
+            under_way: 1,
         }
     }
 

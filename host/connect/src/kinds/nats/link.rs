@@ -2,8 +2,8 @@
 //!
 //! Owns: [`Link`]. What ends it is said in the server's words where it has some. Nothing is made anew here.
 
-use super::Bridge;
 use super::wire::{Info, Op, read};
+use super::{Bridge, Server};
 use crate::kinds::tls::{Wire, dial, secure, trust};
 use bytes::BytesMut;
 use serde_json::{Value, json};
@@ -14,6 +14,8 @@ pub(super) struct Link {
     wire: Box<dyn Wire>,
     buffer: BytesMut,
     pub(super) info: Info,
+    /// Whose it is.
+    pub(super) place: String,
 }
 
 fn broken(error: io::Error) -> String {
@@ -38,6 +40,13 @@ impl Link {
     /// # Errors
     /// Nobody is there, is trusted, or lets this broker in, in words.
     pub(super) async fn open(bridge: &Bridge, way: &str) -> Result<Self, String> {
+        let servers = &bridge.settings.servers;
+        let open = async |server: &Server| Self::open_at(server, bridge, way).await;
+        bridge.turn.first(servers, open).await
+    }
+
+    async fn open_at(server: &Server, bridge: &Bridge, way: &str) -> Result<Self, String> {
+        let Server { host, port } = server;
         let settings = &bridge.settings;
         let secrets = &bridge.means.secrets;
         let trusted = match settings.is_tls {
@@ -47,7 +56,7 @@ impl Link {
             }
             false => None,
         };
-        let mut wire = dial(&settings.host, settings.port, None).await?;
+        let mut wire = dial(host, *port, None).await?;
         let mut buffer = BytesMut::new();
         let info = match next(&mut wire, &mut buffer).await? {
             Op::Info(info) => *info,
@@ -58,7 +67,7 @@ impl Link {
             if !buffer.is_empty() {
                 return Err("the server says too much before it is trusted".to_owned());
             }
-            wire = secure(&settings.host, settings.port, trusted, wire).await?;
+            wire = secure(host, *port, trusted, wire).await?;
         } else if info.wants_tls {
             return Err("the server wants TLS: `url` begins with tls:// then".to_owned());
         }
@@ -77,7 +86,13 @@ impl Link {
         if let Value::Object(fields) = &mut said {
             fields.extend(settings.access.fields(secrets, info.nonce.as_deref())?);
         }
-        let mut link = Self { wire, buffer, info };
+        let place = server.place();
+        let mut link = Self {
+            wire,
+            buffer,
+            info,
+            place,
+        };
         let hello = format!("CONNECT {said}\r\nPING\r\n");
         link.exchange(hello.as_bytes(), |op| match op {
             Op::Pong => Ok(true),

@@ -300,7 +300,7 @@ impl Outlet for Outward {
     fn check(&mut self) -> Later<'_, Result<String, String>> {
         Box::pin(async {
             let mut line = Line::open(&self.bridge, "check").await?;
-            let place = self.bridge.settings.place();
+            let place = line.link.place.clone();
             let version = line.link.info.version.clone();
             let Some(out) = self
                 .bridge

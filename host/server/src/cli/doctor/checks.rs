@@ -3,6 +3,7 @@
 //! Owns: each check, its levels and its advice. Must not: read anything: a machine is given.
 
 use super::machine::{Data, Machine};
+use super::time::Keeper;
 use super::{Finding, Level};
 use crate::config::{Config, Durability};
 use std::time::Duration;
@@ -29,6 +30,8 @@ const SLOW_SYNC: Duration = Duration::from_millis(10);
 /// File systems whose files are gone with the machine, or whose locks and syncs are the word of another machine.
 const VOLATILE: [&str; 2] = ["tmpfs", "ramfs"];
 const REMOTE: [&str; 6] = ["nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs"];
+/// Services set the clock, or write down that they do, more often than this.
+const STALE: Duration = Duration::from_secs(24 * 3600);
 /// Clock sources that are read without a call into the kernel.
 const QUICK_CLOCKS: [&str; 4] = [
     "tsc",
@@ -49,6 +52,7 @@ pub(super) fn all(machine: &Machine, config: &Config) -> Vec<Finding> {
         huge_pages(machine),
         cpus(machine, config),
         clock(machine),
+        time(machine),
         folder(&machine.data),
         token(&machine.data),
     ];
@@ -303,6 +307,58 @@ fn clock(machine: &Machine) -> Finding {
             "cat /sys/devices/system/clocksource/clocksource0/available_clocksource",
         ),
         false => found,
+    }
+}
+
+fn time(machine: &Machine) -> Finding {
+    const CHECK: &str = "time";
+    const MATTERS: &str = "expiry, delayed messages, tokens and certificates go by it";
+    match &machine.keeper {
+        Keeper::Unknown => unknown(CHECK),
+        Keeper::Outside => ok(
+            CHECK,
+            "a container: the machine outside keeps the clock, or does not".to_owned(),
+        ),
+        Keeper::Nobody => ok(CHECK, "nobody keeps the clock in step".to_owned()).but(
+            Level::Warn,
+            format!("{MATTERS}: run chrony, systemd-timesyncd or another service for it"),
+            "timedatectl set-ntp true",
+        ),
+        Keeper::Waits { service } => ok(
+            CHECK,
+            format!("{service} runs, and has not set the clock yet"),
+        )
+        .but(
+            Level::Warn,
+            format!("{MATTERS}: is its time server reached?"),
+            "timedatectl timesync-status",
+        ),
+        Keeper::Runs { service, ago: None } => ok(
+            CHECK,
+            format!("{service} runs; whether the clock is in step it has to be asked itself"),
+        ),
+        Keeper::Runs {
+            service,
+            ago: Some(ago),
+        } => {
+            let hours = ago.as_secs() / 3600;
+            let shown = match hours {
+                0 => format!("{} min ago", ago.as_secs() / 60),
+                hours => format!("{hours} h ago"),
+            };
+            let found = ok(
+                CHECK,
+                format!("{service} keeps the clock in step, last seen {shown}"),
+            );
+            match *ago > STALE {
+                true => found.but(
+                    Level::Warn,
+                    format!("{MATTERS}: its time server seems to be away"),
+                    "timedatectl status",
+                ),
+                false => found,
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Owns: [`Machine`]; what cannot be read is `None`. Must not: judge.
 
+use super::time::{Keeper, keeper};
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt;
@@ -35,6 +36,7 @@ pub(super) struct Machine {
     pub(super) huge_pages: Option<String>,
     pub(super) clock_source: Option<String>,
     pub(super) now: Option<SystemTime>,
+    pub(super) keeper: Keeper,
     pub(super) data: Data,
 }
 
@@ -64,6 +66,7 @@ pub(super) fn look(root: &Path, data_dir: &Path) -> Machine {
         "proc/sys/vm/max_map_count",
     ]
     .map(|path| numbers(&root.join(path)).first().copied());
+    let now = SystemTime::now();
     let triple = |path: &str| <[u64; 3]>::try_from(numbers(&root.join(path))).ok();
     Machine {
         files: (limit.current, limit.maximum),
@@ -80,7 +83,8 @@ pub(super) fn look(root: &Path, data_dir: &Path) -> Machine {
         clock_source: text(
             &root.join("sys/devices/system/clocksource/clocksource0/current_clocksource"),
         ),
-        now: Some(SystemTime::now()),
+        now: Some(now),
+        keeper: keeper(root, now),
         data: data(root, data_dir),
     }
 }

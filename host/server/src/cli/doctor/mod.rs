@@ -7,6 +7,7 @@ mod checks;
 mod machine;
 #[cfg(test)]
 mod tests;
+mod time;
 
 use super::args::DoctorArgs;
 use super::{CliError, print};

@@ -2,6 +2,7 @@
 
 use super::checks;
 use super::machine::{Data, Machine};
+use super::time::Keeper;
 use super::{Finding, Level, as_json};
 use crate::config::{Config, Durability};
 use std::time::{Duration, SystemTime};
@@ -22,6 +23,7 @@ fn machine() -> Machine {
         huge_pages: Some("madvise".to_owned()),
         clock_source: Some("tsc".to_owned()),
         now: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1000)),
+        keeper: kept(24 * 3600),
         data: Data {
             path: "/var/lib/witmq".into(),
             is_there: true,
@@ -33,6 +35,14 @@ fn machine() -> Machine {
             free_bytes: Some(1 << 50),
             sync: Some(Ok((Duration::from_millis(1), Duration::from_millis(2)))),
         },
+    }
+}
+
+/// By chrony, and that is so long ago.
+fn kept(secs: u64) -> Keeper {
+    Keeper::Runs {
+        service: "chrony",
+        ago: Some(Duration::from_secs(secs)),
     }
 }
 
@@ -64,7 +74,7 @@ fn nothing_is_said_where_nothing_is_wrong() {
 /// A change of the machine that is just too much.
 type Change = fn(&mut Machine);
 
-const CHANGES: [(&str, Level, Change); 24] = [
+const CHANGES: [(&str, Level, Change); 27] = [
     ("open files", Level::Warn, |m| m.files.0 = Some(1511)),
     ("open files", Level::Fail, |m| m.files.0 = Some(1023)),
     ("backlog", Level::Warn, |m| m.somaxconn = Some(1023)),
@@ -82,6 +92,13 @@ const CHANGES: [(&str, Level, Change); 24] = [
     }),
     ("clock", Level::Fail, |m| {
         m.now = Some(SystemTime::UNIX_EPOCH - Duration::from_secs(61));
+    }),
+    ("time", Level::Warn, |m| m.keeper = kept(24 * 3600 + 1)),
+    ("time", Level::Warn, |m| m.keeper = Keeper::Nobody),
+    ("time", Level::Warn, |m| {
+        m.keeper = Keeper::Waits {
+            service: "systemd-timesyncd",
+        };
     }),
     ("data folder", Level::Warn, |m| m.data.mode = Some(0o770)),
     ("data folder", Level::Warn, |m| m.data.mode = Some(0o707)),
@@ -178,4 +195,63 @@ fn programs_read_the_same() {
     assert_eq!(backlog["level"], "warn");
     assert_eq!(backlog["command"], "sysctl -w net.core.somaxconn=1024");
     assert_eq!(all[0]["advice"], serde_json::Value::Null);
+}
+
+#[test]
+fn who_keeps_the_clock_is_said_in_words() {
+    let said = |keeper: Keeper| {
+        let machine = Machine {
+            keeper,
+            ..machine()
+        };
+        let finding = of(&machine, &config(), "time");
+        (finding.level, finding.found)
+    };
+    let runs = Keeper::Runs {
+        service: "ntpd",
+        ago: None,
+    };
+    let waits = Keeper::Waits {
+        service: "systemd-timesyncd",
+    };
+    for (keeper, level, wanted) in [
+        (
+            kept(119),
+            Level::Ok,
+            "chrony keeps the clock in step, last seen 1 min ago",
+        ),
+        (
+            kept(3600),
+            Level::Ok,
+            "chrony keeps the clock in step, last seen 1 h ago",
+        ),
+        (
+            kept(25 * 3600),
+            Level::Warn,
+            "chrony keeps the clock in step, last seen 25 h ago",
+        ),
+        (
+            runs,
+            Level::Ok,
+            "ntpd runs; whether the clock is in step it has to be asked itself",
+        ),
+        (
+            waits,
+            Level::Warn,
+            "systemd-timesyncd runs, and has not set the clock yet",
+        ),
+        (
+            Keeper::Nobody,
+            Level::Warn,
+            "nobody keeps the clock in step",
+        ),
+        (
+            Keeper::Outside,
+            Level::Ok,
+            "a container: the machine outside keeps the clock, or does not",
+        ),
+        (Keeper::Unknown, Level::Ok, "not known on this machine"),
+    ] {
+        assert_eq!(said(keeper), (level, wanted.to_owned()));
+    }
 }
