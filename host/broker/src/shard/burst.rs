@@ -50,7 +50,10 @@ impl Shard {
             return false;
         }
         let place = self.known.place(topic);
-        if (self.known).is_chained(place, version, |topic| chains.names(topic)) {
+        let named = self
+            .known
+            .named(place, version, |topic| chains.names(topic));
+        if named.is_some() {
             client.identity.chained_at = Some(version); // whoever publishes there is not asked again until chains change
             return false;
         }

@@ -12,6 +12,8 @@ impl Shard {
         Counters {
             sessions: count(self.clients.len()),
             sticky_forgotten: self.picker.forgotten(),
+            topics_known: count(self.known.len()),
+            topics_forgotten: self.known.forgotten(),
             ..self.counters
         }
     }

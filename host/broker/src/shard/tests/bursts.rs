@@ -6,7 +6,7 @@ use crate::limits::{Limits, Overflow};
 use crate::ports::AclRule;
 use crate::ports::chains::{ChainProgress, Rest, StepFailure, StepOutcome};
 use crate::ports::hooks::{AuthStep, Grant};
-use crate::ports::{Chains, Publisher, Transform};
+use crate::ports::{Chains, Named, Publisher, Transform};
 use crate::testing::{NoChains, Rig, allow_all};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -107,8 +107,8 @@ impl Chains for Unchained {
         Some(0)
     }
 
-    fn names(&mut self, _: &str) -> bool {
-        false
+    fn names(&mut self, _: &str) -> Named {
+        Named::NONE
     }
 
     fn run(
