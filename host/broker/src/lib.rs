@@ -21,6 +21,7 @@ pub mod rewrite;
 pub mod router;
 pub mod shard;
 pub mod shared;
+pub mod short;
 pub mod spread;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

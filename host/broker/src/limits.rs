@@ -70,8 +70,8 @@ pub struct Limits {
     pub strategies: Strategies,
     /// Publishers, each in each group, whose member one shard remembers for `sticky` (default 65,536).
     pub sticky_publishers: usize,
-    /// Topics that one shard remembers who wants (default 16,384).
-    pub interest_topics: usize,
+    /// Topics of which one shard remembers who wants them and which chains name them (default 131,072).
+    pub known_topics: usize,
     /// How long authentication may take (default 10 s).
     pub authentication: Duration,
     /// Rounds of one enhanced authentication (default 16).
@@ -106,7 +106,7 @@ impl Default for Limits {
             response_information: String::new(),
             strategies: Strategies::default(),
             sticky_publishers: 65_536,
-            interest_topics: 16_384,
+            known_topics: 131_072,
             authentication: Duration::from_secs(10),
             authentication_rounds: 16,
             sys_interval: Duration::from_secs(10),

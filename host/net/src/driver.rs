@@ -282,6 +282,7 @@ impl Core {
     pub(crate) async fn take_mail(self: Rc<Self>, mut mail: Receiver<Batch>) {
         while let Some(batch) = mail.recv().await {
             let now = Instant::now();
+            self.shard.borrow().expect_mail(&batch);
             for letter in batch {
                 self.shard.borrow_mut().handle_mail(now, letter);
             }

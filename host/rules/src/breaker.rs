@@ -87,12 +87,20 @@ struct Past {
     why: Option<String>,
 }
 
-/// The breaker.
+/// The breaker. While it is open, two values are all that is looked at of it.
 #[derive(Debug)]
 pub(crate) struct Breaker {
-    limits: BreakerLimits,
     /// Until then it rests; 0: it does not.
     until_ms: AtomicU64,
+    /// Of the limits, the time that one message may take.
+    message: Duration,
+    apart: Box<Apart>,
+}
+
+/// What is seldom looked at.
+#[derive(Debug)]
+struct Apart {
+    limits: BreakerLimits,
     past: Mutex<Past>,
 }
 
@@ -111,14 +119,18 @@ impl Breaker {
             why: None,
         };
         Self {
-            limits,
             until_ms: AtomicU64::new(0),
-            past: Mutex::new(past),
+            message: limits.message,
+            apart: Box::new(Apart {
+                limits,
+                past: Mutex::new(past),
+            }),
         }
     }
 
     fn past(&self) -> MutexGuard<'_, Past> {
-        self.past.lock().unwrap_or_else(PoisonError::into_inner)
+        let past = &self.apart.past;
+        past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A message that was received at `now_ms` comes to the chain. Costs a load while the chain does not rest.
@@ -128,7 +140,7 @@ impl Breaker {
             return Entry::Open;
         }
         // A clock that was set back must not make a rest longer.
-        if (1..=self.limits.longest_ms).contains(&until.saturating_sub(now_ms)) {
+        if (1..=self.apart.limits.longest_ms).contains(&until.saturating_sub(now_ms)) {
             return Entry::Rests;
         }
         // A probe that is never heard of again, because its client went, is followed by another after a rest.
@@ -146,7 +158,7 @@ impl Breaker {
 
     /// Whether so much time for one message is too much.
     pub(crate) fn is_too_long(&self, time: Duration) -> bool {
-        time > self.limits.message
+        time > self.message
     }
 
     /// A message came through; `came_in` is how many came to the chain so far.
@@ -162,7 +174,10 @@ impl Breaker {
             (Entry::Probe, Fared::Well) => self.forgive().then_some(Turn::Runs),
             (Entry::Probe, _) => {
                 let mut past = self.past();
-                past.rest_ms = past.rest_ms.saturating_mul(2).min(self.limits.longest_ms);
+                past.rest_ms = past
+                    .rest_ms
+                    .saturating_mul(2)
+                    .min(self.apart.limits.longest_ms);
                 let why = past.why.clone().unwrap_or_default();
                 Some(self.rest(&mut past, now_ms, why))
             }
@@ -171,7 +186,7 @@ impl Breaker {
     }
 
     fn failed(&self, fared: Fared, now_ms: u64, came_in: u64) -> Option<Turn> {
-        let limits = &self.limits;
+        let limits = &self.apart.limits;
         let mut past = self.past();
         if self.until_ms.load(Ordering::Relaxed) != 0 {
             return None; // it was on its way when the rest began
@@ -235,7 +250,7 @@ impl Breaker {
         let mut past = self.past();
         past.failures.clear();
         past.overruns.clear();
-        past.rest_ms = self.limits.rest_ms;
+        past.rest_ms = self.apart.limits.rest_ms;
         past.why = None;
         self.until_ms.swap(0, Ordering::Relaxed) != 0
     }

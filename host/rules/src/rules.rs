@@ -9,6 +9,7 @@ use crate::file::Mode;
 use crate::record::Recorder;
 use crate::state::{Alarm, Bounds, POOL_BYTES, Pool};
 use crate::tables::Tables;
+use crate::tap;
 use arc_swap::ArcSwap;
 use kept::{Kept, Record};
 use noted::Noted;
@@ -190,7 +191,8 @@ impl Entry {
     /// Whether a message that is received at `now_ms` goes through it with nobody looking on, held up by nothing.
     fn is_direct(&self, now_ms: u64) -> bool {
         let chain = &self.chain;
-        self.trial.is_none() && chain.breaker.is_open() && !chain.stats.tap.is_open(now_ms)
+        let is_tapped = tap::is_any_open(now_ms) && chain.stats.tap.is_open(now_ms);
+        self.trial.is_none() && chain.breaker.is_open() && !is_tapped
     }
 
     /// A revision that sees what this one sees.
@@ -309,6 +311,7 @@ impl Rules {
             seen: 0,
             noted: self.inner.noted.shard(),
             found: found::Found::default(),
+            expected: None,
             way: shard::Way::default(),
         }
     }

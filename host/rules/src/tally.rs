@@ -34,6 +34,7 @@ type Counts = Spread<[AtomicU64; TOGETHER * WAYS]>;
 
 /// Numbers of the steps of a chain, since its revision runs.
 #[derive(Debug)]
+#[repr(C)] // what is looked at comes first
 pub(crate) struct Tallies {
     counts: Box<[Counts]>,
     /// What is seldom touched, of each step.

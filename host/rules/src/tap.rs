@@ -45,6 +45,9 @@ impl Pace {
     }
 }
 
+/// Until when somebody asks for traces of any chain at all: while nobody does, no tap has to be looked at.
+static OPEN_UNTIL_MS: AtomicU64 = AtomicU64::new(0);
+
 /// Traces of a chain, for whoever asked for them lately.
 #[derive(Debug, Default)]
 pub(crate) struct Tap {
@@ -89,6 +92,12 @@ pub(crate) enum Look {
     Whole,
 }
 
+/// Whether there may be a tap that is open for messages that are received at `now_ms`.
+#[inline]
+pub(crate) fn is_any_open(now_ms: u64) -> bool {
+    OPEN_UNTIL_MS.load(Ordering::Relaxed) >= now_ms.max(1)
+}
+
 impl Tap {
     /// Whether somebody asks for messages that are received at `now_ms`.
     pub(crate) fn is_open(&self, now_ms: u64) -> bool {
@@ -119,7 +128,9 @@ impl Tap {
 
     /// Traces behind number `after`; from now on there are more for a while. `None`: those from now on.
     pub(crate) fn ask(&self, after: Option<u64>, now_ms: u64) -> Tapped {
-        self.until_ms.store(now_ms + LEASE_MS, Ordering::Relaxed);
+        let until = now_ms + LEASE_MS;
+        OPEN_UNTIL_MS.fetch_max(until, Ordering::Relaxed);
+        self.until_ms.store(until, Ordering::Relaxed);
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let after = after.unwrap_or(ring.last).min(ring.last);
         let wanted = usize::try_from(ring.last - after).unwrap_or(usize::MAX);
@@ -206,6 +217,7 @@ mod tests {
         let tap = Tap::default();
         assert_eq!(tap.look(1000), Look::Away, "nobody has asked");
         assert!(tap.ask(None, 1000).traces.is_empty());
+        assert!(is_any_open(1000 + LEASE_MS) && is_any_open(0));
         let looks: Vec<Look> = (0..25).map(|_| tap.look(1500)).collect();
         let whole = looks.iter().filter(|look| **look == Look::Whole).count();
         assert_eq!((whole, looks[24]), (20, Look::Failures));

@@ -1,26 +1,44 @@
 //! Topics with names in them: `sensors/{site}/{room}/temp` matches and captures.
+//!
+//! Owns: [`Template`]. Of a message only the names are looked at, which lie in half a cache line each: thousands of chains that are one text
+//! have a template each.
 
 mod several;
 
 pub(crate) use several::Templates;
+use witmq_broker::short::Short;
 use witmq_proto::TopicFilter;
 
-/// One level of a template.
+/// A name, and which levels of a topic it stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Level {
-    Text(String),
-    /// `{name}` or `+`.
-    One(Option<String>),
-    /// `{name...}` or `#`.
-    Rest(Option<String>),
+struct Capture {
+    name: Short<22>,
+    /// Levels before it.
+    at: u16,
+    /// All from there on.
+    is_rest: bool,
 }
 
 /// What a chain listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(C)] // what is looked at comes first
 pub(crate) struct Template {
-    pub(crate) text: String,
+    captures: Box<[Capture]>,
     pub(crate) filter: TopicFilter,
-    levels: Vec<Level>,
+    pub(crate) text: String,
+}
+
+impl Capture {
+    fn of<'t>(&self, topic: &'t str) -> &'t str {
+        let mut rest = topic;
+        for _ in 0..self.at {
+            rest = rest.split_once('/').map_or("", |(_, behind)| behind);
+        }
+        match self.is_rest {
+            true => rest,
+            false => rest.split_once('/').map_or(rest, |(level, _)| level),
+        }
+    }
 }
 
 /// Whether it can be the name of a value.
@@ -31,86 +49,68 @@ pub(crate) fn is_name(name: &str) -> bool {
 
 impl Template {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let mut levels = Vec::new();
-        for level in text.split('/') {
+        let (mut captures, mut parts) = (Vec::<Capture>::new(), Vec::new());
+        for (at, level) in text.split('/').enumerate() {
             let inner = level
                 .strip_prefix('{')
                 .and_then(|rest| rest.strip_suffix('}'));
-            levels.push(match (level, inner) {
-                ("+", _) => Level::One(None),
-                ("#", _) => Level::Rest(None),
-                (_, Some(inner)) => {
-                    let (name, is_rest) = inner.strip_suffix("...").map_or((inner, false), |name| (name, true));
-                    if !is_name(name) || name == "name" {
-                        return Err(format!("`{{{inner}}}` is no name: use letters, digits and _ (but not `name`)"));
-                    }
-                    let known = |level: &Level| matches!(level, Level::One(Some(n)) | Level::Rest(Some(n)) if n == name);
-                    if levels.iter().any(known) {
-                        return Err(format!("`{{{name}}}` is there twice"));
-                    }
-                    if is_rest { Level::Rest(Some(name.to_owned())) } else { Level::One(Some(name.to_owned())) }
+            let Some(inner) = inner else {
+                if !matches!(level, "+" | "#") && level.contains(['{', '}']) {
+                    return Err(format!(
+                        "`{level}`: a name takes a whole level, as in sensors/{{room}}/temp"
+                    ));
                 }
-                (text, None) if text.contains(['{', '}']) => {
-                    return Err(format!("`{text}`: a name takes a whole level, as in sensors/{{room}}/temp"));
-                }
-                (text, None) => Level::Text(text.to_owned()),
+                parts.push(level);
+                continue;
+            };
+            let (name, is_rest) = inner
+                .strip_suffix("...")
+                .map_or((inner, false), |name| (name, true));
+            if !is_name(name) || name == "name" {
+                return Err(format!(
+                    "`{{{inner}}}` is no name: use letters, digits and _ (but not `name`)"
+                ));
+            }
+            if captures
+                .iter()
+                .any(|known| known.name.as_bytes() == name.as_bytes())
+            {
+                return Err(format!("`{{{name}}}` is there twice"));
+            }
+            let at = u16::try_from(at).unwrap_or(u16::MAX); // a longer one is no filter
+            captures.push(Capture {
+                name: Short::new(name.as_bytes()),
+                at,
+                is_rest,
             });
+            parts.push(if is_rest { "#" } else { "+" });
         }
-        let parts: Vec<&str> = levels
-            .iter()
-            .map(|level| match level {
-                Level::Text(text) => text.as_str(),
-                Level::One(_) => "+",
-                Level::Rest(_) => "#",
-            })
-            .collect();
         let filter = TopicFilter::new(parts.join("/")).map_err(|error| error.to_string())?;
         Ok(Self {
-            text: text.to_owned(),
+            captures: captures.into(),
             filter,
-            levels,
+            text: text.to_owned(),
         })
     }
 
     /// Names it captures.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.levels.iter().filter_map(|level| match level {
-            Level::One(name) | Level::Rest(name) => name.as_deref(),
-            Level::Text(_) => None,
-        })
+        self.captures.iter().map(|capture| capture.name.as_str())
     }
 
     /// What one of the names stands for in a topic that matches.
     pub(crate) fn captured<'t>(&self, wanted: &str, topic: &'t str) -> Option<&'t str> {
-        let mut rest = topic;
-        for level in &self.levels {
-            let (head, tail) = rest.split_once('/').unwrap_or((rest, ""));
-            match level {
-                Level::One(Some(name)) if name == wanted => return Some(head),
-                Level::Rest(Some(name)) if name == wanted => return Some(rest),
-                _ => rest = tail,
-            }
-        }
-        None
+        let mut captures = self.captures.iter();
+        let capture = captures.find(|capture| capture.name.as_bytes() == wanted.as_bytes());
+        capture.map(|capture| capture.of(topic))
     }
 
     /// What the names stand for in a topic that matches.
     pub(crate) fn capture<'t>(&self, topic: &'t str) -> Vec<(&str, &'t str)> {
-        let mut captured = Vec::new();
-        let mut rest = Some(topic);
-        for level in &self.levels {
-            let here = rest.unwrap_or_default();
-            let (head, tail) = here
-                .split_once('/')
-                .map_or((here, None), |(head, tail)| (head, Some(tail)));
-            match level {
-                Level::One(Some(name)) => captured.push((name.as_str(), head)),
-                Level::Rest(Some(name)) => captured.push((name.as_str(), here)),
-                Level::Text(_) | Level::One(None) | Level::Rest(None) => {}
-            }
-            rest = tail;
-        }
-        captured
+        let captures = self.captures.iter();
+        captures
+            .map(|capture| (capture.name.as_str(), capture.of(topic)))
+            .collect()
     }
 }
 

@@ -17,6 +17,7 @@ pub(crate) fn broker_limits(config: &Config, shards: u16) -> witmq_broker::Limit
         session_expiry_v3: limits.session_expiry_s,
         subscriptions: limits.max_subscriptions,
         subscribe_turn: limits.subscribe_turn,
+        known_topics: limits.known_topics,
         exclusive: limits.max_exclusive,
         outbox_messages: limits.queue_messages,
         outbox_bytes: limits.queue_bytes,

@@ -90,6 +90,37 @@ pub enum ChainProgress {
     },
 }
 
+/// Which chains do something with messages of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named(u32);
+
+impl Named {
+    /// None.
+    pub const NONE: Self = Self(u32::MAX);
+    /// Some, or who knows: they are to be looked for with each message.
+    pub const SOME: Self = Self(u32::MAX - 1);
+
+    /// The chain of this number alone; what it is the number of is the chains' business.
+    #[must_use]
+    pub fn only(number: u32) -> Self {
+        Self(number.min(u32::MAX - 1))
+    }
+
+    /// That chain.
+    #[must_use]
+    #[inline]
+    pub fn single(self) -> Option<u32> {
+        (self.0 < u32::MAX - 1).then_some(self.0)
+    }
+
+    /// Whether there are any.
+    #[must_use]
+    #[inline]
+    pub fn is_some(self) -> bool {
+        self != Self::NONE
+    }
+}
+
 /// The chain table of one shard. Implemented by the rule engine; one per shard, plain owned data.
 pub trait Chains {
     /// Runs transform chains, then rule chains on what left them. Must cost next to nothing when no
@@ -110,10 +141,16 @@ pub trait Chains {
         None
     }
 
-    /// Whether a chain may do something with messages of this topic. What it said at a version is remembered.
-    fn names(&mut self, topic: &str) -> bool {
+    /// Which chains may do something with messages of this topic. What it said at a version is remembered.
+    fn names(&mut self, topic: &str) -> Named {
         let _ = topic;
-        true
+        Named::SOME
+    }
+
+    /// The message that is [`Self::run`] next is of a topic of which [`Self::names`] said this at this version: it need not be
+    /// looked for again.
+    fn expect(&mut self, version: u64, named: Named) {
+        let _ = (version, named);
     }
 
     /// Kinds of events that chains which are deployed now begin with. Asked once a batch: one load, no more.

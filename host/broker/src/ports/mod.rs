@@ -15,7 +15,7 @@ pub mod store;
 pub mod tables;
 
 pub use chains::{
-    ChainOutcome, ChainProgress, ChainRun, Chains, Inject, Publisher, Rest, StepAnswer,
+    ChainOutcome, ChainProgress, ChainRun, Chains, Inject, Named, Publisher, Rest, StepAnswer,
     StepFailure, StepOutcome, Transform,
 };
 pub use control::{ControlError, PluginControl, RuleControl};

@@ -3,7 +3,6 @@
 //! Owns: [`Trie`]. Matching walks a breadth of nodes level by level, one visit per node, so that no filter or topic
 //! makes it exponential or deep in the stack; the two lists it needs are the caller's and reused.
 
-mod level;
 mod nodes;
 mod subscribers;
 

@@ -52,7 +52,7 @@ impl Shard {
         }
         let place = self.known.place(topic);
         let names = |topic: &str| chains.names(topic);
-        let is_chained = self.known.is_chained(place, version, names);
+        let is_chained = self.known.named(place, version, names).is_some();
         let wanted = self.known.wanted(&self.shared.interest, place);
         if !wanted.groups.is_empty() {
             return false; // each message chooses a member

@@ -89,6 +89,10 @@ counters! {
     exclusive_refused counter "exclusive_refused_total",
     /// Publishers whose member of a sticky shared group was forgotten because there were too many.
     sticky_forgotten counter "shared_sticky_forgotten_total",
+    /// Topics of which is remembered who wants them, each on every shard that does.
+    topics_known gauge "topics_known",
+    /// Topics that were forgotten because others came and there were as many as may be.
+    topics_forgotten counter "topics_forgotten_total",
     /// Messages of shared groups passed on because the chosen member had left or filled up meanwhile.
     passed_on counter "shared_passed_on_total",
     /// QoS 1 and 2 publishes refused because the payload is not UTF-8, as it says.

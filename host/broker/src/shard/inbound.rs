@@ -12,6 +12,7 @@ use bytestring::ByteString;
 use std::sync::Arc;
 use std::time::Instant;
 use witmq_proto::burst;
+use witmq_proto::codec::topics;
 use witmq_proto::endpoint::Event;
 use witmq_proto::packet::{Disconnect, PacketId, Publish, QoS};
 use witmq_proto::{LogPlace, Message, ProtocolError, ReasonCode, TopicName};
@@ -46,10 +47,18 @@ impl Answer {
     }
 }
 
+/// Whether this may be more than one PUBLISH: a single one is looked up at once anyway.
+fn publishes_follow(input: &[u8]) -> bool {
+    topics(input).nth(1).is_some()
+}
+
 impl Shard {
     /// Takes whole packets off `input` and does what they ask.
     pub fn receive(&mut self, now: Instant, id: ConnectionId, input: &mut BytesMut) -> Flow {
         self.look_at_wanted();
+        if self.known.is_far() && publishes_follow(input) {
+            self.known.look_ahead(topics(input));
+        }
         let before = input.len();
         let flow = self.receive_packets(now, id, input);
         self.counters.bytes_received += bytes(before.saturating_sub(input.len()));

@@ -13,6 +13,8 @@ impl Shard {
             sessions: count(self.clients.len()),
             bursts: self.bursts,
             sticky_forgotten: self.picker.forgotten(),
+            topics_known: count(self.known.len()),
+            topics_forgotten: self.known.forgotten(),
             ..self.counters
         }
     }

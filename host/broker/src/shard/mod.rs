@@ -310,7 +310,7 @@ impl Shard {
     ) -> Self {
         let mut timers = Timers::default();
         timers.set(clock.instant + REPORT_INTERVAL, Timer::Report);
-        let known = Known::new(limits.interest_topics);
+        let known = Known::new(limits.known_topics);
         let picker = Picker::new(limits.sticky_publishers);
         let turnstile = turn::Turnstile::new(limits.subscribe_turn, clock.instant);
         Self {
@@ -405,6 +405,19 @@ impl Shard {
             }
         }
         self.stored(now);
+    }
+
+    /// This mail comes next, all of it: a look at its topics at once is cheaper than one by one. May be left out.
+    pub fn expect_mail(&self, batch: &[Mail]) {
+        if batch.len() < 2 || !self.known.is_far() {
+            return;
+        }
+        let topics = batch.iter().filter_map(|mail| match mail {
+            Mail::Publish { message, .. } => Some(message.topic.as_bytes()),
+            Mail::Burst(burst) => Some(burst.topic.as_bytes()),
+            Mail::Inject(_) | Mail::Inspect(_) => None,
+        });
+        self.known.look_ahead(topics);
     }
 
     /// Mail of another shard or of the control plane.

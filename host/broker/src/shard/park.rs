@@ -105,7 +105,11 @@ impl Shard {
         };
         let place = self.known.place(&message.topic);
         let names = |topic: &str| chains.names(topic);
-        !self.known.is_chained(place, version, names)
+        let named = self.known.named(place, version, names);
+        if named.is_some() {
+            chains.expect(version, named);
+        }
+        !named.is_some()
     }
 
     #[inline]

@@ -9,6 +9,7 @@
 
 mod acks;
 mod connect;
+mod glance;
 mod properties;
 mod publish;
 mod read;
@@ -18,6 +19,7 @@ mod tests;
 mod write;
 
 pub use connect::encode_refusal;
+pub use glance::topics;
 pub use properties::{decode_properties, encode_properties};
 pub use publish::{PublishHead, encode_publish, publish_len};
 

@@ -18,7 +18,20 @@ pub(super) struct Found {
     hasher: RandomState,
     /// None before the first topic: a shard without chains needs none.
     topics: Vec<Topic>,
-    last: usize,
+    last: Last,
+}
+
+/// Where what was found last is.
+enum Last {
+    Topic(usize),
+    /// One chain, that was found before.
+    One([u32; 1]),
+}
+
+impl Default for Last {
+    fn default() -> Self {
+        Self::Topic(0)
+    }
 }
 
 /// A topic and places of chains in running order.
@@ -34,15 +47,18 @@ impl Found {
     /// The places of `index`, which has this version, that match a topic; whether there are any.
     pub(super) fn find(&mut self, topic: &str, index: &Trie<()>, version: u64) -> bool {
         let is_there = |known: &Topic| known.at == version && known.name == topic;
-        if let Some(known) = self.topics.get(self.last).filter(|known| is_there(known)) {
+        if let Last::Topic(last) = self.last
+            && let Some(known) = self.topics.get(last).filter(|known| is_there(known))
+        {
             return !known.places.is_empty();
         }
         if self.topics.is_empty() {
             self.topics.resize_with(TOPICS, Topic::default);
         }
         let hash = usize::try_from(self.hasher.hash_one(topic) % TOPICS as u64);
-        self.last = hash.unwrap_or_default();
-        let Some(known) = self.topics.get_mut(self.last) else {
+        let last = hash.unwrap_or_default();
+        self.last = Last::Topic(last);
+        let Some(known) = self.topics.get_mut(last) else {
             return false;
         };
         if is_there(known) {
@@ -60,11 +76,17 @@ impl Found {
         !places.is_empty()
     }
 
+    /// One place is what is found now: somebody else remembered it.
+    pub(super) fn only(&mut self, place: u32) {
+        self.last = Last::One([place]);
+    }
+
     /// Those of the topic that was asked for last.
     pub(super) fn last(&self) -> &[u32] {
-        self.topics
-            .get(self.last)
-            .map_or(&[], |known| &known.places)
+        match &self.last {
+            Last::Topic(last) => self.topics.get(*last).map_or(&[], |known| &known.places),
+            Last::One(one) => one,
+        }
     }
 }
 
@@ -98,6 +120,8 @@ mod tests {
             assert!(found.find(&long, &one, 1) && found.find(&long, &one, 1));
             assert_eq!(found.last(), [0, 1]);
         }
+        found.only(7);
+        assert_eq!(found.last(), [7]);
         assert!(found.find("b", &one, 1));
         assert_eq!(found.last(), [2]);
         assert!(found.find("b", &other, 2), "of another table");

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use witmq_broker::ports::raised::{Raised, Wanted};
 use witmq_broker::ports::{
-    ChainOutcome, ChainProgress, ChainRun, Chains, Publisher, Rest, StepAnswer, StepFailure,
+    ChainOutcome, ChainProgress, ChainRun, Chains, Named, Publisher, Rest, StepAnswer, StepFailure,
     StepOutcome, Transform,
 };
 use witmq_proto::Message;
@@ -32,6 +32,8 @@ pub struct ShardChains {
     pub(super) noted: Arc<AtomicU64>,
     /// Which chains match.
     pub(super) found: Found,
+    /// What was said of the topic of the next message, and of which version of the table.
+    pub(super) expected: Option<(u64, Named)>,
     /// Reused, so that nothing is allocated for a message.
     pub(super) way: Way,
 }
@@ -49,6 +51,20 @@ impl ShardChains {
     fn find(&mut self, topic: &str) -> bool {
         let index = &self.table.index;
         !index.is_empty() && self.found.find(topic, index, self.seen)
+    }
+
+    /// The same where it was said before, of the chains as they are now.
+    fn find_expected(&mut self, topic: &str) -> bool {
+        match self.expected.take() {
+            Some((version, named)) if version == self.seen => match named.single() {
+                Some(place) => {
+                    self.found.only(place);
+                    true
+                }
+                None => named.is_some() && self.find(topic),
+            },
+            _ => self.find(topic),
+        }
     }
 }
 
@@ -373,7 +389,7 @@ impl Chains for ShardChains {
     ) -> ChainProgress {
         self.refresh();
         self.inner.recorder.see(publisher, message);
-        if !self.find(&message.topic) {
+        if !self.find_expected(&message.topic) {
             return ChainProgress::Done(ChainRun::untouched());
         }
         match self.direct(steps, publisher, message) {
@@ -405,9 +421,17 @@ impl Chains for ShardChains {
         (!self.inner.recorder.is_on()).then_some(self.seen)
     }
 
-    fn names(&mut self, topic: &str) -> bool {
+    fn names(&mut self, topic: &str) -> Named {
         self.refresh();
-        self.find(topic)
+        match (self.find(topic), self.found.last()) {
+            (false, _) => Named::NONE,
+            (true, [place]) => Named::only(*place),
+            (true, _) => Named::SOME,
+        }
+    }
+
+    fn expect(&mut self, version: u64, named: Named) {
+        self.expected = Some((version, named));
     }
 
     fn wanted(&mut self) -> Wanted {

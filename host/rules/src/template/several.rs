@@ -5,9 +5,10 @@ use witmq_proto::{TopicFilter, TopicName};
 
 /// Templates of one chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(C)] // what is looked at comes first
 pub(crate) struct Templates {
-    first: Template,
     others: Vec<Template>,
+    first: Template,
 }
 
 impl From<Template> for Templates {

@@ -89,6 +89,8 @@ limits! {
     max_subscriptions: usize = 10_000;
     /// Changes of subscriptions that a shard makes before others have their turn.
     subscribe_turn: usize = 64, 1 to 1_000_000;
+    /// Topics of which a shard remembers who wants them.
+    known_topics: usize = 131_072, 1 to 1_000_000;
     /// Exclusive subscriptions of the node.
     max_exclusive: usize = 100_000;
     /// Retained messages of the node.

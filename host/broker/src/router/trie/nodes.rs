@@ -5,8 +5,8 @@
 //! in the child. A node that leads to nothing else has all levels that are left of its filter, its tail: most filters
 //! part from all others early, so that a filter is one node and to find it one look at an edge and one at a node.
 
-use super::level::Level;
 use super::subscribers::Subscribers;
+use crate::short::Short;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher as _;
@@ -16,6 +16,9 @@ use std::num::NonZeroU32;
 const BLOCK: usize = 4096;
 /// Tables that the edges are divided among.
 const TABLES: usize = 256;
+
+/// A level, or a few: 22 bytes lie in the node.
+type Level = Short<22>;
 
 /// The root's number.
 pub(super) const ROOT: u32 = 0;

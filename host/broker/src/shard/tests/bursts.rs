@@ -6,7 +6,7 @@ use crate::limits::{Limits, Overflow};
 use crate::ports::AclRule;
 use crate::ports::chains::{ChainOutcome, ChainProgress, ChainRun, Rest, StepFailure, StepOutcome};
 use crate::ports::hooks::{AuthStep, Grant};
-use crate::ports::{Chains, Publisher, Transform};
+use crate::ports::{Chains, Named, Publisher, Transform};
 use crate::testing::{Rig, allow_all};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -166,8 +166,11 @@ impl Chains for Scripted {
         Some(0)
     }
 
-    fn names(&mut self, topic: &str) -> bool {
-        self.has_chains && topic.starts_with("a/")
+    fn names(&mut self, topic: &str) -> Named {
+        match self.has_chains && topic.starts_with("a/") {
+            true => Named::SOME,
+            false => Named::NONE,
+        }
     }
 
     fn run(
@@ -176,7 +179,7 @@ impl Chains for Scripted {
         _: Publisher<'_>,
         message: &Arc<Message>,
     ) -> ChainProgress {
-        match self.names(&message.topic) {
+        match self.names(&message.topic).is_some() {
             true => self.chain(message, true),
             false => ChainProgress::Done(ChainRun::untouched()),
         }

@@ -3,7 +3,7 @@
 use super::{Q0, join, payloads, publish, subscribed};
 use crate::limits::Limits;
 use crate::ports::chains::{ChainProgress, ChainRun, Rest, StepOutcome};
-use crate::ports::{Chains, Publisher, StepFailure, Transform};
+use crate::ports::{Chains, Named, Publisher, StepFailure, Transform};
 use crate::testing::Rig;
 use std::sync::{Arc, Mutex};
 use witmq_proto::Message;
@@ -42,10 +42,14 @@ impl Chains for Naming {
         self.0.lock().unwrap().version
     }
 
-    fn names(&mut self, topic: &str) -> bool {
+    fn names(&mut self, topic: &str) -> Named {
         let mut asked = self.0.lock().unwrap();
         asked.named += 1;
-        topic == asked.topic
+        if topic == asked.topic {
+            Named::only(0)
+        } else {
+            Named::NONE
+        }
     }
 
     fn run(

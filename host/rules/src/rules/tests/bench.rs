@@ -114,7 +114,9 @@ impl Prepared {
             let version = self.chains.version().unwrap();
             let place = self.known.place(&message.topic);
             let names = |topic: &str| self.chains.names(topic);
-            if self.known.is_chained(place, version, names) {
+            let named = self.known.named(place, version, names);
+            if named.is_some() {
+                self.chains.expect(version, named);
                 published += super::through(&mut self.chains, message).emissions.len();
             }
         }

@@ -3,6 +3,7 @@
 use super::*;
 use std::fs;
 use std::sync::atomic::AtomicBool;
+use witmq_broker::ports::Named;
 use witmq_broker::ports::control::{ChainFile, DeployOptions, Deployment, Expected};
 
 fn file(name: &str, source: impl Into<String>) -> ChainFile {
@@ -358,14 +359,18 @@ fn what_chains_name_is_the_same_until_the_version_changes() {
     let (rules, mut chains) = deployed(&[("hot", HOT)]);
     let first = chains.version();
     assert!(first.is_some());
-    assert!(chains.names("sensors/a/b/temp") && !chains.names("other"));
+    let is_named = |chains: &mut ShardChains, topic: &str| chains.names(topic).is_some();
+    assert!(is_named(&mut chains, "sensors/a/b/temp") && !is_named(&mut chains, "other"));
     assert_eq!(chains.version(), first);
     rules.set_paused("hot", true).unwrap();
     let second = chains.version();
     assert_ne!(second, first);
-    assert!(!chains.names("sensors/a/b/temp"));
+    assert!(!is_named(&mut chains, "sensors/a/b/temp"));
     rules.set_paused("hot", false).unwrap();
-    assert!(chains.names("sensors/a/b/temp"), "also before it is asked");
+    assert!(
+        is_named(&mut chains, "sensors/a/b/temp"),
+        "also before it is asked"
+    );
     assert_ne!(chains.version(), second);
     // While somebody records every message has to be seen.
     let begun: serde_json::Value =
@@ -373,4 +378,48 @@ fn what_chains_name_is_the_same_until_the_version_changes() {
     assert_eq!(chains.version(), None);
     rules.end_recording(begun["id"].as_u64().unwrap()).unwrap();
     assert!(chains.version().is_some());
+}
+
+#[test]
+fn what_was_named_is_taken_at_its_word_for_one_message_and_one_version() {
+    let (rules, mut chains) = deployed(&[("hot", HOT)]);
+    let hot = message("sensors/a/b/temp", r#"{"c":50}"#);
+    let other = message("elsewhere/a/b/temp", r#"{"c":50}"#);
+    let version = chains.version().unwrap();
+    let named = chains.names(&hot.topic);
+    assert_eq!(chains.names(&other.topic), Named::NONE);
+    let emitted = |chains: &mut ShardChains, message| through(chains, message).emissions.len();
+    assert_eq!(emitted(&mut chains, &hot), 1);
+    for (message, named, expected) in [(&hot, named, 1), (&other, named, 1), (&hot, Named::SOME, 1)]
+    {
+        chains.expect(version, named);
+        assert_eq!(emitted(&mut chains, message), expected, "{named:?}");
+        assert_eq!(
+            emitted(&mut chains, &other),
+            0,
+            "it was said of the one before"
+        );
+    }
+    chains.expect(version, Named::NONE);
+    assert!(through(&mut chains, &hot).is_untouched());
+    rules.set_paused("hot", true).unwrap();
+    chains.expect(version, named);
+    assert!(
+        through(&mut chains, &hot).is_untouched(),
+        "of another version"
+    );
+}
+
+#[test]
+fn one_chain_is_named_by_its_number_and_several_are_looked_for() {
+    let rest = "from = 'sensors/#'\n[[step]]\npublish = 'copy'\n";
+    let (_rules, mut chains) = deployed(&[("hot", HOT), ("rest", rest)]);
+    assert!(chains.names("sensors/a").single().is_some());
+    let both = chains.names("sensors/a/b/temp");
+    assert!(both.is_some() && both.single().is_none());
+    assert!(!chains.names("other").is_some());
+    let version = chains.version().unwrap();
+    chains.expect(version, both);
+    let hot = message("sensors/a/b/temp", r#"{"c":50}"#);
+    assert_eq!(through(&mut chains, &hot).emissions.len(), 2);
 }
