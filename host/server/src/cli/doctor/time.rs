@@ -81,7 +81,7 @@ pub(super) fn keeper(root: &Path, now: SystemTime) -> Keeper {
         names.any(|name| service.processes.contains(&name.as_str()))
     });
     let Some(service) = running else {
-        return match CONTAINED.iter().any(|path| is_there(path)) {
+        return match CONTAINED.iter().any(is_there) {
             true => Keeper::Outside,
             false => Keeper::Nobody,
         };
