@@ -133,8 +133,7 @@ pub(crate) async fn take_handed_in(doors: Rc<Doors>, handed: HandedIn) {
         return;
     }
     let within = timeout(core.config.connect_timeout, async {
-        let stream =
-            WsStream::new(socket, leftover.to_vec(), core.config.maximum_packet_size).await;
+        let stream = WsStream::new(socket, leftover.to_vec(), core.config.maximum_packet_size);
         let stream = Stream::Ws(Box::new(stream));
         read_connect(core, stream, BytesMut::new(), &link).await
     });
@@ -198,7 +197,7 @@ async fn negotiate(
     let is_framed = matches!(listener.transport, Transport::Ws | Transport::Wss);
     if !is_secure {
         let leftover = ws::handshake(&mut socket, &listener.path).await?;
-        let stream = WsStream::new(socket, leftover, maximum).await;
+        let stream = WsStream::new(socket, leftover, maximum);
         return Ok((Stream::Ws(Box::new(stream)), None));
     }
     let slot = (listener.tls.as_ref()).ok_or_else(|| io::Error::other("no certificate"))?;
@@ -208,7 +207,7 @@ async fn negotiate(
         return Ok((Stream::Tls(Box::new(secure)), certificate));
     }
     let leftover = ws::handshake(&mut secure, &listener.path).await?;
-    let stream = WsStream::new(secure, leftover, maximum).await;
+    let stream = WsStream::new(secure, leftover, maximum);
     Ok((Stream::Wss(Box::new(stream)), certificate))
 }
 
