@@ -59,6 +59,8 @@ pub(crate) fn serve(core: &Rc<Core>, arrival: Arrival) {
         stream,
         rest: None,
         is_unflushed: false,
+        is_woken: false,
+        may_have_more: false,
         is_shut: false,
         was_paused: true,
         is_begun: false,
@@ -83,6 +85,10 @@ struct Connection {
     /// Most have none: then they own no buffer and no place for one.
     rest: Option<Box<Rest>>,
     is_unflushed: bool,
+    /// The shard wants to transmit.
+    is_woken: bool,
+    /// The last transmit gave something, or the shard changed something.
+    may_have_more: bool,
     /// Our side of the stream is shut; the peer's last bytes are thrown away.
     is_shut: bool,
     was_paused: bool,
@@ -122,8 +128,18 @@ impl Connection {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseCause> {
+        let done = self.poll_rounds(cx);
+        if self.core.leave() {
+            cx.waker().wake_by_ref(); // what it has just done gave it something to do
+        }
+        done
+    }
+
+    fn poll_rounds(&mut self, cx: &mut Context<'_>) -> Poll<CloseCause> {
         for _ in 0..ROUNDS {
             let flags = self.core.enter(self.id, cx.waker());
+            self.is_woken |= flags.is_woken;
+            self.may_have_more |= flags.is_touched;
             let written = match self.poll_write(cx) {
                 Poll::Ready(Err(error)) => return Poll::Ready(failed(&error)),
                 other => other.is_ready(),
@@ -221,6 +237,7 @@ impl Connection {
 
     /// Writes what is left, then what the shard has, until it has no more or the peer takes no more.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut is_all = false;
         for _ in 0..ROUNDS {
             while let Some(rest) = (self.rest.as_mut()).filter(|rest| !rest.out.is_empty()) {
                 let count = ready!(Pin::new(&mut self.stream).poll_write(cx, &rest.out))?;
@@ -228,7 +245,8 @@ impl Connection {
                 self.progress();
                 self.is_unflushed = true;
             }
-            if !self.fetch(cx)? {
+            is_all = !self.fetch(cx)?;
+            if is_all {
                 break;
             }
         }
@@ -238,7 +256,7 @@ impl Connection {
             self.is_unflushed = false;
             self.progress();
         }
-        if self.core.shard.borrow().has_more(self.id) {
+        if !is_all && self.core.shard.borrow().has_more(self.id) {
             cx.waker().wake_by_ref();
         }
         Poll::Ready(Ok(()))
@@ -246,10 +264,14 @@ impl Connection {
 
     /// Fetches a batch from the shard and writes what the peer takes of it; false if there was none.
     fn fetch(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        let core = self.core.clone();
-        if !core.take_woken(self.id) && !core.shard.borrow().has_more(self.id) {
+        let is_woken = std::mem::take(&mut self.is_woken);
+        let has_more = || self.may_have_more && self.core.shard.borrow().has_more(self.id);
+        if !(is_woken || has_more()) {
+            self.may_have_more = false;
             return Ok(false);
         }
+        self.may_have_more = true;
+        let core = self.core.clone();
         let now = Instant::now();
         let large = core.shard.borrow_mut().transmit_large(now, self.id);
         if let Some(large) = large {
@@ -263,6 +285,7 @@ impl Connection {
             core.obey();
         }
         if scratch.is_empty() {
+            self.may_have_more = false;
             return Ok(false);
         }
         self.write_or_keep(cx, &scratch)?;

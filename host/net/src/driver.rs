@@ -4,6 +4,7 @@
 
 use crate::admission::{Gate, NetCounters};
 use crate::config::NodeConfig;
+use crate::post::{Batch, Post, Urgency};
 use bytes::BytesMut;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -17,10 +18,7 @@ use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::task::AbortHandle;
 use witmq_broker::ShardId;
 use witmq_broker::ports::{AuthRequest, Authenticate};
-use witmq_broker::shard::{Action, CloseCause, ConnectionId, Flow, Mail, Shard};
-
-/// Mail of one call, to one shard.
-pub(crate) type Batch = Vec<Mail>;
+use witmq_broker::shard::{Action, CloseCause, ConnectionId, Flow, Shard};
 
 /// What the connection's task must know of its connection.
 #[derive(Debug, Default)]
@@ -28,6 +26,8 @@ struct Slot {
     id: Option<ConnectionId>,
     waker: Option<Waker>,
     is_woken: bool,
+    /// The shard changed something since the task looked.
+    is_touched: bool,
     is_paused: bool,
     is_closing: bool,
     /// The authenticator is asked on its behalf.
@@ -46,15 +46,12 @@ impl Slot {
 /// Flags of a connection at the moment its task runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flags {
+    /// The shard asked for a transmit since the last time.
+    pub(crate) is_woken: bool,
+    /// It may have something to transmit and not have said so: before a close, say.
+    pub(crate) is_touched: bool,
     pub(crate) is_paused: bool,
     pub(crate) is_closing: bool,
-}
-
-/// Mail that waits for room in the channel to one shard.
-#[derive(Default)]
-struct Outgoing {
-    batch: Batch,
-    is_full: bool,
 }
 
 /// Everything the tasks of one shard's thread share.
@@ -73,7 +70,12 @@ pub(crate) struct Core {
     actions: Cell<VecDeque<Action>>,
     authenticator: Arc<dyn Authenticate + Send + Sync>,
     shards: Vec<Sender<Batch>>,
-    outgoing: RefCell<Vec<Outgoing>>,
+    post: RefCell<Post>,
+    /// Whose task runs, and whether its flags changed since it looked at them.
+    running: Cell<Option<ConnectionId>>,
+    is_stirred: Cell<bool>,
+    /// Of the task that sends the mail.
+    postman: Cell<Option<Waker>>,
     timer: Notify,
     turn: Notify,
     sleeping_until: Cell<Option<Instant>>,
@@ -88,7 +90,7 @@ impl Core {
         authenticator: Arc<dyn Authenticate + Send + Sync>,
         shards: Vec<Sender<Batch>>,
     ) -> Rc<Self> {
-        let outgoing = shards.iter().map(|_| Outgoing::default()).collect();
+        let post = Post::new(shards.len());
         Rc::new(Self {
             id: shard.id(),
             config,
@@ -101,7 +103,10 @@ impl Core {
             actions: Cell::default(),
             authenticator,
             shards,
-            outgoing: RefCell::new(outgoing),
+            post: RefCell::new(post),
+            running: Cell::new(None),
+            is_stirred: Cell::new(false),
+            postman: Cell::new(None),
             timer: Notify::new(),
             turn: Notify::new(),
             sleeping_until: Cell::new(None),
@@ -141,43 +146,52 @@ impl Core {
             .map(f)
     }
 
-    /// The task of `id` runs: its flags now; `waker` is called when they change.
+    /// The task of `id` runs: its flags now; `waker` is called when they change, or [`Self::leave`] tells.
     pub(crate) fn enter(&self, id: ConnectionId, waker: &Waker) -> Flags {
+        self.running.set(Some(id));
+        self.is_stirred.set(false);
         let flags = self.with_slot(id, |slot| {
             match &mut slot.waker {
                 Some(known) => known.clone_from(waker),
                 none => *none = Some(waker.clone()),
             }
             Flags {
+                is_woken: std::mem::take(&mut slot.is_woken),
+                is_touched: std::mem::take(&mut slot.is_touched),
                 is_paused: slot.is_paused,
                 is_closing: slot.is_closing,
             }
         });
         flags.unwrap_or(Flags {
+            is_woken: false,
+            is_touched: false,
             is_paused: true,
             is_closing: true,
         })
     }
 
-    /// Whether the shard asked for a transmit since the last call.
-    pub(crate) fn take_woken(&self, id: ConnectionId) -> bool {
-        self.with_slot(id, |slot| std::mem::take(&mut slot.is_woken))
-            .unwrap_or(false)
+    /// The task that entered last has done what it can: whether its flags changed meanwhile.
+    pub(crate) fn leave(&self) -> bool {
+        self.running.set(None);
+        self.is_stirred.take()
     }
 
     /// What the shard said after a receive.
     pub(crate) fn note(self: &Rc<Self>, id: ConnectionId, flow: Flow) {
-        self.with_slot(id, |slot| match flow {
-            Flow::Continue => {}
-            Flow::Pause => slot.is_paused = true,
-            Flow::Close => slot.is_closing = true,
-        });
+        if flow != Flow::Continue {
+            self.with_slot(id, |slot| {
+                slot.is_touched = true;
+                slot.is_paused |= flow == Flow::Pause;
+                slot.is_closing |= flow == Flow::Close;
+            });
+        }
         self.obey();
     }
 
     /// Obeys every action of the shard, then sends its mail.
     pub(crate) fn obey(self: &Rc<Self>) {
         let mut actions = self.actions.take();
+        let mut urgency = Urgency::default();
         loop {
             if actions.is_empty() {
                 self.shard.borrow_mut().take_actions(&mut actions);
@@ -206,17 +220,21 @@ impl Core {
                     });
                 }
                 Action::Mail { to, mail } => {
-                    if let Some(outgoing) = self.outgoing.borrow_mut().get_mut(usize::from(to.0)) {
-                        outgoing.batch.push(mail);
-                    }
+                    urgency = urgency.max(self.post.borrow_mut().put(to, mail))
                 }
             }
         }
         self.actions.set(actions);
         // First the records, then the mail that refers to them.
-        self.shard.borrow_mut().flush();
-        self.send_mail();
-        let next = self.shard.borrow().poll_timeout();
+        let mut shard = self.shard.borrow_mut();
+        shard.flush();
+        let next = shard.poll_timeout();
+        drop(shard);
+        match urgency {
+            Urgency::None => {}
+            Urgency::Round => self.call_postman(),
+            Urgency::Now => self.send_mail(),
+        }
         if next.is_some()
             && self
                 .sleeping_until
@@ -243,36 +261,52 @@ impl Core {
     }
 
     fn change(&self, id: ConnectionId, f: impl FnOnce(&mut Slot)) {
+        let is_running = self.running.get() == Some(id);
         let waker = self.with_slot(id, |slot| {
             f(slot);
-            slot.waker.take()
+            slot.is_touched = true;
+            match is_running {
+                true => None, // it looks again by itself
+                false => slot.waker.take(),
+            }
         });
+        if is_running {
+            self.is_stirred.set(true);
+        }
         if let Some(Some(waker)) = waker {
             waker.wake();
         }
     }
 
-    fn send_mail(self: &Rc<Self>) {
-        for (to, sender) in (0u16..).zip(&self.shards) {
-            let mut all = self.outgoing.borrow_mut();
-            let Some(outgoing) = all.get_mut(usize::from(to)) else {
-                return;
-            };
-            if outgoing.batch.is_empty() || outgoing.is_full {
+    /// The mail goes once all who are ready were heard: the other thread is woken once for all of them.
+    fn call_postman(&self) {
+        if let Some(postman) = self.postman.take() {
+            postman.wake();
+        }
+    }
+
+    /// Sends what mail there is, whenever it is called.
+    pub(crate) async fn send_all_mail(self: Rc<Self>) {
+        std::future::poll_fn(|cx| {
+            self.send_mail();
+            self.postman.set(Some(cx.waker().clone()));
+            std::task::Poll::Pending
+        })
+        .await
+    }
+
+    /// Sends the mail that there is, as far as the channels have room.
+    pub(crate) fn send_mail(self: &Rc<Self>) {
+        for (to, sender) in (0u16..).map(ShardId).zip(&self.shards) {
+            let Some(batch) = self.post.borrow_mut().take(to) else {
                 continue;
-            }
-            match sender.try_send(std::mem::take(&mut outgoing.batch)) {
+            };
+            match sender.try_send(batch) {
                 Ok(()) | Err(TrySendError::Closed(_)) => {}
                 Err(TrySendError::Full(batch)) => {
-                    outgoing.batch = batch;
-                    outgoing.is_full = true;
-                    drop(all);
-                    self.shard.borrow_mut().congested(ShardId(to), true);
-                    tokio::task::spawn_local(wait_for_room(
-                        self.clone(),
-                        ShardId(to),
-                        sender.clone(),
-                    ));
+                    self.post.borrow_mut().put_back(to, batch);
+                    self.shard.borrow_mut().congested(to, true);
+                    tokio::task::spawn_local(wait_for_room(self.clone(), to, sender.clone()));
                 }
             }
         }
@@ -332,14 +366,7 @@ impl Core {
 /// The channel to `to` was full: waits for room, then publishers go on.
 async fn wait_for_room(core: Rc<Core>, to: ShardId, sender: Sender<Batch>) {
     let permit = sender.reserve().await;
-    let batch = core
-        .outgoing
-        .borrow_mut()
-        .get_mut(usize::from(to.0))
-        .map(|outgoing| {
-            outgoing.is_full = false;
-            std::mem::take(&mut outgoing.batch)
-        });
+    let batch = core.post.borrow_mut().has_room(to);
     if let (Ok(permit), Some(batch)) = (permit, batch) {
         permit.send(batch);
     }

@@ -20,6 +20,7 @@ mod driver;
 mod handshake;
 mod listen;
 mod node;
+mod post;
 mod socket;
 mod stream;
 mod tls;

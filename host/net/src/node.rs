@@ -3,10 +3,12 @@
 use crate::admission::{Admission, Gate, NetCounters};
 use crate::config::{ListenerConfig, NodeConfig};
 use crate::connection::{Arrival, serve};
-use crate::driver::{Batch, Core};
+use crate::driver::Core;
 use crate::handshake::{Doors, accept, take_handed_in};
 use crate::listen::{self, StartError};
+use crate::post::Batch;
 use bytes::Bytes;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,9 +17,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::task::LocalSet;
 use witmq_broker::ShardId;
 use witmq_broker::ports::{Authenticate, Transport};
 use witmq_broker::shard::{Mail, Shard, shard_of};
@@ -125,14 +127,8 @@ impl Node {
                 intakes: intakes.clone(),
                 ready: ready.clone(),
             };
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .map_err(StartError::Thread)?;
-            let handle = std::thread::Builder::new()
-                .name(format!("shard-{id}"))
-                .stack_size(STACK_BYTES)
-                .spawn(move || LocalSet::new().block_on(&runtime, start.run(doors, mail, intake)))
+            let handle = start
+                .spawn(doors, mail, intake)
                 .map_err(StartError::Thread)?;
             let index = usize::from(id);
             if let (Some(mail), Some(intake)) = (mails.get(index), intakes.get(index)) {
@@ -288,6 +284,34 @@ struct Start {
 }
 
 impl Start {
+    /// Starts the thread; waits until it has its runtime, which cannot leave it.
+    fn spawn(
+        self,
+        doors: Vec<Door>,
+        mail: Receiver<Batch>,
+        intake: Receiver<Intake>,
+    ) -> io::Result<JoinHandle<()>> {
+        let (built, is_built) = std::sync::mpsc::sync_channel(1);
+        let handle = std::thread::Builder::new()
+            .name(format!("shard-{}", self.id.0))
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                let runtime = Builder::new_current_thread()
+                    .enable_all()
+                    .build_local(LocalOptions::default());
+                let (runtime, outcome) = match runtime {
+                    Ok(runtime) => (Some(runtime), Ok(())),
+                    Err(error) => (None, Err(error)),
+                };
+                let _is_heard = built.send(outcome).is_ok();
+                if let Some(runtime) = runtime {
+                    runtime.block_on(self.run(doors, mail, intake));
+                }
+            })?;
+        is_built.recv().map_err(io::Error::other)??;
+        Ok(handle)
+    }
+
     async fn run(self, doors: Vec<Door>, mail: Receiver<Batch>, mut intake: Receiver<Intake>) {
         let (shard, news) = (self.make_shard)(self.id);
         // Nobody is let in before every shard has its sessions and routes again.
@@ -305,6 +329,7 @@ impl Start {
             intakes: self.intakes,
         });
         tokio::task::spawn_local(core.clone().take_mail(mail));
+        tokio::task::spawn_local(core.clone().send_all_mail());
         tokio::task::spawn_local(core.clone().keep_time());
         tokio::task::spawn_local(core.clone().take_turns());
         tokio::task::spawn_local(core.clone().follow_store(news));
@@ -325,7 +350,7 @@ impl Start {
                 Intake::HandedIn(handed) => {
                     tokio::task::spawn_local(take_handed_in(way_in.clone(), handed));
                 }
-                Intake::Stop => return,
+                Intake::Stop => return core.send_mail(), // what waits for those who are ready
             }
         }
     }
