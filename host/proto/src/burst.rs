@@ -1,18 +1,19 @@
 //! PUBLISH packets of one client to one topic that came together, kept as the bytes they came in.
 //!
-//! Owns: [`Burst`], and which packets may be part of one: QoS 0, neither RETAIN nor DUP, no properties, the topic in full.
-//! What of them would be written to a subscriber is what was read. Must not: judge a topic; it is compared with one
-//! that was judged before. Everything else is decoded by [`crate::codec`], errors included.
+//! Owns: [`Burst`], and which packets may be part of one: the same QoS, neither RETAIN nor DUP, no properties, the topic in
+//! full. What of them would be written to a subscriber is what was read, with identifiers of its own. Must not: judge a
+//! topic; it is compared with one that was judged before. Everything else is decoded by [`crate::codec`], errors included.
 
 mod gathered;
 
 pub use gathered::Gathered;
 
 use crate::codec::{MAXIMUM_LENGTH, SHARED_FROM};
-use crate::packet::{PublishProperties, QoS};
-use crate::{Message, TopicName};
+use crate::packet::{PacketId, PublishProperties, QoS};
+use crate::{Delivery, Message, TopicName};
 use bytes::{Buf, Bytes, BytesMut};
 use bytestring::ByteString;
+use std::sync::Arc;
 
 /// First byte of a PUBLISH with QoS 0 and no flag.
 const PLAIN: u8 = 0x30;
@@ -40,31 +41,44 @@ pub struct Burst {
 pub struct Packets {
     bytes: Bytes,
     has_properties: bool,
+    qos: QoS,
+    /// Bytes of the topic, with those of its length.
+    topic_bytes: usize,
     count: usize,
     payload_bytes: usize,
     /// Size of the largest packet.
     largest: usize,
 }
 
-/// Where a packet of a burst is in its bytes.
+/// Where a packet of a burst is in its bytes. Its identifier, if it has one, is given as a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct Span {
     start: usize,
+    id: u16,
     payload: usize,
     end: usize,
 }
 
-/// Where the payload of a packet begins, and where the packet ends.
+/// One message of a burst, for as long as somebody has to acknowledge it.
+#[derive(Clone, Debug)]
+pub struct Part {
+    burst: Arc<Burst>,
+    /// Where its packet begins.
+    at: usize,
+}
+
+/// Where the payload of a packet begins, and where the packet ends. Its identifier, if it has one, is given as a number.
 #[derive(Clone, Copy)]
 struct Extent {
+    id: u16,
     payload: usize,
     end: usize,
 }
 
-/// The first packet of `input`, if it is whole and may be part of a burst to `topic`. `has_properties`: as MQTT 5.
+/// Where the body of a packet begins and ends; `None` if its length is not in the shortest form or not whole.
 #[inline]
-fn extent(input: &[u8], topic: &[u8], has_properties: bool, maximum: usize) -> Option<Extent> {
-    let [PLAIN, first, rest @ ..] = input else {
+fn body(input: &[u8]) -> Option<(usize, usize)> {
+    let [_, first, rest @ ..] = input else {
         return None;
     };
     let (mut length, mut start) = (usize::from(*first), 2);
@@ -79,10 +93,24 @@ fn extent(input: &[u8], topic: &[u8], has_properties: bool, maximum: usize) -> O
         }
         let last = input.get(start - 1)?;
         if *last == 0 || *last & 0x80 != 0 {
-            return None; // not the shortest form, or not whole
+            return None;
         }
     }
-    let end = start + length;
+    Some((start, start + length))
+}
+
+/// The first packet of `input`, if it is whole and may be part of a burst of `qos` to `topic`. `has_properties`: as MQTT 5.
+#[inline]
+fn extent(
+    input: &[u8],
+    (topic, qos): (&[u8], QoS),
+    has_properties: bool,
+    maximum: usize,
+) -> Option<Extent> {
+    if *input.first()? != PLAIN | (qos as u8) << 1 {
+        return None;
+    }
+    let (start, end) = body(input)?;
     if end > maximum {
         return None;
     }
@@ -93,20 +121,48 @@ fn extent(input: &[u8], topic: &[u8], has_properties: bool, maximum: usize) -> O
     }
     let rest = rest.strip_prefix(topic)?;
     let mut payload = end - rest.len();
+    let (id, rest) = if qos == QoS::AtMostOnce {
+        (0, rest)
+    } else {
+        let (id, rest) = rest.split_first_chunk::<2>()?;
+        payload += 2;
+        (u16::from_be_bytes(*id), rest)
+    };
     if has_properties {
         if rest.first() != Some(&0) {
             return None;
         }
         payload += 1;
     }
-    Some(Extent { payload, end })
+    if qos > QoS::AtMostOnce && id == 0 {
+        return None; // [MQTT-2.2.1-3]
+    }
+    Some(Extent { id, payload, end })
+}
+
+/// The QoS of a packet that may be part of a burst.
+#[inline]
+fn qos_of(input: &[u8]) -> Option<QoS> {
+    match *input.first()? {
+        PLAIN => Some(QoS::AtMostOnce),
+        0x32 => Some(QoS::AtLeastOnce),
+        0x34 => Some(QoS::ExactlyOnce),
+        _ => None,
+    }
 }
 
 /// Whether a burst may begin here: the first look.
 #[must_use]
 #[inline]
 pub fn may_begin(input: &[u8]) -> bool {
-    input.first() == Some(&PLAIN)
+    qos_of(input).is_some()
+}
+
+/// Whether an acknowledgement begins here: the first look.
+#[must_use]
+#[inline]
+pub fn may_acknowledge(input: &[u8]) -> bool {
+    matches!(input.first(), Some(0x40 | 0x50 | 0x62 | 0x70))
 }
 
 /// Whether a burst to `topic` begins here.
@@ -117,24 +173,33 @@ pub(crate) fn begins(
     has_properties: bool,
     maximum_packet_size: usize,
 ) -> bool {
-    extent(input, topic, has_properties, maximum_packet_size).is_some()
+    qos_of(input).is_some_and(|qos| {
+        extent(input, (topic, qos), has_properties, maximum_packet_size).is_some()
+    })
 }
 
 impl Packets {
     /// Takes what can be part of one burst to `topic` off `input`; `None` (and nothing taken) if its first packet cannot.
+    /// `admit` is asked for each identifier, in order, and the first that it refuses is no part.
     #[inline]
     pub(crate) fn take(
         input: &mut BytesMut,
         topic: &[u8],
         has_properties: bool,
         maximum_packet_size: usize,
+        mut admit: impl FnMut(QoS, PacketId) -> bool,
     ) -> Option<Self> {
+        let qos = qos_of(input)?;
         let (mut count, mut payload_bytes, mut largest, mut whole) = (0, 0, 0, 0);
         while count < PACKETS && whole < BYTES {
             let rest = input.get(whole..).unwrap_or_default();
-            let Some(extent) = extent(rest, topic, has_properties, maximum_packet_size) else {
+            let Some(extent) = extent(rest, (topic, qos), has_properties, maximum_packet_size)
+            else {
                 break;
             };
+            if PacketId::new(extent.id).is_some_and(|id| !admit(qos, id)) {
+                break;
+            }
             count += 1;
             payload_bytes += extent.end - extent.payload;
             largest = largest.max(extent.end);
@@ -154,6 +219,8 @@ impl Packets {
         Some(Self {
             bytes,
             has_properties,
+            qos,
+            topic_bytes: 2 + topic.len(),
             count,
             payload_bytes,
             largest,
@@ -167,6 +234,13 @@ impl Packets {
         self.count
     }
 
+    /// The QoS of each.
+    #[must_use]
+    #[inline]
+    pub fn qos(&self) -> QoS {
+        self.qos
+    }
+
     /// As they were read.
     #[must_use]
     #[inline]
@@ -174,7 +248,7 @@ impl Packets {
         &self.bytes
     }
 
-    /// Whether a receiver is told in the same bytes. `has_properties`: it speaks MQTT 5.
+    /// Whether a receiver is told in the same bytes, identifiers aside. `has_properties`: it speaks MQTT 5.
     #[inline]
     pub(crate) fn fit(&self, has_properties: bool, maximum_packet_size: usize) -> bool {
         self.has_properties == has_properties && self.largest <= maximum_packet_size
@@ -185,6 +259,32 @@ impl Packets {
     #[inline]
     pub fn payload_bytes(&self) -> usize {
         self.payload_bytes
+    }
+
+    /// Where each packet begins and where its identifier is, in order. None at QoS 0.
+    #[inline]
+    pub(crate) fn places(&self) -> impl Iterator<Item = (usize, usize)> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let (start, end) = body(self.bytes.get(at..)?)?;
+            let place = (at, at + start + self.topic_bytes);
+            at += end;
+            Some(place)
+        })
+        .take(if self.qos == QoS::AtMostOnce {
+            0
+        } else {
+            self.count
+        })
+    }
+
+    /// The identifiers of their publisher, in order. None at QoS 0.
+    #[inline]
+    pub fn ids(&self) -> impl Iterator<Item = PacketId> {
+        self.places().filter_map(|(_, id)| {
+            let id = self.bytes.get(id..)?.first_chunk::<2>()?;
+            PacketId::new(u16::from_be_bytes(*id))
+        })
     }
 }
 
@@ -215,48 +315,56 @@ impl Burst {
 
     /// Where its packets are, one by one.
     #[inline]
-    pub fn parts(&self) -> impl Iterator<Item = Part> {
-        let (mut start, packets) = (0, &self.packets);
+    pub fn spans(&self) -> impl Iterator<Item = Span> {
+        let mut at = 0;
         std::iter::from_fn(move || {
-            let rest = packets.bytes.get(start..)?;
-            let topic = self.topic.as_bytes();
-            let extent = extent(rest, topic, packets.has_properties, MAXIMUM_LENGTH + 5)?;
-            let part = Part {
-                start,
-                payload: start + extent.payload,
-                end: start + extent.end,
-            };
-            start = part.end;
-            Some(part)
+            let span = self.span(at)?;
+            at = span.end;
+            Some(span)
+        })
+    }
+
+    /// Where the packet is that begins at `start`.
+    #[inline]
+    fn span(&self, start: usize) -> Option<Span> {
+        let packets = &self.packets;
+        let rest = packets.bytes.get(start..)?;
+        let topic = (self.topic.as_bytes(), packets.qos);
+        let extent = extent(rest, topic, packets.has_properties, MAXIMUM_LENGTH + 5)?;
+        Some(Span {
+            start,
+            id: extent.id,
+            payload: start + extent.payload,
+            end: start + extent.end,
         })
     }
 
     /// The payload of one of them. What is small does not pin what is large.
     #[must_use]
     #[inline]
-    pub fn payload(&self, part: Part) -> Bytes {
-        match part.payload_bytes() < SHARED_FROM {
+    pub fn payload(&self, span: Span) -> Bytes {
+        match span.payload_bytes() < SHARED_FROM {
             true => {
-                let payload = self.packets.bytes.get(part.payload..part.end);
+                let payload = self.packets.bytes.get(span.payload..span.end);
                 Bytes::copy_from_slice(payload.unwrap_or_default())
             }
-            false => self.packets.bytes.slice(part.payload..part.end),
+            false => self.packets.bytes.slice(span.payload..span.end),
         }
     }
 
     /// The packets behind this one.
     #[must_use]
-    pub fn behind(&self, part: Part) -> Bytes {
-        self.packets.bytes.slice(part.end..)
+    pub fn behind(&self, span: Span) -> Bytes {
+        self.packets.bytes.slice(span.end..)
     }
 
     /// One of its messages, or one that differs in the payload alone.
     #[must_use]
-    pub fn message(&self, payload: Bytes) -> Message {
+    pub fn with_payload(&self, payload: Bytes) -> Message {
         Message {
             topic: self.topic.clone(),
             payload,
-            qos: QoS::AtMostOnce,
+            qos: self.packets.qos,
             retain: false,
             properties: PublishProperties::default(),
             expires_at: None,
@@ -268,16 +376,58 @@ impl Burst {
 
     /// What it stands for, message by message.
     pub fn messages(&self) -> impl Iterator<Item = Message> {
-        (self.parts()).map(|part| self.message(self.payload(part)))
+        self.spans()
+            .map(|span| self.with_payload(self.payload(span)))
     }
 }
 
-impl Part {
+impl Span {
     /// Bytes of its payload.
     #[must_use]
     #[inline]
     pub fn payload_bytes(self) -> usize {
         self.end - self.payload
+    }
+
+    /// The identifier that its publisher gave it, above QoS 0.
+    #[must_use]
+    #[inline]
+    pub fn id(self) -> Option<PacketId> {
+        PacketId::new(self.id)
+    }
+}
+
+impl Part {
+    /// The message whose packet begins at `at`.
+    #[inline]
+    pub(crate) fn new(burst: Arc<Burst>, at: usize) -> Self {
+        Self { burst, at }
+    }
+
+    /// Its QoS.
+    #[inline]
+    pub(crate) fn qos(&self) -> QoS {
+        self.burst.packets.qos
+    }
+
+    /// By itself.
+    pub(crate) fn message(&self) -> Option<Arc<Message>> {
+        let span = self.burst.span(self.at)?;
+        let payload = self.burst.payload(span);
+        Some(Arc::new(self.burst.with_payload(payload)))
+    }
+
+    /// What was owed of it: nothing was said of it, and nothing kept.
+    pub(crate) fn delivery(&self, number: u64) -> Option<Delivery> {
+        Some(Delivery {
+            message: self.message()?,
+            qos: self.qos(),
+            retain: false,
+            subscription_ids: Box::default(),
+            group: None,
+            number,
+            kept: None,
+        })
     }
 }
 
@@ -291,20 +441,27 @@ mod tests {
     const TOPICS: [&str; 3] = ["a/b", "a/c", "a/bc"];
 
     prop_compose! {
-        fn packet()(
-            topic in 0usize..3, qos in 0u8..3, flags in 0u8..8, length in 0usize..400, alias in 0u16..4,
+        /// Three of eight are as the others of `base`.
+        fn packet(base: u8)(
+            topic in 0usize..3, qos in 0u8..3, flags in 0u8..8, length in 0usize..400, alias in 0u16..4, id in 1u16..9,
         ) -> Publish {
             let plain = flags != 0;
+            let qos = if plain { base } else { qos };
             Publish {
                 topic: TOPICS[if plain { 0 } else { topic }].into(),
-                qos: if plain { QoS::AtMostOnce } else { QoS::from_bits(qos).unwrap() },
+                qos: QoS::from_bits(qos).unwrap(),
                 retain: flags == 1,
-                packet_id: (!plain && qos > 0).then(|| crate::packet::PacketId::new(7).unwrap()),
+                dup: flags == 3 && qos > 0,
+                packet_id: (qos > 0).then(|| PacketId::new(id).unwrap()),
                 topic_alias: (flags == 2).then_some(alias + 1),
                 payload: vec![b'x'; length].into(),
                 ..Publish::default()
             }
         }
+    }
+
+    fn any(_: QoS, _: PacketId) -> bool {
+        true
     }
 
     fn decoded(mut input: BytesMut, version: Version) -> Vec<Publish> {
@@ -321,10 +478,12 @@ mod tests {
         /// What is taken as a burst, and what is left, is what the codec reads; whatever the bytes are.
         #[test]
         fn a_burst_is_what_the_codec_reads(
-            packets in proptest::collection::vec(packet(), 1..20),
+            (base, packets) in (0u8..3)
+                .prop_flat_map(|base| (Just(base), proptest::collection::vec(packet(base), 1..20))),
             is_v5: bool,
             cut in 0usize..2000,
-            damage in proptest::option::of((0usize..200, any::<u8>())),
+            damage in proptest::option::of((0usize..200, proptest::num::u8::ANY)),
+            refused in 1u16..20,
         ) {
             let version = if is_v5 { Version::V5 } else { Version::V311 };
             let mut input = BytesMut::new();
@@ -340,9 +499,14 @@ mod tests {
             let before = input.clone();
             let topic = TopicName::new("a/b").unwrap();
             let begins = begins(&input, topic.as_bytes(), is_v5, 1 << 20);
-            let taken = Packets::take(&mut input, topic.as_bytes(), is_v5, 1 << 20);
-            prop_assert_eq!(begins, taken.is_some());
-            let plain = |publish: &&Publish| publish.qos == QoS::AtMostOnce
+            let admit = |_, id: PacketId| id.get() != refused;
+            let taken = Packets::take(&mut input, topic.as_bytes(), is_v5, 1 << 20, admit);
+            let first = expected.first().and_then(|publish| publish.packet_id);
+            let is_refused = first.is_some_and(|id| id.get() == refused);
+            prop_assert_eq!(begins && !is_refused, taken.is_some(), "{}", base);
+            let qos = expected.first().map(|publish| publish.qos);
+            let plain = |publish: &&Publish| Some(publish.qos) == qos && !publish.dup
+                && publish.packet_id.is_none_or(|id| id.get() != refused)
                 && !publish.retain && &*publish.topic == "a/b" && publish.topic_alias.is_none()
                 && publish.properties.are_none();
             let count = expected.iter().take_while(plain).count();
@@ -352,12 +516,16 @@ mod tests {
                 return Ok(());
             };
             prop_assert_eq!(packets.count(), count);
+            let ids: Vec<_> = packets.ids().collect();
+            let published: Vec<_> = expected[..count].iter().filter_map(|p| p.packet_id).collect();
+            prop_assert_eq!(ids, published);
             let burst = Burst::new(topic, "p".into(), 5, packets);
             let messages: Vec<_> = burst.messages().collect();
             prop_assert_eq!(messages.len(), count);
             let mut payload_bytes = 0;
             for (message, publish) in messages.iter().zip(&expected) {
                 prop_assert_eq!(&message.payload, &publish.payload);
+                prop_assert_eq!(message.qos, publish.qos);
                 payload_bytes += message.payload.len();
             }
             prop_assert_eq!(burst.packets().payload_bytes(), payload_bytes);
@@ -383,7 +551,7 @@ mod tests {
                 let packet = Packet::Publish(Box::new(publish.clone()));
                 codec::encode(&packet, Version::V311, &mut input).unwrap();
             }
-            let packets = Packets::take(&mut input, b"a/b", false, 1 << 20).unwrap();
+            let packets = Packets::take(&mut input, b"a/b", false, 1 << 20, any).unwrap();
             assert_eq!(packets.count(), expected, "{length}");
         }
     }

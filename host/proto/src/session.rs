@@ -7,9 +7,10 @@
 //! `n % 65535 + 1`. As long as the window is shorter than 65,535 no identifier can be in use twice
 //! [MQTT-2.2.1-3], and finding the entry of an acknowledgement is a binary search. Numbers may have gaps.
 
+use crate::burst::Part;
 use crate::packet::{PacketId, QoS};
-use crate::{Delivery, LogPlace, Message};
-use std::collections::{BTreeSet, VecDeque};
+use crate::{Burst, Delivery, LogPlace, Message};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Identifiers there are: 1 to 65,535.
@@ -27,6 +28,8 @@ pub(crate) struct Outbound {
 pub(crate) enum Stage {
     /// PUBLISH sent; PUBACK or PUBREC awaited.
     Published(Delivery),
+    /// The same of a message that is part of a burst: nothing is kept of it.
+    Part(Part),
     /// PUBREC came, PUBREL sent; PUBCOMP awaited. The message itself is no longer needed.
     Released(Option<LogPlace>),
 }
@@ -59,8 +62,8 @@ pub struct Session {
     outbound: VecDeque<Outbound>,
     /// Lowest number that was never sent.
     next: u64,
-    /// QoS 2 identifiers received and not yet released [MQTT-4.3.3-10].
-    received: BTreeSet<PacketId>,
+    /// QoS 2 identifiers received and not yet released [MQTT-4.3.3-10], sorted: they come and go in this order as a rule.
+    received: VecDeque<PacketId>,
 }
 
 impl Session {
@@ -74,10 +77,13 @@ impl Session {
     /// identifiers not released by the client. What is in flight follows by [`Self::restore`].
     #[must_use]
     pub fn resumed(next: u64, received: impl IntoIterator<Item = PacketId>) -> Self {
+        let mut received: Vec<_> = received.into_iter().collect();
+        received.sort_unstable();
+        received.dedup();
         Self {
             outbound: VecDeque::new(),
             next,
-            received: received.into_iter().collect(),
+            received: received.into(),
         }
     }
 
@@ -106,9 +112,13 @@ impl Session {
     pub fn take_inflight(&mut self) -> impl Iterator<Item = (u64, Exchange)> + use<> {
         std::mem::take(&mut self.outbound)
             .into_iter()
-            .map(|entry| match entry.stage {
-                Stage::Published(delivery) => (entry.number, Exchange::Published(delivery)),
-                Stage::Released(kept) => (entry.number, Exchange::Released(kept)),
+            .filter_map(|entry| match entry.stage {
+                Stage::Published(delivery) => Some((entry.number, Exchange::Published(delivery))),
+                Stage::Part(part) => {
+                    let delivery = part.delivery(entry.number)?;
+                    Some((entry.number, Exchange::Published(delivery)))
+                }
+                Stage::Released(kept) => Some((entry.number, Exchange::Released(kept))),
             })
     }
 
@@ -122,14 +132,6 @@ impl Session {
     #[must_use]
     pub fn received(&self) -> usize {
         self.received.len()
-    }
-
-    /// Outbound messages the client has not taken over yet, in the order they were sent.
-    pub fn deliveries(&self) -> impl Iterator<Item = (PacketId, &Delivery)> {
-        self.outbound.iter().filter_map(|entry| match &entry.stage {
-            Stage::Published(delivery) => Some((entry.packet_id(), delivery)),
-            Stage::Released(_) => None,
-        })
     }
 
     /// Notes `delivery` as sent and gives its identifier; `None` while the window is too short for it.
@@ -148,6 +150,24 @@ impl Session {
         Some(packet_id(number))
     }
 
+    /// Notes the messages of a burst as sent, with the numbers from `first` on, and writes their identifiers into `written`,
+    /// which holds their packets. What [`Self::send`] asks for was asked for all of them.
+    pub(crate) fn send_burst(&mut self, burst: &Arc<Burst>, first: u64, written: &mut [u8]) {
+        debug_assert!(first >= self.next, "numbers grow");
+        self.outbound.reserve(burst.packets().count());
+        for ((at, id), number) in burst.packets().places().zip(first..) {
+            if let Some(place) = written
+                .get_mut(id..)
+                .and_then(|rest| rest.first_chunk_mut::<2>())
+            {
+                *place = packet_id(number).get().to_be_bytes();
+            }
+            self.next = number + 1;
+            let stage = Stage::Part(Part::new(burst.clone(), at));
+            self.outbound.push_back(Outbound { number, stage });
+        }
+    }
+
     /// Whether the identifier of `number` is free.
     pub(crate) fn has_packet_id(&self, number: u64) -> bool {
         self.outbound
@@ -163,7 +183,13 @@ impl Session {
         }
         let oldest = front.number;
         let wanted = u64::from(id.get()) - 1;
-        let number = oldest + (wanted + PACKET_IDS - oldest % PACKET_IDS) % PACKET_IDS;
+        let ahead = (wanted + PACKET_IDS - oldest % PACKET_IDS) % PACKET_IDS;
+        let number = oldest + ahead;
+        // Without gaps it is as far from the first as its number.
+        let place = usize::try_from(ahead).ok()?;
+        if (self.outbound.get(place)).is_some_and(|entry| entry.number == number) {
+            return Some(place);
+        }
         self.outbound
             .binary_search_by_key(&number, |entry| entry.number)
             .ok()
@@ -178,6 +204,7 @@ impl Session {
     pub(crate) fn published_qos(&self, index: usize) -> Option<QoS> {
         match &self.outbound.get(index)?.stage {
             Stage::Published(delivery) => Some(delivery.qos),
+            Stage::Part(part) => Some(part.qos()),
             Stage::Released(_) => None,
         }
     }
@@ -187,6 +214,7 @@ impl Session {
         let entry = self.outbound.get(index)?;
         let kept = match &entry.stage {
             Stage::Published(delivery) => delivery.kept,
+            Stage::Part(_) => None,
             Stage::Released(kept) => *kept,
         };
         Some((entry.number, kept))
@@ -198,20 +226,58 @@ impl Session {
         let entry = self.outbound.get_mut(index)?;
         match std::mem::replace(&mut entry.stage, Stage::Released(kept)) {
             Stage::Published(delivery) => Some(delivery.message),
+            Stage::Part(part) => part.message(),
             Stage::Released(_) => None,
         }
     }
 
     /// The exchange is over; its identifier may be used again. Gives back the message, if it was not released before.
     pub(crate) fn complete(&mut self, index: usize) -> Option<Arc<Message>> {
-        let removed = self.outbound.remove(index);
+        let removed = match index {
+            0 => self.outbound.pop_front(), // as a rule
+            _ => self.outbound.remove(index),
+        };
         debug_assert!(
             removed.is_some(),
             "completed an exchange that does not exist"
         );
         match removed?.stage {
             Stage::Published(delivery) => Some(delivery.message),
+            Stage::Part(part) => part.message(),
             Stage::Released(_) => None,
+        }
+    }
+
+    /// The exchange with this identifier, of those this connection has sent something for (the first `sent`), if nothing of
+    /// it is kept: its position and its QoS (`None` once it is released).
+    #[inline]
+    pub(crate) fn find_unkept(&self, id: PacketId, sent: usize) -> Option<(usize, Option<QoS>)> {
+        let index = self.find(id).filter(|index| *index < sent)?;
+        match &self.outbound.get(index)?.stage {
+            Stage::Part(part) => Some((index, Some(part.qos()))),
+            Stage::Published(delivery) if delivery.kept.is_none() => {
+                Some((index, Some(delivery.qos)))
+            }
+            Stage::Released(None) => Some((index, None)),
+            Stage::Published(_) | Stage::Released(_) => None,
+        }
+    }
+
+    /// PUBREC came for an exchange of which nothing is kept, and nobody asks for the message.
+    #[inline]
+    pub(crate) fn release_unkept(&mut self, index: usize) {
+        if let Some(entry) = self.outbound.get_mut(index) {
+            entry.stage = Stage::Released(None);
+        }
+    }
+
+    /// The exchange is over, and nobody asks for the message.
+    #[inline]
+    pub(crate) fn complete_unkept(&mut self, index: usize) {
+        if index == 0 {
+            self.outbound.pop_front();
+        } else {
+            self.outbound.remove(index);
         }
     }
 
@@ -222,12 +288,29 @@ impl Session {
 
     /// Notes an inbound QoS 2 identifier; false if it is known already.
     pub(crate) fn receive(&mut self, id: PacketId) -> bool {
-        self.received.insert(id)
+        if self.received.back().is_none_or(|last| *last < id) {
+            self.received.push_back(id);
+            return true;
+        }
+        match self.received.binary_search(&id) {
+            Ok(_) => false,
+            Err(place) => {
+                self.received.insert(place, id);
+                true
+            }
+        }
     }
 
     /// PUBREL came, or the exchange failed: forgets the identifier; false if it was unknown.
     pub fn forget_received(&mut self, id: PacketId) -> bool {
-        self.received.remove(&id)
+        if self.received.front() == Some(&id) {
+            self.received.pop_front();
+            return true;
+        }
+        match self.received.binary_search(&id) {
+            Ok(place) => self.received.remove(place).is_some(),
+            Err(_) => false,
+        }
     }
 }
 
@@ -310,6 +393,21 @@ mod tests {
     }
 
     #[test]
+    fn identifiers_received_are_known_until_they_are_released_in_any_order() {
+        let id = |raw| PacketId::new(raw).unwrap();
+        let mut session = Session::resumed(0, [9, 3, 9].map(id));
+        for (raw, is_new) in [(5, true), (3, false), (12, true), (12, false), (1, true)] {
+            assert_eq!(session.receive(id(raw)), is_new, "{raw}");
+        }
+        let all: Vec<_> = session.received_ids().map(PacketId::get).collect();
+        assert_eq!(all, [1, 3, 5, 9, 12]);
+        for (raw, is_known) in [(9, true), (9, false), (1, true), (2, false), (12, true)] {
+            assert_eq!(session.forget_received(id(raw)), is_known, "{raw}");
+        }
+        assert_eq!(session.received(), 2);
+    }
+
+    #[test]
     fn a_restored_exchange_keeps_its_identifier_and_new_ones_go_on_behind() {
         let mut before = Session::new();
         let first = before.send(delivery(QoS::ExactlyOnce, 7)).unwrap();
@@ -328,10 +426,11 @@ mod tests {
     }
 
     #[test]
-    fn released_messages_are_not_deliveries() {
+    fn what_is_released_is_in_flight_without_its_message() {
         let mut session = Session::new();
         let id = session.send(delivery(QoS::ExactlyOnce, 0)).unwrap();
         session.release(session.find(id).unwrap());
-        assert_eq!((session.inflight(), session.deliveries().count()), (1, 0));
+        let inflight: Vec<_> = session.take_inflight().collect();
+        assert!(matches!(inflight[..], [(0, Exchange::Released(None))]));
     }
 }

@@ -30,23 +30,23 @@ impl Shard {
             packet_id: None,
         };
         let mut gathered = Gathered::new(burst);
-        let mut message = Arc::new(burst.message(Bytes::new()));
-        for part in burst.parts() {
+        let mut message = Arc::new(burst.with_payload(Bytes::new()));
+        for span in burst.spans() {
             self.counters.burst_messages += 1;
             self.counters.received += 1;
-            self.counters.payload_received += bytes(part.payload_bytes());
-            let payload = burst.payload(part);
+            self.counters.payload_received += bytes(span.payload_bytes());
+            let payload = burst.payload(span);
             match Arc::get_mut(&mut message) {
                 Some(message) => message.payload = payload,
-                None => message = Arc::new(burst.message(payload)), // somebody keeps the one before
+                None => message = Arc::new(burst.with_payload(payload)), // somebody keeps the one before
             }
             let kv_before = self.ports.store.kv_changes();
             match self.run_chains(origin, &message) {
-                ChainProgress::Done(ref run) if run.is_untouched() => gathered.keep(part),
+                ChainProgress::Done(ref run) if run.is_untouched() => gathered.keep(span),
                 ChainProgress::Done(run) => {
                     let is_gathered = match &run.outcome {
                         ChainOutcome::Replaced(other) if run.emissions.is_empty() => {
-                            gathered.put(other)
+                            gathered.put(span, other)
                         }
                         _ => false,
                     };
@@ -57,14 +57,14 @@ impl Shard {
                         self.dispose(now, &message, (true, kv_before), run); // nobody is told
                     }
                     if !self.is_read(id) {
-                        put_back(burst.behind(part), input);
+                        put_back(burst.behind(span), input);
                         return false;
                     }
                 }
                 ChainProgress::Waits { answer, rest } => {
                     self.send_on(now, &mut gathered);
                     self.park_message(origin, (message, kv_before), rest, answer);
-                    put_back(burst.behind(part), input);
+                    put_back(burst.behind(span), input);
                     return true;
                 }
             }

@@ -60,9 +60,14 @@ impl Shard {
             };
             let waiting = match client.outbox.front() {
                 Some(Front::One(waiting)) => waiting,
-                Some(Front::Burst(_)) => {
-                    match self.take_burst((id, key), oldest, 0) {
-                        Some(burst) => out.extend_from_slice(burst.packets().bytes()),
+                Some(Front::Burst(burst, first)) => {
+                    let is_told = burst.packets().qos() > QoS::AtMostOnce;
+                    let is_young = burst.received_ms >= oldest;
+                    if is_told && is_young && !connection.endpoint.has_quota(first) {
+                        break;
+                    }
+                    match self.take_burst((id, key), oldest) {
+                        Some((burst, first)) => self.write_burst(id, &burst, first, out),
                         None => self.unfold(key),
                     }
                     continue;
@@ -122,7 +127,14 @@ impl Shard {
         if connection.gate > stored || connection.endpoint.has_pending() {
             return None;
         }
-        let burst = self.take_burst((id, key), oldest, LARGE_BYTES)?;
+        let Some(Front::Burst(burst, _)) = self.client(key)?.outbox.front() else {
+            return None;
+        };
+        let packets = burst.packets();
+        if packets.qos() > QoS::AtMostOnce || packets.bytes().len() < LARGE_BYTES {
+            return None; // with identifiers it is not what was read
+        }
+        let (burst, _) = self.take_burst((id, key), oldest)?;
         let whole = burst.packets().bytes().clone();
         self.counters.bytes_sent += bytes(whole.len());
         if let Some(connection) = self.connection_mut(id) {
@@ -150,7 +162,10 @@ impl Shard {
             return false;
         };
         match client.outbox.front() {
-            Some(Front::Burst(_)) => true,
+            Some(Front::Burst(burst, first)) => {
+                let qos = burst.packets().qos();
+                qos == QoS::AtMostOnce || connection.endpoint.has_quota(first)
+            }
             Some(Front::One(Waiting { delivery, position })) => {
                 *position <= stored
                     && (delivery.qos == QoS::AtMostOnce

@@ -67,7 +67,7 @@ impl Shard {
 
     fn receive_packets(&mut self, now: Instant, id: ConnectionId, input: &mut BytesMut) -> Flow {
         loop {
-            let is_congested = self.is_congested();
+            let (is_congested, is_short_way) = (self.is_congested(), self.is_short_way);
             let Some(connection) = self.connection_mut(id) else {
                 return Flow::Close;
             };
@@ -87,8 +87,9 @@ impl Shard {
                 }
                 break;
             }
-            let connection = if burst::may_begin(input) {
-                if self.is_short_way && self.receive_burst(now, id, input) {
+            let may_be_short = burst::may_begin(input) || burst::may_acknowledge(input);
+            let connection = if is_short_way && may_be_short {
+                if self.receive_short(now, id, input) {
                     continue;
                 }
                 let Some(connection) = self.connection_mut(id) else {

@@ -7,6 +7,7 @@ use super::burst::plain;
 use crate::ports::Position;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use witmq_proto::packet::QoS;
 use witmq_proto::{Burst, Delivery};
 
 /// What a waiting message costs beyond its topic and payload.
@@ -27,15 +28,16 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 enum Entry {
     One(Waiting),
-    /// QoS 0, nothing said of any, all for this client.
-    Burst(Arc<Burst>),
+    /// Nothing said of any message, nothing kept, all for this client. Above QoS 0 they have the numbers from the one
+    /// given here on.
+    Burst(Arc<Burst>, u64),
 }
 
 /// What is first in the queue.
 #[derive(Debug)]
 pub(super) enum Front<'a> {
     One(&'a Waiting),
-    Burst(&'a Arc<Burst>),
+    Burst(&'a Arc<Burst>, u64),
 }
 
 /// A queue of deliveries.
@@ -74,6 +76,17 @@ pub(super) fn cost(delivery: &Delivery) -> usize {
     delivery.message.payload.len() + delivery.message.topic.len() + OVERHEAD_BYTES
 }
 
+/// What is owed of a burst, message by message.
+fn unfolded(burst: &Burst, first: u64) -> impl Iterator<Item = Delivery> {
+    burst.messages().zip(first..).map(|(message, number)| {
+        let is_numbered = message.qos > QoS::AtMostOnce;
+        Delivery {
+            number: if is_numbered { number } else { 0 },
+            ..plain(message)
+        }
+    })
+}
+
 fn cost_of(burst: &Burst) -> usize {
     let packets = burst.packets();
     packets.payload_bytes() + packets.count() * (burst.topic.len() + OVERHEAD_BYTES)
@@ -107,12 +120,12 @@ impl Outbox {
         self.len() + burst.packets().count() <= messages && used + cost_of(burst) <= bytes
     }
 
-    /// Adds a burst to a client that is connected.
+    /// Adds a burst to a client that is connected. `first`: the number of its first message, above QoS 0.
     #[inline]
-    pub(super) fn push_burst(&mut self, burst: Arc<Burst>) {
+    pub(super) fn push_burst(&mut self, burst: Arc<Burst>, first: u64) {
         self.bytes += cost_of(&burst);
         self.messages += burst.packets().count();
-        self.queue.push_back(Entry::Burst(burst));
+        self.queue.push_back(Entry::Burst(burst, first));
     }
 
     /// Whether nothing more fits, however small.
@@ -162,7 +175,9 @@ impl Outbox {
                     self.spill(waiting.delivery.number, bytes, waiting.position);
                 }
                 Entry::One(_) => dropped += 1,
-                Entry::Burst(burst) => dropped += super::counters::bytes(burst.packets().count()),
+                Entry::Burst(burst, _) => {
+                    dropped += super::counters::bytes(burst.packets().count())
+                }
             }
         }
         (self.messages, self.bytes, self.kept) = (0, 0, 0);
@@ -177,7 +192,7 @@ impl Outbox {
     pub(super) fn front(&self) -> Option<Front<'_>> {
         self.queue.front().map(|entry| match entry {
             Entry::One(waiting) => Front::One(waiting),
-            Entry::Burst(burst) => Front::Burst(burst),
+            Entry::Burst(burst, first) => Front::Burst(burst, *first),
         })
     }
 
@@ -198,10 +213,10 @@ impl Outbox {
     /// Takes a burst, if one is first.
     #[inline]
     pub(super) fn pop_burst(&mut self) -> Option<Arc<Burst>> {
-        let Some(Entry::Burst(_)) = self.queue.front() else {
+        let Some(Entry::Burst(..)) = self.queue.front() else {
             return None;
         };
-        let Some(Entry::Burst(burst)) = self.queue.pop_front() else {
+        let Some(Entry::Burst(burst, _)) = self.queue.pop_front() else {
             return None;
         };
         self.messages -= burst.packets().count();
@@ -220,13 +235,13 @@ impl Outbox {
     /// A burst that is first becomes its messages.
     #[inline]
     pub(super) fn unfold(&mut self) {
-        if !matches!(self.queue.front(), Some(Entry::Burst(_))) {
+        if !matches!(self.queue.front(), Some(Entry::Burst(..))) {
             return;
         }
-        if let Some(Entry::Burst(burst)) = self.queue.pop_front() {
-            let all: Vec<_> = burst.messages().collect();
-            for message in all.into_iter().rev() {
-                let (delivery, position) = (plain(message), Position::default());
+        if let Some(Entry::Burst(burst, first)) = self.queue.pop_front() {
+            let all: Vec<_> = unfolded(&burst, first).collect();
+            for delivery in all.into_iter().rev() {
+                let position = Position::default();
                 let waiting = Waiting { delivery, position };
                 self.queue.push_front(Entry::One(waiting));
             }
@@ -299,7 +314,7 @@ impl Outbox {
         let queue = std::mem::take(&mut self.queue).into_iter();
         queue.flat_map(|entry| match entry {
             Entry::One(waiting) => vec![waiting.delivery],
-            Entry::Burst(burst) => burst.messages().map(plain).collect(),
+            Entry::Burst(burst, first) => unfolded(&burst, first).collect(),
         })
     }
 

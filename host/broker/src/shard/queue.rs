@@ -160,7 +160,7 @@ impl Shard {
         };
         let is_first_too_old = match client.outbox.front() {
             Some(Front::One(waiting)) => is_too_old(&waiting.delivery, oldest),
-            Some(Front::Burst(burst)) => burst.received_ms < oldest,
+            Some(Front::Burst(burst, _)) => burst.received_ms < oldest,
             None => false,
         };
         if !is_first_too_old {

@@ -18,7 +18,7 @@ use witmq_proto::{Delivery, LogPlace, Message};
 #[derive(Debug)]
 pub(super) struct Hit {
     pub(super) client: u32,
-    qos: QoS,
+    pub(super) qos: QoS,
     retain_as_published: bool,
     pub(super) ids: Vec<u32>,
 }

@@ -3,7 +3,7 @@
 //! Owns: [`Gathered`]: those left as they were cost nothing while no other comes between them; a new payload or a gap makes it a copy.
 //! Must not: decide what goes on.
 
-use super::{BYTES, Burst, PACKETS, Packets, Part};
+use super::{BYTES, Burst, PACKETS, Packets, Span};
 use crate::Message;
 use crate::codec::{self, PublishHead};
 use crate::packet::{PublishProperties, QoS, Version};
@@ -43,24 +43,24 @@ impl<'a> Gathered<'a> {
 
     /// One more, as it came.
     #[inline]
-    pub fn keep(&mut self, part: Part) {
+    pub fn keep(&mut self, span: Span) {
         if self.count == 0 {
-            (self.from, self.to) = (part.start, part.end);
-        } else if self.written.is_empty() && part.start == self.to {
-            self.to = part.end;
+            (self.from, self.to) = (span.start, span.end);
+        } else if self.written.is_empty() && span.start == self.to {
+            self.to = span.end;
         } else {
             self.write();
-            let packet = self.burst.packets.bytes.get(part.start..part.end);
+            let packet = self.burst.packets.bytes.get(span.start..span.end);
             self.written.extend_from_slice(packet.unwrap_or_default());
         }
-        self.add(part.end - part.start, part.end - part.payload);
+        self.add(span.end - span.start, span.payload_bytes());
     }
 
-    /// One more that took the place of a message of the burst; false (and nothing done) if more than the payload is another, or
+    /// One more that took the place of the message of the burst at `span`; false (and nothing done) if more than the payload is another, or
     /// if a copy of that costs too much.
-    pub fn put(&mut self, message: &Message) -> bool {
+    pub fn put(&mut self, span: Span, message: &Message) -> bool {
         let burst = self.burst;
-        let is_plain = message.qos == QoS::AtMostOnce
+        let is_plain = message.qos == burst.packets.qos
             && !message.retain
             && message.hops == 0
             && message.expires_at.is_none()
@@ -79,10 +79,10 @@ impl<'a> Gathered<'a> {
         };
         let head = PublishHead {
             dup: false,
-            qos: QoS::AtMostOnce,
+            qos: burst.packets.qos,
             retain: false,
             topic: &burst.topic,
-            packet_id: None,
+            packet_id: span.id(),
             topic_alias: None,
             message_expiry: None,
             subscription_ids: &[],
@@ -132,10 +132,10 @@ impl<'a> Gathered<'a> {
         };
         let packets = Packets {
             bytes,
-            has_properties: burst.packets.has_properties,
             count: self.count,
             payload_bytes: self.payload_bytes,
             largest: self.largest,
+            ..burst.packets.clone()
         };
         (self.count, self.payload_bytes, self.largest) = (0, 0, 0);
         let (topic, publisher) = (burst.topic.clone(), burst.publisher.clone());
@@ -147,22 +147,24 @@ impl<'a> Gathered<'a> {
 mod tests {
     use super::*;
     use crate::TopicName;
-    use crate::packet::{Packet, Publish};
+    use crate::packet::{Packet, PacketId, Publish};
     use bytes::Bytes;
     use proptest::prelude::*;
 
-    fn burst(payloads: &[Vec<u8>], is_v5: bool) -> Burst {
+    fn burst(payloads: &[Vec<u8>], is_v5: bool, qos: QoS) -> Burst {
         let mut input = BytesMut::new();
-        for payload in payloads {
+        for (id, payload) in (1..).zip(payloads) {
             let publish = Publish {
                 topic: "a/b".into(),
+                qos,
+                packet_id: PacketId::new(id).filter(|_| qos > QoS::AtMostOnce),
                 payload: payload.clone().into(),
                 ..Publish::default()
             };
             let version = if is_v5 { Version::V5 } else { Version::V311 };
             codec::encode(&Packet::Publish(Box::new(publish)), version, &mut input).unwrap();
         }
-        let packets = Packets::take(&mut input, b"a/b", is_v5, 1 << 20).unwrap();
+        let packets = Packets::take(&mut input, b"a/b", is_v5, 1 << 20, |_, _| true).unwrap();
         Burst::new(TopicName::new("a/b").unwrap(), "p".into(), 5, packets)
     }
 
@@ -173,21 +175,24 @@ mod tests {
             payloads in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 1..40),
             kinds in proptest::collection::vec(0u8..5, 40),
             is_v5: bool,
+            qos in 0u8..3,
         ) {
-            let burst = burst(&payloads, is_v5);
+            let qos = QoS::from_bits(qos).unwrap();
+            let burst = burst(&payloads, is_v5, qos);
             let mut gathered = Gathered::new(&burst);
-            let (mut expected, mut all) = (Vec::new(), Vec::new());
-            for ((part, payload), kind) in burst.parts().zip(&payloads).zip(&kinds) {
-                prop_assert_eq!(&burst.payload(part), payload);
+            let (mut expected, mut ids, mut all) = (Vec::new(), Vec::new(), Vec::new());
+            for ((span, payload), kind) in burst.spans().zip(&payloads).zip(&kinds) {
+                prop_assert_eq!(&burst.payload(span), payload);
+                ids.extend(span.id().filter(|_| *kind < 3));
                 match kind {
                     0 | 1 => {
-                        gathered.keep(part);
+                        gathered.keep(span);
                         expected.push(payload.clone());
                     }
                     2 => {
                         let other = [&payload[..], b"!"].concat();
-                        let message = burst.message(other.clone().into());
-                        prop_assert!(gathered.put(&message));
+                        let message = burst.with_payload(other.clone().into());
+                        prop_assert!(gathered.put(span, &message));
                         expected.push(other);
                     }
                     3 => {}
@@ -197,14 +202,16 @@ mod tests {
             all.extend(gathered.take());
             prop_assert!(gathered.take().is_none());
             let messages: Vec<_> = all.iter().flat_map(Burst::messages).collect();
-            let expected: Vec<_> = expected.into_iter().map(|payload| burst.message(payload.into())).collect();
+            let expected: Vec<_> = expected.into_iter().map(|payload| burst.with_payload(payload.into())).collect();
             prop_assert_eq!(messages, expected);
+            let published: Vec<_> = all.iter().flat_map(|burst| burst.packets().ids()).collect();
+            prop_assert_eq!(published, ids);
             for burst in &all {
                 let packets = burst.packets();
                 prop_assert_eq!(packets.count(), burst.messages().count());
                 let payloads = burst.messages().map(|message| message.payload.len());
                 prop_assert_eq!(packets.payload_bytes(), payloads.sum::<usize>());
-                let lengths = burst.parts().map(|part| part.end - part.start);
+                let lengths = burst.spans().map(|span| span.end - span.start);
                 prop_assert_eq!(Some(packets.largest), lengths.max());
             }
         }
@@ -212,10 +219,11 @@ mod tests {
 
     #[test]
     fn only_another_payload_that_is_small_goes_on_with_others() {
-        let burst = burst(&[vec![1]], true);
+        let burst = burst(&[vec![1]], true, QoS::AtMostOnce);
+        let span = burst.spans().next().unwrap();
         let mut gathered = Gathered::new(&burst);
-        let message = burst.message(Bytes::from(vec![0; COPIED_BELOW - 1]));
-        assert!(gathered.put(&message));
+        let message = burst.with_payload(Bytes::from(vec![0; COPIED_BELOW - 1]));
+        assert!(gathered.put(span, &message));
         type Change = fn(&mut Message);
         let changes: [Change; 6] = [
             |message| message.payload = Bytes::from(vec![0; COPIED_BELOW]),
@@ -228,26 +236,27 @@ mod tests {
         for change in changes {
             let mut message = message.clone();
             change(&mut message);
-            assert!(!gathered.put(&message), "{message:?}");
+            assert!(!gathered.put(span, &message), "{message:?}");
         }
         assert_eq!(gathered.take().unwrap().packets().count(), 1);
     }
 
     #[test]
     fn they_are_no_more_than_a_burst_has() {
-        let burst = burst(&[vec![1; 200]], false);
+        let burst = burst(&[vec![1; 200]], false, QoS::AtMostOnce);
+        let span = burst.spans().next().unwrap();
         let mut gathered = Gathered::new(&burst);
-        let message = burst.message(Bytes::from(vec![0; 1000]));
+        let message = burst.with_payload(Bytes::from(vec![0; 1000]));
         let most = BYTES.div_ceil(1000 + 8);
         for number in 0..most {
             assert!(!gathered.is_full(), "{number}");
-            assert!(gathered.put(&message));
+            assert!(gathered.put(span, &message));
         }
         assert!(gathered.is_full());
         gathered.take();
         for number in 0..PACKETS {
             assert!(!gathered.is_full(), "{number}");
-            assert!(gathered.put(&burst.message(Bytes::new())));
+            assert!(gathered.put(span, &burst.with_payload(Bytes::new())));
         }
         assert!(gathered.is_full());
     }

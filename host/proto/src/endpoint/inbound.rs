@@ -1,7 +1,6 @@
 //! What the peer sends: packets judged against the state of the connection.
 
 use super::{Endpoint, Event, Excess, Phase, ProtocolError};
-use crate::burst::{self, Packets};
 use crate::codec;
 use crate::packet::{Ack, Auth, Disconnect, Packet, PacketId, Publish, QoS};
 use crate::{ReasonCode, session::Session};
@@ -45,38 +44,13 @@ impl Endpoint {
         }
     }
 
-    /// Whether the next packets of `input` are a burst to `topic`, which was judged before. Nothing is taken.
-    #[must_use]
     #[inline]
-    pub fn begins_burst(&self, topic: &str, input: &[u8]) -> bool {
-        matches!(self.phase, Phase::Connected)
-            && burst::begins(input, topic.as_bytes(), self.is_v5(), self.largest_packet())
-    }
-
-    /// Takes a burst to `topic` off `input`: what [`Self::receive`] would report one by one.
-    #[inline]
-    pub fn receive_burst(
-        &mut self,
-        now: Instant,
-        topic: &str,
-        input: &mut BytesMut,
-    ) -> Option<Packets> {
-        if !matches!(self.phase, Phase::Connected) {
-            return None;
-        }
-        let (is_v5, largest) = (self.is_v5(), self.largest_packet());
-        let packets = Packets::take(input, topic.as_bytes(), is_v5, largest)?;
-        self.last_packet = now;
-        Some(packets)
-    }
-
-    #[inline]
-    fn is_v5(&self) -> bool {
+    pub(super) fn is_v5(&self) -> bool {
         self.terms.version.is_v5()
     }
 
     #[inline]
-    fn largest_packet(&self) -> usize {
+    pub(super) fn largest_packet(&self) -> usize {
         usize::try_from(self.maximum_packet_size).unwrap_or(usize::MAX)
     }
 

@@ -3,15 +3,18 @@
 //! Owns: [`Endpoint`] with the handshake, timers, quotas and topic aliases of a connection, and the
 //! [`Session`] while the connection lasts.
 //! Must not: know subscriptions, other clients, sockets, or read a clock.
-//! Called by the broker's shard: `inbound.rs` is what the peer did, `outbound.rs` what it is told.
+//! Called by the broker's shard: `inbound.rs` is what the peer did, `outbound.rs` what it is told, `bursts.rs` both for
+//! many of a kind at once.
 
 mod abilities;
 mod alias;
+mod bursts;
 mod error;
 mod inbound;
 mod outbound;
 
 pub use abilities::Abilities;
+pub use bursts::Acknowledged;
 pub use error::ProtocolError;
 
 use crate::ByteString;

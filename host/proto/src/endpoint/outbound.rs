@@ -7,7 +7,7 @@ use crate::packet::{
     Ack, Auth, Connack, ConnackProperties, Disconnect, Packet, PacketId, QoS, Suback, Unsuback,
 };
 use crate::session::{self, Exchange, Session, Stage};
-use crate::{Burst, ByteString, Delivery, LogPlace, ReasonCode};
+use crate::{ByteString, Delivery, LogPlace, ReasonCode};
 use bytes::BytesMut;
 use std::time::Instant;
 
@@ -17,10 +17,10 @@ const RESEND_BATCH_BYTES: usize = 64 * 1024;
 const KEPT_BUFFER_BYTES: usize = 512;
 
 /// First bytes of acknowledgements.
-const PUBACK: u8 = 0x40;
-const PUBREC: u8 = 0x50;
-const PUBREL: u8 = 0x62;
-const PUBCOMP: u8 = 0x70;
+pub(super) const PUBACK: u8 = 0x40;
+pub(super) const PUBREC: u8 = 0x50;
+pub(super) const PUBREL: u8 = 0x62;
+pub(super) const PUBCOMP: u8 = 0x70;
 
 impl Endpoint {
     /// Refuses: queues CONNACK with a failure code; close after transmitting [MQTT-3.2.2-7].
@@ -275,17 +275,6 @@ impl Endpoint {
         Delivered::Sent(packet_id)
     }
 
-    /// Whether a burst is written to this peer as it is. If the peer is told in other bytes, or nothing, its messages go
-    /// through [`Self::deliver`].
-    #[must_use]
-    #[inline]
-    pub fn takes_burst(&self, burst: &Burst) -> bool {
-        let is_v5 = self.terms.version.is_v5();
-        self.session.is_some()
-            && (!is_v5 || self.outbound_aliases.is_none(&burst.topic))
-            && burst.packets().fit(is_v5, self.maximum_packet_size())
-    }
-
     /// Whether a QoS 1 or 2 delivery of this number would be sent now.
     #[must_use]
     pub fn has_quota(&self, number: u64) -> bool {
@@ -363,13 +352,22 @@ impl Endpoint {
         let Some(entry) = session.outbound(self.resent) else {
             return;
         };
-        match &entry.stage {
-            Stage::Released(_) => {
+        let unfolded = match &entry.stage {
+            Stage::Part(part) => part.delivery(entry.number),
+            Stage::Published(_) | Stage::Released(_) => None,
+        };
+        match (&entry.stage, &unfolded) {
+            (Stage::Part(_), None) => {
+                debug_assert!(false, "a burst has all its messages");
+                session.complete(self.resent);
+                return;
+            }
+            (Stage::Released(_), None) => {
                 let pubrel = Packet::Pubrel(Ack::new(entry.packet_id(), ReasonCode::Success));
                 let written = codec::encode(&pubrel, version, out);
                 debug_assert!(written.is_ok(), "PUBREL exists in every version");
             }
-            Stage::Published(delivery) => {
+            (Stage::Published(delivery), _) | (_, Some(delivery)) => {
                 let remaining = delivery.message.remaining_expiry(now);
                 let mut head = head(delivery, Some(entry.packet_id()), remaining);
                 head.dup = true;
@@ -393,7 +391,7 @@ impl Endpoint {
             .map_or_else(Vec::new, |discarded| discarded.0)
     }
 
-    fn maximum_packet_size(&self) -> usize {
+    pub(super) fn maximum_packet_size(&self) -> usize {
         usize::try_from(self.terms.maximum_packet_size).unwrap_or(usize::MAX)
     }
 

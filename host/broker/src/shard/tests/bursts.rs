@@ -6,14 +6,16 @@ use crate::limits::{Limits, Overflow};
 use crate::ports::AclRule;
 use crate::ports::chains::{ChainOutcome, ChainProgress, ChainRun, Rest, StepFailure, StepOutcome};
 use crate::ports::hooks::{AuthStep, Grant};
+use crate::ports::raised::{Detail, EventKind, Raised, Wanted};
 use crate::ports::{Chains, Named, Publisher, Transform};
 use crate::testing::{Rig, allow_all};
 use proptest::prelude::*;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use witmq_proto::codec;
+use witmq_proto::endpoint::Settings;
 use witmq_proto::packet::{
-    Connect, Packet, Publish, PublishProperties, QoS, Subscribe, SubscribeFilter, Version,
+    Ack, Connect, Packet, Publish, PublishProperties, QoS, Subscribe, SubscribeFilter, Version,
 };
 use witmq_proto::packet::{MessageProperties, Unsubscribe};
 use witmq_proto::{Bytes, BytesMut, Message, ReasonCode, TopicName};
@@ -31,6 +33,8 @@ const FILTERS: [&str; 9] = [
     "no/entry",
 ];
 const PEERS: usize = 6;
+/// Of PUBLISH packets.
+const KINDS: u8 = 22;
 
 /// What a shard counted, but for what tells the two ways apart.
 fn but_bursts(shard: &crate::shard::Shard) -> crate::shard::Counters {
@@ -67,6 +71,12 @@ enum Step {
         peer: usize,
         filter: usize,
     },
+    /// What was received and asks for an answer has it, in one piece.
+    Answer {
+        peer: usize,
+        times: usize,
+        kind: u8,
+    },
     Stick {
         peer: usize,
         is_stuck: bool,
@@ -83,7 +93,7 @@ enum Step {
 fn sent() -> impl Strategy<Value = Sent> {
     let length = prop_oneof![4 => 0usize..40, 1 => 100usize..200, 1 => 3000usize..9000];
     let times = prop_oneof![2 => Just(1usize), 3 => 2usize..12];
-    (0..TOPICS.len(), length, 0u8..14, times).prop_map(|(topic, length, kind, times)| Sent {
+    (0..TOPICS.len(), length, 0u8..KINDS, times).prop_map(|(topic, length, kind, times)| Sent {
         topic,
         length,
         kind,
@@ -101,15 +111,20 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (peer.clone(), filter.clone(), 0u8..24)
             .prop_map(|(peer, filter, kind)| Step::Subscribe { peer, filter, kind }),
         1 => (peer.clone(), filter).prop_map(|(peer, filter)| Step::Unsubscribe { peer, filter }),
+        8 => (peer.clone(), prop_oneof![2 => 1usize..5, 3 => Just(usize::MAX)], 0u8..12)
+            .prop_map(|(peer, times, kind)| Step::Answer { peer, times, kind }),
         2 => (peer.clone(), any::<bool>()).prop_map(|(peer, is_stuck)| Step::Stick { peer, is_stuck }),
         1 => (peer, any::<bool>()).prop_map(|(peer, is_cut)| Step::Reconnect { peer, is_cut }),
         1 => (0u64..8).prop_map(|seconds| Step::Wait { seconds }),
     ]
 }
 
-/// Chains on some topics, or on none; what they make of a message is in the message.
+/// Chains on some topics, or on none; what they make of a message is in the message. What happens to messages they may want to
+/// know.
 struct Scripted {
     has_chains: bool,
+    wanted: Wanted,
+    told: Arc<Mutex<Vec<String>>>,
 }
 
 impl Scripted {
@@ -162,6 +177,27 @@ impl Scripted {
 }
 
 impl Chains for Scripted {
+    fn wanted(&mut self) -> Wanted {
+        self.wanted
+    }
+
+    fn present(&mut self, raised: &Raised, _: u64) -> Option<Message> {
+        if let Detail::Message {
+            message,
+            qos,
+            reason,
+            cause,
+        } = &raised.detail
+        {
+            let (kind, client_id) = (raised.kind, &raised.client_id);
+            let what = (&message.topic, &message.payload, message.qos);
+            let how = (qos, reason, cause);
+            let told = format!("{kind:?} {client_id} {what:?} {how:?}");
+            self.told.lock().unwrap().push(told);
+        }
+        None
+    }
+
     fn version(&mut self) -> Option<u64> {
         Some(0)
     }
@@ -212,11 +248,20 @@ fn opening(peer: usize) -> Connect {
         5 => properties.maximum_packet_size = Some(100),
         _ => {}
     }
+    if peer == 3 {
+        properties.receive_maximum = Some(6);
+    }
     connect
 }
 
-fn limits(seed: u8) -> Limits {
+fn limits(seed: u16) -> Limits {
+    let mut settings = Settings::default();
+    if seed & 64 != 0 {
+        settings.receive_maximum = 9;
+        settings.outbound_receive_maximum = 20;
+    }
     Limits {
+        settings,
         sys_interval: Duration::ZERO,
         outbox_messages: if seed & 1 == 0 { 1000 } else { 7 },
         outbox_bytes: if seed & 2 == 0 { 1 << 20 } else { 2000 },
@@ -234,14 +279,25 @@ fn limits(seed: u8) -> Limits {
 struct Town {
     rig: Rig,
     peers: Vec<usize>,
+    told: Arc<Mutex<Vec<String>>>,
 }
 
 impl Town {
-    fn new(seed: u8, is_short: bool) -> Self {
+    fn new(seed: u16, is_short: bool) -> Self {
         let mut rig = Rig::new(3, limits(seed));
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let mut wanted = Wanted::default();
+        if seed & 128 != 0 && seed & 1 == 0 {
+            wanted.add(EventKind::Acked);
+        }
+        if seed & 128 != 0 && seed & 2 == 0 {
+            wanted.add(EventKind::Delivered);
+        }
         for shard in &mut rig.shards {
             shard.ports.chains = Box::new(Scripted {
-                has_chains: seed & 64 != 0,
+                has_chains: seed & 256 != 0,
+                wanted,
+                told: told.clone(),
             });
         }
         if !is_short {
@@ -266,7 +322,7 @@ impl Town {
             }))
         });
         let peers = (0..PEERS).map(|peer| rig.connect(opening(peer))).collect();
-        Self { rig, peers }
+        Self { rig, peers, told }
     }
 
     fn packet(sent: &Sent, number: u16, is_v5: bool) -> Publish {
@@ -276,6 +332,13 @@ impl Town {
             8 => packet.retain = true,
             9 => (packet.qos, packet.packet_id) = (QoS::AtLeastOnce, Some(id(number + 1))),
             10 => (packet.qos, packet.packet_id) = (QoS::ExactlyOnce, Some(id(number + 1))),
+            14..=16 => (packet.qos, packet.packet_id) = (QoS::AtLeastOnce, Some(id(number + 1))),
+            17..=19 => (packet.qos, packet.packet_id) = (QoS::ExactlyOnce, Some(id(number + 1))),
+            20 => (packet.qos, packet.packet_id) = (QoS::ExactlyOnce, Some(id(number % 8 + 1))),
+            21 => {
+                packet.dup = true;
+                (packet.qos, packet.packet_id) = (QoS::AtLeastOnce, Some(id(number + 1)));
+            }
             11 if is_v5 => packet.topic_alias = Some(1 + number % 3),
             12 if is_v5 => {
                 let properties = MessageProperties {
@@ -339,6 +402,7 @@ impl Town {
                 let packet = Packet::Unsubscribe(Box::new(unsubscribe));
                 self.rig.send(self.peers[*peer], &packet);
             }
+            Step::Answer { .. } => {} // see `run`
             Step::Stick { peer, is_stuck } => self.rig.stick(self.peers[*peer], *is_stuck),
             Step::Reconnect { peer, is_cut } => {
                 if *is_cut {
@@ -351,15 +415,87 @@ impl Town {
     }
 }
 
-fn run(seed: u8, steps: &[Step]) -> Result<(), TestCaseError> {
+/// What a client answers to what it was told.
+fn answers(mut told: BytesMut, version: Version) -> Vec<Packet> {
+    let mut all = Vec::new();
+    while let Ok(Some(packet)) = codec::decode(&mut told, version, &codec::Limits::default()) {
+        let bare = |id| Ack::new(id, ReasonCode::Success);
+        match packet {
+            Packet::Publish(publish) => all.extend(publish.packet_id.map(|id| match publish.qos {
+                QoS::ExactlyOnce => Packet::Pubrec(bare(id)),
+                _ => Packet::Puback(bare(id)),
+            })),
+            Packet::Pubrec(ack) if !ack.reason.is_failure() => {
+                all.push(Packet::Pubrel(bare(ack.packet_id)));
+            }
+            Packet::Pubrel(ack) => all.push(Packet::Pubcomp(bare(ack.packet_id))),
+            _ => {}
+        }
+    }
+    all
+}
+
+/// Some of what is owed, in order as a rule, with something odd in it at times.
+fn said(owed: &mut Vec<Packet>, times: usize, kind: u8, version: Version) -> BytesMut {
+    let mut some: Vec<_> = owed.drain(..times.min(owed.len())).collect();
+    let middle = some.len() / 2;
+    match kind {
+        0 => some.reverse(),
+        1 => some.insert(
+            middle,
+            Packet::Puback(Ack::new(id(60_000), ReasonCode::Success)),
+        ),
+        2 => some.insert(
+            middle,
+            Packet::Pubrec(Ack::new(id(60_000), ReasonCode::Success)),
+        ),
+        3 => some.insert(
+            middle,
+            Packet::Pubrel(Ack::new(id(60_000), ReasonCode::Success)),
+        ),
+        4 => some.extend(some.clone()),
+        5 | 6 => {
+            if let Some(Packet::Puback(ack) | Packet::Pubrec(ack)) = some.get_mut(middle) {
+                ack.reason = ReasonCode::QuotaExceeded;
+            }
+        }
+        7 => {
+            if let Some(Packet::Puback(ack)) = some.get(middle) {
+                let wrong = Packet::Pubcomp(ack.clone());
+                some.insert(middle, wrong);
+            }
+        }
+        _ => {}
+    }
+    let mut bytes = BytesMut::new();
+    for packet in &some {
+        codec::encode(packet, version, &mut bytes).unwrap();
+    }
+    bytes
+}
+
+fn run(seed: u16, steps: &[Step]) -> Result<(), TestCaseError> {
     let (mut short, mut long) = (Town::new(seed, true), Town::new(seed, false));
     let mut numbers = (0, 0);
+    let mut owed: Vec<Vec<Packet>> = vec![Vec::new(); PEERS];
     for (at, step) in steps.iter().enumerate() {
         short.step(step, &mut numbers.0);
         long.step(step, &mut numbers.1);
+        match step {
+            Step::Answer { peer, times, kind } => {
+                let bytes = said(&mut owed[*peer], *times, *kind, opening(*peer).version);
+                short.rig.send_bytes(short.peers[*peer], &bytes);
+                long.rig.send_bytes(long.peers[*peer], &bytes);
+            }
+            Step::Reconnect { peer, .. } => owed[*peer].clear(),
+            _ => {}
+        }
         for peer in 0..short.rig.peers() {
             let (a, b) = (short.rig.output(peer), long.rig.output(peer));
-            prop_assert_eq!(a, b, "peer {} at step {}: {:?}", peer, at, step);
+            prop_assert_eq!(&a, &b, "peer {} at step {}: {:?}", peer, at, step);
+            if let Some(kind) = short.peers.iter().position(|last| *last == peer) {
+                owed[kind].extend(answers(a, opening(kind).version));
+            }
             let is_open = |town: &Town| (town.rig.is_open(peer), town.rig.is_paused(peer));
             prop_assert_eq!(is_open(&short), is_open(&long), "{} at step {}", peer, at);
         }
@@ -376,6 +512,12 @@ fn run(seed: u8, steps: &[Step]) -> Result<(), TestCaseError> {
             all
         };
         prop_assert_eq!(events(&short), events(&long), "at step {}", at);
+        let told = |town: &Town| {
+            let mut all = std::mem::take(&mut *town.told.lock().unwrap());
+            all.sort();
+            all
+        };
+        prop_assert_eq!(told(&short), told(&long), "at step {}", at);
     }
     prop_assert_eq!(long.rig.bursts(), 0);
     Ok(())
@@ -385,10 +527,66 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
     fn both_ways_tell_everybody_the_same(
-        seed: u8,
+        seed: u16,
         steps in proptest::collection::vec(step(), 10..40),
     ) {
         run(seed, &steps)?;
+    }
+}
+
+/// Bursts of QoS 1 and 2 go the short way, too, if nobody must not lose them, and so do their acknowledgements.
+#[test]
+fn what_is_acknowledged_goes_the_short_way() {
+    for kind in [14, 17] {
+        let mut town = Town::new(0, true);
+        let mut number = 0;
+        let subscribe = |peer| Step::Subscribe {
+            peer,
+            filter: 0,
+            kind: 2,
+        };
+        town.step(&subscribe(0), &mut number);
+        let publish = |town: &mut Town, number: &mut u16, times| {
+            let sent = Sent {
+                topic: 0,
+                length: 10,
+                kind,
+                times,
+            };
+            let step = Step::Publish {
+                peer: 1,
+                chunk: vec![sent],
+                cut: None,
+            };
+            town.step(&step, number);
+        };
+        publish(&mut town, &mut number, 1);
+        publish(&mut town, &mut number, 50);
+        assert_eq!(town.rig.bursts(), 1, "the first settles the topic");
+        // Two rounds of answers for QoS 2: PUBREC and PUBCOMP, PUBREL.
+        for _ in 0..3 {
+            for peer in 0..2 {
+                let told = town.rig.output(town.peers[peer]);
+                let mut owed = answers(told, Version::V31);
+                let bytes = said(&mut owed, usize::MAX, 8, Version::V31);
+                town.rig.send_bytes(town.peers[peer], &bytes);
+            }
+        }
+        assert_eq!(town.rig.counters().sent, 51);
+        let connections = (town.rig.shards.iter()).flat_map(|shard| shard.connections.iter());
+        let inflight: usize = connections.map(|c| c.endpoint.inflight()).sum();
+        assert_eq!(inflight, 0);
+        assert_eq!([0, 1].map(|peer| town.rig.unread(town.peers[peer])), [0, 0]);
+        town.step(&subscribe(5), &mut number);
+        publish(&mut town, &mut number, 50);
+        assert_eq!(
+            town.rig.bursts(),
+            2,
+            "its session ends with its connection, too"
+        );
+        town.step(&subscribe(2), &mut number);
+        publish(&mut town, &mut number, 50);
+        assert_eq!(town.rig.bursts(), 2, "a session that must not lose them");
     }
 }
 
@@ -440,7 +638,7 @@ fn what_is_plain_goes_the_short_way() {
 /// Messages to a topic that chains name are taken together too, until one of them has to wait for a plugin.
 #[test]
 fn what_chains_name_is_taken_together_until_a_message_waits() {
-    let mut town = Town::new(64, true);
+    let mut town = Town::new(256, true);
     let mut number = 0;
     let subscribe = Step::Subscribe {
         peer: 0,
