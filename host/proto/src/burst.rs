@@ -158,6 +158,13 @@ pub fn may_begin(input: &[u8]) -> bool {
     qos_of(input).is_some()
 }
 
+/// The QoS of a burst that may begin here.
+#[must_use]
+#[inline]
+pub fn qos(input: &[u8]) -> QoS {
+    qos_of(input).unwrap_or(QoS::AtMostOnce)
+}
+
 /// Whether an acknowledgement begins here: the first look.
 #[must_use]
 #[inline]

@@ -13,7 +13,7 @@ use super::outbox::Front;
 use super::route::{Hit, bit};
 use super::subscribe::subscriber;
 use super::{Action, ConnectionId, Mail, Shard};
-use crate::limits::Overflow;
+use crate::limits::{Limits, Overflow};
 use crate::ports::Position;
 use crate::ports::raised::EventKind;
 use crate::router::ShardId;
@@ -112,12 +112,13 @@ impl Shard {
             return false; // each message chooses a member
         }
         let shards = wanted.shards;
-        if !is_forgotten(input) {
-            // A receiver that is disconnected by one message has no part in the next, and may be the publisher itself.
-            let may_end = self.limits.overflow == Overflow::Disconnect;
-            if is_chained || wanted.durable != 0 || may_end && shards & bit(self.id) != 0 {
-                return false; // each message is kept, or judged
-            }
+        let qos = burst::qos(input);
+        let is_judged = wanted.durable != 0 || may_end(&self.limits, shards & bit(self.id));
+        if qos > QoS::AtMostOnce && is_judged {
+            return false; // each message is kept, or may end a connection
+        }
+        if is_chained && qos == QoS::ExactlyOnce {
+            return false; // what is put back is known already
         }
         let Some(packets) = connection.endpoint.receive_burst(now, topic, input) else {
             return false;
@@ -140,26 +141,26 @@ impl Shard {
         self.counters.burst_messages += bytes(packets.count());
         self.counters.received += bytes(packets.count());
         self.counters.payload_received += bytes(packets.payload_bytes());
-        let before = self.position;
-        let burst = Arc::new(burst);
+        let (burst, before) = (Arc::new(burst), self.position);
         if shards != 0 {
             self.route_burst(now, &burst, place, shards);
         }
-        if burst.packets().qos() > QoS::AtMostOnce {
-            self.conclude_burst(id, before, burst.packets(), shards != 0);
-        }
+        self.conclude_burst(id, before, burst.packets(), shards != 0);
         true
     }
 
     /// The publisher is told what became of a burst, at once as a rule. `before`: the last record before it.
     #[inline]
-    fn conclude_burst(
+    pub(super) fn conclude_burst(
         &mut self,
         id: ConnectionId,
         before: Position,
         packets: &Packets,
         is_wanted: bool,
     ) {
+        if packets.qos() == QoS::AtMostOnce {
+            return;
+        }
         let reason = if is_wanted {
             ReasonCode::Success
         } else {
@@ -344,10 +345,10 @@ fn ids_of(subscription: &Subscription) -> Vec<u32> {
     subscription.id.into_iter().collect()
 }
 
-/// Whether nothing is ever kept of the PUBLISH that begins here: QoS 0.
-#[inline]
-fn is_forgotten(input: &[u8]) -> bool {
-    input.first().is_some_and(|first| first & 0b0110 == 0)
+/// Whether a message above QoS 0 may end the connection of a receiver on this shard, `own` if it is wanted here. It has no part in the next
+/// message then, and may be the publisher itself.
+pub(super) fn may_end(limits: &Limits, own: u64) -> bool {
+    limits.overflow == Overflow::Disconnect && own != 0
 }
 
 /// What is owed of a message of a burst where nothing is said of it.

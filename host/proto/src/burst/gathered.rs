@@ -6,7 +6,7 @@
 use super::{BYTES, Burst, PACKETS, Packets, Span};
 use crate::Message;
 use crate::codec::{self, PublishHead};
-use crate::packet::{PublishProperties, QoS, Version};
+use crate::packet::{PublishProperties, Version};
 use bytes::BytesMut;
 
 /// Payloads from this size on are not copied to go on with others.
@@ -147,7 +147,7 @@ impl<'a> Gathered<'a> {
 mod tests {
     use super::*;
     use crate::TopicName;
-    use crate::packet::{Packet, PacketId, Publish};
+    use crate::packet::{Packet, PacketId, Publish, QoS};
     use bytes::Bytes;
     use proptest::prelude::*;
 

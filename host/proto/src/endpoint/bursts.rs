@@ -98,6 +98,11 @@ impl Endpoint {
         }
     }
 
+    /// A message of a burst of QoS 1 will be acknowledged or withheld by itself.
+    pub fn owe_message(&mut self) {
+        self.unacknowledged += 1;
+    }
+
     /// Takes bare acknowledgements off `input` that nobody has to be asked about or told of one by one: of deliveries of
     /// which nothing is kept, and PUBRELs of what was received. They are answered here. The broker calls it where
     /// neither promises wait nor anybody wants to know which message was acknowledged.

@@ -1,6 +1,8 @@
 //! The short way of bursts is what the long way of each message is: the same script on two nodes, one of which takes every
 //! message by itself, and what every client is told is compared byte for byte, with counters and events.
 
+mod scripted;
+
 use super::{connect, id, options, publish};
 use crate::limits::{Limits, Overflow};
 use crate::ports::AclRule;
@@ -10,6 +12,7 @@ use crate::ports::raised::{Detail, EventKind, Raised, Wanted};
 use crate::ports::{Chains, Named, Publisher, Transform};
 use crate::testing::{Rig, allow_all};
 use proptest::prelude::*;
+use scripted::Scripted;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use witmq_proto::codec;
@@ -117,119 +120,6 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (peer, any::<bool>()).prop_map(|(peer, is_cut)| Step::Reconnect { peer, is_cut }),
         1 => (0u64..8).prop_map(|seconds| Step::Wait { seconds }),
     ]
-}
-
-/// Chains on some topics, or on none; what they make of a message is in the message. What happens to messages they may want to
-/// know.
-struct Scripted {
-    has_chains: bool,
-    wanted: Wanted,
-    told: Arc<Mutex<Vec<String>>>,
-}
-
-impl Scripted {
-    fn chain(&self, message: &Arc<Message>, may_wait: bool) -> ChainProgress {
-        let mut run = ChainRun::untouched();
-        let first = message.payload.first().copied().map_or(0, usize::from);
-        let changed = |change: fn(&mut Message)| {
-            let mut message = Message::clone(message);
-            change(&mut message);
-            Arc::new(message)
-        };
-        let other_payload = |message: &mut Message| {
-            message.payload = [&message.payload[..], b"!"].concat().into();
-        };
-        let other_topic = |message: &mut Message| message.topic = TopicName::new("a/c").unwrap();
-        match (first + message.payload.len()) % 16 {
-            8 => run.outcome = ChainOutcome::Replaced(changed(other_payload)),
-            9 => run.outcome = ChainOutcome::Replaced(changed(other_topic)),
-            10 => {
-                let parts = vec![message.clone(), changed(other_topic)];
-                run.outcome = ChainOutcome::Split(parts);
-            }
-            11 => run.outcome = ChainOutcome::Consumed,
-            12 => {
-                run.outcome = ChainOutcome::Refused {
-                    reason: ReasonCode::NotAuthorized,
-                    text: None,
-                };
-            }
-            13 => run.emissions.push(changed(|message| {
-                message.topic = TopicName::new("a/d").unwrap();
-                (message.hops, message.qos) = (1, QoS::AtLeastOnce);
-            })),
-            14 => {
-                run.outcome = ChainOutcome::Replaced(changed(|message| {
-                    message.properties.content_type = Some("x".into());
-                    message.retain = true;
-                }));
-            }
-            15 if may_wait => {
-                return ChainProgress::Waits {
-                    answer: Box::pin(std::future::ready(Ok(StepOutcome::Pass))),
-                    rest: Box::new(message.clone()),
-                };
-            }
-            _ => {}
-        }
-        ChainProgress::Done(run)
-    }
-}
-
-impl Chains for Scripted {
-    fn wanted(&mut self) -> Wanted {
-        self.wanted
-    }
-
-    fn present(&mut self, raised: &Raised, _: u64) -> Option<Message> {
-        if let Detail::Message {
-            message,
-            qos,
-            reason,
-            cause,
-        } = &raised.detail
-        {
-            let (kind, client_id) = (raised.kind, &raised.client_id);
-            let what = (&message.topic, &message.payload, message.qos);
-            let how = (qos, reason, cause);
-            let told = format!("{kind:?} {client_id} {what:?} {how:?}");
-            self.told.lock().unwrap().push(told);
-        }
-        None
-    }
-
-    fn version(&mut self) -> Option<u64> {
-        Some(0)
-    }
-
-    fn names(&mut self, topic: &str) -> Named {
-        match self.has_chains && topic.starts_with("a/") {
-            true => Named::SOME,
-            false => Named::NONE,
-        }
-    }
-
-    fn run(
-        &mut self,
-        _: &mut dyn Transform,
-        _: Publisher<'_>,
-        message: &Arc<Message>,
-    ) -> ChainProgress {
-        match self.names(&message.topic).is_some() {
-            true => self.chain(message, true),
-            false => ChainProgress::Done(ChainRun::untouched()),
-        }
-    }
-
-    fn resume(
-        &mut self,
-        _: &mut dyn Transform,
-        _: Publisher<'_>,
-        rest: Rest,
-        _: Result<StepOutcome, StepFailure>,
-    ) -> ChainProgress {
-        self.chain(&rest.downcast::<Arc<Message>>().unwrap(), false)
-    }
 }
 
 /// Each peer is of another kind.
