@@ -4,7 +4,7 @@
 //! full. What of them would be written to a subscriber is what was read, with identifiers of its own. Must not: judge a
 //! topic; it is compared with one that was judged before. Everything else is decoded by [`crate::codec`], errors included.
 
-use crate::codec::{MAXIMUM_LENGTH, SHARED_FROM};
+use crate::codec::SHARED_FROM;
 use crate::packet::{PacketId, PublishProperties, QoS};
 use crate::{Delivery, Message, TopicName};
 use bytes::{Buf, Bytes, BytesMut};
@@ -127,6 +127,48 @@ fn extent(
     Some(Extent { id, payload, end })
 }
 
+/// The last packet: the next one is mostly of the same size, and begins in the same bytes.
+struct Like<'a> {
+    /// All before its identifier.
+    head: &'a [u8],
+    has_id: bool,
+    has_properties: bool,
+    payload: usize,
+    end: usize,
+}
+
+impl<'a> Like<'a> {
+    #[inline]
+    fn new(packet: &'a [u8], extent: Extent, qos: QoS, has_properties: bool) -> Option<Self> {
+        let has_id = qos > QoS::AtMostOnce;
+        let behind = 2 * usize::from(has_id) + usize::from(has_properties);
+        Some(Self {
+            head: packet.get(..extent.payload.checked_sub(behind)?)?,
+            has_id,
+            has_properties,
+            payload: extent.payload,
+            end: extent.end,
+        })
+    }
+
+    /// What [`extent`] says of the first packet of `input`, if it is one like this.
+    #[inline]
+    fn extent(&self, input: &[u8]) -> Option<Extent> {
+        let rest = input.get(..self.end)?.strip_prefix(self.head)?;
+        let (id, rest) = if self.has_id {
+            let (id, rest) = rest.split_first_chunk::<2>()?;
+            (u16::from_be_bytes(*id), rest)
+        } else {
+            (0, rest)
+        };
+        if self.has_id && id == 0 || self.has_properties && rest.first() != Some(&0) {
+            return None;
+        }
+        let (payload, end) = (self.payload, self.end);
+        Some(Extent { id, payload, end })
+    }
+}
+
 /// The QoS of a packet that may be part of a burst.
 #[inline]
 fn qos_of(input: &[u8]) -> Option<QoS> {
@@ -178,11 +220,17 @@ impl Packets {
     ) -> Option<Self> {
         let qos = qos_of(input)?;
         let (mut count, mut payload_bytes, mut largest, mut whole) = (0, 0, 0, 0);
+        let mut like: Option<Like<'_>> = None;
         while count < PACKETS && whole < BYTES {
             let rest = input.get(whole..).unwrap_or_default();
-            let Some(extent) = extent(rest, (topic, qos), has_properties, maximum_packet_size)
-            else {
-                break;
+            let extent = match like.as_ref().and_then(|like| like.extent(rest)) {
+                Some(extent) => extent,
+                None => {
+                    let found = extent(rest, (topic, qos), has_properties, maximum_packet_size);
+                    let Some(extent) = found else { break };
+                    like = Like::new(rest, extent, qos, has_properties);
+                    extent
+                }
             };
             if PacketId::new(extent.id).is_some_and(|id| !admit(qos, id)) {
                 break;
@@ -313,10 +361,10 @@ impl Burst {
     /// The message whose packet begins at `at`, and where the next one begins.
     fn message(&self, at: usize) -> Option<(Message, usize)> {
         let packets = &self.packets;
-        let input = packets.bytes.get(at..)?;
-        let topic = (self.topic.as_bytes(), packets.qos);
-        let extent = extent(input, topic, packets.has_properties, MAXIMUM_LENGTH + 5)?;
-        let payload = at + extent.payload..at + extent.end;
+        let (start, end) = body(packets.bytes.get(at..)?)?;
+        let id = if packets.qos > QoS::AtMostOnce { 2 } else { 0 };
+        let head = start + packets.topic_bytes + id + usize::from(packets.has_properties);
+        let payload = at + head..at + end;
         let message = Message {
             topic: self.topic.clone(),
             payload: if payload.len() < SHARED_FROM {
@@ -332,7 +380,7 @@ impl Burst {
             received_ms: self.received_ms,
             hops: 0,
         };
-        Some((message, at + extent.end))
+        Some((message, at + end))
     }
 }
 
