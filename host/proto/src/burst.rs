@@ -8,7 +8,7 @@ mod gathered;
 
 pub use gathered::Gathered;
 
-use crate::codec::{MAXIMUM_LENGTH, SHARED_FROM};
+use crate::codec::SHARED_FROM;
 use crate::packet::{PacketId, PublishProperties, QoS};
 use crate::{Delivery, Message, TopicName};
 use bytes::{Buf, Bytes, BytesMut};
@@ -140,6 +140,48 @@ fn extent(
     Some(Extent { id, payload, end })
 }
 
+/// The last packet: the next one is mostly of the same size, and begins in the same bytes.
+struct Like<'a> {
+    /// All before its identifier.
+    head: &'a [u8],
+    has_id: bool,
+    has_properties: bool,
+    payload: usize,
+    end: usize,
+}
+
+impl<'a> Like<'a> {
+    #[inline]
+    fn new(packet: &'a [u8], extent: Extent, qos: QoS, has_properties: bool) -> Option<Self> {
+        let has_id = qos > QoS::AtMostOnce;
+        let behind = 2 * usize::from(has_id) + usize::from(has_properties);
+        Some(Self {
+            head: packet.get(..extent.payload.checked_sub(behind)?)?,
+            has_id,
+            has_properties,
+            payload: extent.payload,
+            end: extent.end,
+        })
+    }
+
+    /// What [`extent`] says of the first packet of `input`, if it is one like this.
+    #[inline]
+    fn extent(&self, input: &[u8]) -> Option<Extent> {
+        let rest = input.get(..self.end)?.strip_prefix(self.head)?;
+        let (id, rest) = if self.has_id {
+            let (id, rest) = rest.split_first_chunk::<2>()?;
+            (u16::from_be_bytes(*id), rest)
+        } else {
+            (0, rest)
+        };
+        if self.has_id && id == 0 || self.has_properties && rest.first() != Some(&0) {
+            return None;
+        }
+        let (payload, end) = (self.payload, self.end);
+        Some(Extent { id, payload, end })
+    }
+}
+
 /// The QoS of a packet that may be part of a burst.
 #[inline]
 fn qos_of(input: &[u8]) -> Option<QoS> {
@@ -198,11 +240,17 @@ impl Packets {
     ) -> Option<Self> {
         let qos = qos_of(input)?;
         let (mut count, mut payload_bytes, mut largest, mut whole) = (0, 0, 0, 0);
+        let mut like: Option<Like<'_>> = None;
         while count < PACKETS && whole < BYTES {
             let rest = input.get(whole..).unwrap_or_default();
-            let Some(extent) = extent(rest, (topic, qos), has_properties, maximum_packet_size)
-            else {
-                break;
+            let extent = match like.as_ref().and_then(|like| like.extent(rest)) {
+                Some(extent) => extent,
+                None => {
+                    let found = extent(rest, (topic, qos), has_properties, maximum_packet_size);
+                    let Some(extent) = found else { break };
+                    like = Like::new(rest, extent, qos, has_properties);
+                    extent
+                }
             };
             if PacketId::new(extent.id).is_some_and(|id| !admit(qos, id)) {
                 break;
@@ -336,13 +384,18 @@ impl Burst {
     fn span(&self, start: usize) -> Option<Span> {
         let packets = &self.packets;
         let rest = packets.bytes.get(start..)?;
-        let topic = (self.topic.as_bytes(), packets.qos);
-        let extent = extent(rest, topic, packets.has_properties, MAXIMUM_LENGTH + 5)?;
+        let (head, end) = body(rest)?;
+        let mut payload = head + packets.topic_bytes;
+        let mut id = 0;
+        if packets.qos > QoS::AtMostOnce {
+            id = u16::from_be_bytes(*rest.get(payload..)?.first_chunk()?);
+            payload += 2;
+        }
         Some(Span {
             start,
-            id: extent.id,
-            payload: start + extent.payload,
-            end: start + extent.end,
+            id,
+            payload: start + payload + usize::from(packets.has_properties),
+            end: start + end,
         })
     }
 
@@ -439,145 +492,4 @@ impl Part {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::codec::{self, Limits};
-    use crate::packet::{Packet, Publish, Version};
-    use proptest::prelude::*;
-
-    const TOPICS: [&str; 3] = ["a/b", "a/c", "a/bc"];
-
-    prop_compose! {
-        /// Three of eight are as the others of `base`.
-        fn packet(base: u8)(
-            topic in 0usize..3, qos in 0u8..3, flags in 0u8..8, length in 0usize..400, alias in 0u16..4, id in 1u16..9,
-        ) -> Publish {
-            let plain = flags != 0;
-            let qos = if plain { base } else { qos };
-            Publish {
-                topic: TOPICS[if plain { 0 } else { topic }].into(),
-                qos: QoS::from_bits(qos).unwrap(),
-                retain: flags == 1,
-                dup: flags == 3 && qos > 0,
-                packet_id: (qos > 0).then(|| PacketId::new(id).unwrap()),
-                topic_alias: (flags == 2).then_some(alias + 1),
-                payload: vec![b'x'; length].into(),
-                ..Publish::default()
-            }
-        }
-    }
-
-    fn any(_: QoS, _: PacketId) -> bool {
-        true
-    }
-
-    fn decoded(mut input: BytesMut, version: Version) -> Vec<Publish> {
-        let mut all = Vec::new();
-        while let Ok(Some(Packet::Publish(publish))) =
-            codec::decode(&mut input, version, &Limits::default())
-        {
-            all.push(*publish);
-        }
-        all
-    }
-
-    proptest! {
-        /// What is taken as a burst, and what is left, is what the codec reads; whatever the bytes are.
-        #[test]
-        fn a_burst_is_what_the_codec_reads(
-            (base, packets) in (0u8..3)
-                .prop_flat_map(|base| (Just(base), proptest::collection::vec(packet(base), 1..20))),
-            is_v5: bool,
-            cut in 0usize..2000,
-            damage in proptest::option::of((0usize..200, proptest::num::u8::ANY)),
-            refused in 1u16..20,
-        ) {
-            let version = if is_v5 { Version::V5 } else { Version::V311 };
-            let mut input = BytesMut::new();
-            for mut packet in packets {
-                packet.topic_alias = packet.topic_alias.filter(|_| is_v5);
-                codec::encode(&Packet::Publish(Box::new(packet)), version, &mut input).unwrap();
-            }
-            input.truncate(cut);
-            if let Some((at, byte)) = damage && let Some(place) = input.get_mut(at) {
-                *place = byte;
-            }
-            let expected = decoded(input.clone(), version);
-            let before = input.clone();
-            let topic = TopicName::new("a/b").unwrap();
-            let begins = begins(&input, topic.as_bytes(), is_v5, 1 << 20);
-            let admit = |_, id: PacketId| id.get() != refused;
-            let taken = Packets::take(&mut input, topic.as_bytes(), is_v5, 1 << 20, admit);
-            let first = expected.first().and_then(|publish| publish.packet_id);
-            let is_refused = first.is_some_and(|id| id.get() == refused);
-            prop_assert_eq!(begins && !is_refused, taken.is_some(), "{}", base);
-            let qos = expected.first().map(|publish| publish.qos);
-            let plain = |publish: &&Publish| Some(publish.qos) == qos && !publish.dup
-                && publish.packet_id.is_none_or(|id| id.get() != refused)
-                && !publish.retain && &*publish.topic == "a/b" && publish.topic_alias.is_none()
-                && publish.properties.are_none();
-            let count = expected.iter().take_while(plain).count();
-            let Some(packets) = taken else {
-                prop_assert_eq!(count, 0);
-                prop_assert_eq!(input, before);
-                return Ok(());
-            };
-            prop_assert_eq!(packets.count(), count);
-            let ids: Vec<_> = packets.ids().collect();
-            let published: Vec<_> = expected[..count].iter().filter_map(|p| p.packet_id).collect();
-            prop_assert_eq!(ids, published);
-            let burst = Burst::new(topic, "p".into(), 5, packets);
-            let messages: Vec<_> = burst.messages().collect();
-            prop_assert_eq!(messages.len(), count);
-            let mut payload_bytes = 0;
-            for (message, publish) in messages.iter().zip(&expected) {
-                prop_assert_eq!(&message.payload, &publish.payload);
-                prop_assert_eq!(message.qos, publish.qos);
-                payload_bytes += message.payload.len();
-            }
-            prop_assert_eq!(burst.packets().payload_bytes(), payload_bytes);
-            prop_assert_eq!(decoded(input.clone(), version), &expected[count..]);
-            let packets = burst.packets();
-            prop_assert_eq!([packets.bytes(), &input[..]].concat(), before.to_vec());
-            prop_assert!(!packets.fit(!is_v5, 1 << 20));
-            prop_assert!(packets.fit(is_v5, packets.largest));
-            prop_assert!(!packets.fit(is_v5, packets.largest - 1));
-        }
-    }
-
-    #[test]
-    fn a_burst_is_bounded_in_packets_and_bytes() {
-        for (length, expected) in [(0, PACKETS), (1000, BYTES.div_ceil(1000 + 8))] {
-            let publish = Publish {
-                topic: "a/b".into(),
-                payload: vec![0; length].into(),
-                ..Publish::default()
-            };
-            let mut input = BytesMut::new();
-            for _ in 0..3000 {
-                let packet = Packet::Publish(Box::new(publish.clone()));
-                codec::encode(&packet, Version::V311, &mut input).unwrap();
-            }
-            let packets = Packets::take(&mut input, b"a/b", false, 1 << 20, any).unwrap();
-            assert_eq!(packets.count(), expected, "{length}");
-        }
-    }
-
-    #[test]
-    fn what_is_larger_than_the_server_takes_is_no_burst() {
-        let publish = Publish {
-            topic: "a/b".into(),
-            payload: vec![0; 100].into(),
-            ..Publish::default()
-        };
-        let mut input = BytesMut::new();
-        codec::encode(
-            &Packet::Publish(Box::new(publish)),
-            Version::V311,
-            &mut input,
-        )
-        .unwrap();
-        assert!(begins(&input, b"a/b", false, input.len()));
-        assert!(!begins(&input, b"a/b", false, input.len() - 1));
-    }
-}
+mod tests;
