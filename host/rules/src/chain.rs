@@ -35,8 +35,6 @@ pub(crate) struct Chain {
     /// Place of the first step.
     pub(crate) start: usize,
     pub(crate) stats: Arc<Stats>,
-    /// Numbers of each step, since this revision runs.
-    pub(crate) tallies: Tallies,
     pub(crate) breaker: Breaker,
     /// Milliseconds of a clock that costs a load and is a few of them late.
     pub(crate) coarse_ms: Option<fn() -> u64>,
@@ -52,6 +50,8 @@ pub(crate) struct Chain {
     pub(crate) from: Templates,
     /// Name of this node.
     pub(crate) node: Arc<str>,
+    /// Numbers of each step, since this revision runs.
+    pub(crate) tallies: Tallies,
     pub(crate) name: String,
     pub(crate) revision: u64,
     pub(crate) order: i64,

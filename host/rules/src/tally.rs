@@ -36,7 +36,9 @@ type Counts = Spread<[AtomicU64; TOGETHER * WAYS]>;
 #[derive(Debug)]
 #[repr(C)] // what is looked at comes first
 pub(crate) struct Tallies {
-    counts: Box<[Counts]>,
+    /// Of the first steps, in the chain itself: a chain of a few steps is then in one page or two, and not in three or four.
+    first: Counts,
+    more: Box<[Counts]>,
     /// What is seldom touched, of each step.
     apart: Box<[Apart]>,
 }
@@ -111,15 +113,24 @@ impl Tallies {
     /// Those of so many steps.
     pub(crate) fn of(steps: usize) -> Self {
         Self {
-            counts: (0..steps.div_ceil(TOGETHER))
+            first: Counts::default(),
+            more: (1..steps.div_ceil(TOGETHER))
                 .map(|_| Counts::default())
                 .collect(),
             apart: (0..steps).map(|_| Apart::default()).collect(),
         }
     }
 
+    /// Those that lie together with the ones of a step.
+    fn together(&self, step: usize) -> Option<&Counts> {
+        match (step / TOGETHER).checked_sub(1) {
+            None => Some(&self.first),
+            Some(further) => self.more.get(further),
+        }
+    }
+
     pub(crate) fn count(&self, step: usize, came: Came) {
-        let counts = self.counts.get(step / TOGETHER);
+        let counts = self.together(step);
         if let Some(count) = counts.and_then(|counts| counts.mine().get(place(step, came))) {
             count.fetch_add(1, Ordering::Relaxed);
         }
@@ -147,7 +158,7 @@ impl Tallies {
     }
 
     pub(crate) fn total(&self, step: usize, came: Came) -> u64 {
-        let counts = self.counts.get(step / TOGETHER).into_iter();
+        let counts = self.together(step).into_iter();
         let counts = counts.flat_map(Counts::all);
         let counts = counts.filter_map(|counts| counts.get(place(step, came)));
         counts.map(|count| count.load(Ordering::Relaxed)).sum()

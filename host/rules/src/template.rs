@@ -19,11 +19,31 @@ struct Capture {
     is_rest: bool,
 }
 
+/// Names of one template, in its order. Two lie in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Captures {
+    here: [Option<Capture>; 2],
+    more: Vec<Capture>,
+}
+
+impl Captures {
+    fn push(&mut self, capture: Capture) {
+        match self.here.iter_mut().find(|slot| slot.is_none()) {
+            Some(slot) => *slot = Some(capture),
+            None => self.more.push(capture),
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Capture> {
+        self.here.iter().flatten().chain(&self.more)
+    }
+}
+
 /// What a chain listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[repr(C)] // what is looked at comes first
 pub(crate) struct Template {
-    captures: Box<[Capture]>,
+    captures: Captures,
     pub(crate) filter: TopicFilter,
     pub(crate) text: String,
 }
@@ -49,7 +69,7 @@ pub(crate) fn is_name(name: &str) -> bool {
 
 impl Template {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let (mut captures, mut parts) = (Vec::<Capture>::new(), Vec::new());
+        let (mut captures, mut parts) = (Captures::default(), Vec::new());
         for (at, level) in text.split('/').enumerate() {
             let inner = level
                 .strip_prefix('{')
@@ -87,7 +107,7 @@ impl Template {
         }
         let filter = TopicFilter::new(parts.join("/")).map_err(|error| error.to_string())?;
         Ok(Self {
-            captures: captures.into(),
+            captures,
             filter,
             text: text.to_owned(),
         })
@@ -133,6 +153,7 @@ mod tests {
             ("{a}", "x"),
             ("a/{b}/+/{c}/{d...}", "a//2/3/4/5"),
             ("a/{b}/{c...}", "a/1"),
+            ("{a}/{b}/{c}/{d}/{e}", "1/2/3/4/5"),
         ] {
             let template = Template::parse(template).unwrap();
             for (name, value) in template.capture(topic) {

@@ -18,11 +18,15 @@ use std::hash::BuildHasher as _;
 /// Matches of one topic that are remembered; with more of them the walk is the smaller part of the work.
 const MATCHES: usize = 16;
 
-/// So many topics are remembered when they come first: no more than some megabytes.
-const AT_ONCE: usize = 65_536;
+/// So many topics are remembered when they come first: 20 megabytes, if there are so many at all.
+const AT_ONCE: usize = 131_072;
 
 /// Marks of topics that came once: at about this many topics between two of the same it is not remembered.
 const SEEN: usize = 131_072;
+
+/// When there are as many topics as may be, one of so many that came lately takes the place of another: where there are far more, to
+/// exchange them costs more than the walk.
+const PATIENCE: u32 = 8;
 
 /// Topics of one block: what is remembered grows without being moved.
 const BLOCK: usize = 256;
@@ -56,6 +60,8 @@ pub struct Known<V> {
     free: Option<u32>,
     /// Which one goes next when there are as many as may be.
     oldest: u32,
+    /// Topics that might have taken its place since one did.
+    waited: u32,
     forgotten: u64,
     /// The topic that came last: messages of one publisher come together.
     last: u32,
@@ -145,6 +151,12 @@ impl<V> Topic<V> {
     }
 }
 
+/// Whether two topics are the same, where they most often differ near the end.
+#[inline]
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.last_chunk::<8>() == other.last_chunk() && one == other
+}
+
 /// Block of a place, and where in it.
 fn split(place: u32) -> (usize, usize) {
     let place = usize::try_from(place).unwrap_or(usize::MAX);
@@ -163,6 +175,7 @@ impl<V: Copy> Known<V> {
             len: 0,
             free: None,
             oldest: 0,
+            waited: 0,
             forgotten: 0,
             last: PASSING,
             seen: Vec::new(),
@@ -198,7 +211,7 @@ impl<V: Copy> Known<V> {
     #[inline]
     pub fn place(&mut self, topic: &str) -> Place {
         match self.at(Place(self.last)) {
-            Some(last) if last.name.as_bytes() == topic.as_bytes() => {}
+            Some(last) if is_same(last.name.as_bytes(), topic.as_bytes()) => {}
             _ => self.last = self.find_or_add(topic),
         }
         Place(self.last)
@@ -258,7 +271,7 @@ impl<V: Copy> Known<V> {
             self.seen.resize(SEEN, 0);
         }
         let place = usize::try_from(hash >> 32).unwrap_or(0) % SEEN;
-        let mark = u16::try_from(hash >> 48).unwrap_or(0);
+        let mark = u16::try_from(hash >> 48).unwrap_or(0) | 1; // not that of nobody
         let seen = self.seen.get_mut(place);
         seen.is_some_and(|seen| std::mem::replace(seen, mark) == mark)
     }
@@ -271,12 +284,29 @@ impl<V: Copy> Known<V> {
         });
         match found {
             Some(place) => place,
-            None if self.len() >= AT_ONCE.min(self.capacity) && !self.came_lately(hash) => {
+            None if self.is_remembered(hash) => self.add(topic, hash),
+            None => {
                 self.passing.become_another(topic);
                 PASSING
             }
-            None => self.add(topic, hash),
         }
+    }
+
+    /// Whether a topic that came now is remembered.
+    fn is_remembered(&mut self, hash: u64) -> bool {
+        let len = self.len();
+        if len < AT_ONCE.min(self.capacity) {
+            return true;
+        }
+        if !self.came_lately(hash) {
+            return false;
+        }
+        self.waited += u32::from(len >= self.capacity);
+        if len >= self.capacity && self.waited < PATIENCE {
+            return false;
+        }
+        self.waited = 0;
+        true
     }
 
     fn add(&mut self, topic: &str, hash: u64) -> u32 {

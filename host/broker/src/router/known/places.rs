@@ -20,18 +20,11 @@ struct Set([u32; SLOTS]);
 impl Set {
     #[inline]
     fn find(&self, mark: u32, is_it: &impl Fn(u32) -> bool) -> Option<u32> {
-        let mut same = 0u32;
-        for (at, slot) in (0u32..).zip(&self.0) {
-            same |= u32::from(slot >> BITS == mark) << at; // without a branch, so that all are compared at once
-        }
-        while same != 0 {
-            let at = usize::try_from(same.trailing_zeros()).unwrap_or(0);
-            let slot = self.0.get(at).copied().unwrap_or(EMPTY);
+        for slot in &self.0 {
             let place = slot & (EMPTY >> (u32::BITS - BITS));
-            if slot != EMPTY && is_it(place) {
+            if slot >> BITS == mark && *slot != EMPTY && is_it(place) {
                 return Some(place);
             }
-            same &= same - 1;
         }
         None
     }
