@@ -151,22 +151,23 @@ impl Shard {
         let (shards, durable, is_grouped) =
             (wanted.shards, wanted.durable, !wanted.groups.is_empty());
         let is_judged = durable != 0 || may_end(&self.limits, shards & bit(self.id));
-        if !is_grouped && !(is_judged && qos > QoS::AtMostOnce) {
-            let (burst, before) = (Arc::new(burst), self.position);
-            self.route_burst(now, &burst, place, shards);
-            return self.conclude_burst(id, before, burst.packets(), shards != 0);
+        if is_grouped || is_judged && qos > QoS::AtMostOnce {
+            // Somebody has subscribed since: each is kept, or chooses a member.
+            for (span, message) in burst.spans().zip(burst.messages()) {
+                let before = (self.position, self.ports.store.kv_changes());
+                let reason = self.take(now, &Arc::new(message), true);
+                let origin = Origin {
+                    client: Some(key),
+                    connection: Some(id),
+                    packet_id: span.id(),
+                };
+                self.tell(origin, qos, before, Answer::code(reason));
+            }
+            return;
         }
-        // Somebody has subscribed since: each is kept, or chooses a member.
-        for (span, message) in burst.spans().zip(burst.messages()) {
-            let before = (self.position, self.ports.store.kv_changes());
-            let reason = self.take(now, &Arc::new(message), true);
-            let origin = Origin {
-                client: Some(key),
-                connection: Some(id),
-                packet_id: span.id(),
-            };
-            self.tell(origin, qos, before, Answer::code(reason));
-        }
+        let (burst, before) = (Arc::new(burst), self.position);
+        self.route_burst(now, &burst, place, shards);
+        self.conclude_burst(id, before, burst.packets(), shards != 0);
     }
 }
 
