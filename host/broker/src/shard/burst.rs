@@ -2,9 +2,9 @@
 //! read buffer to outboxes and other shards as the bytes they are, once for all of them; and their acknowledgements.
 //!
 //! Owns: when that is the same as the way of each message by itself (`inbound.rs`, `route.rs`): its topic is settled, no
-//! shared group wants it, nothing of it is kept; what chains name goes through them first (`chained.rs`). Must not: decide anything anew.
-//! What is unusual about a subscriber sends the
-//! messages one by one, in the same queue, so that their order is that of the publisher either way.
+//! shared group wants it, nothing of it is kept; what chains name goes through them first (`chained.rs`). Must not: decide
+//! anything anew. What is unusual about a subscriber sends the messages one by one, in the same queue, so that their order is
+//! that of the publisher either way.
 
 use super::client::{Client, Subscription};
 use super::counters::bytes;
