@@ -337,6 +337,7 @@ impl Core {
     pub(crate) async fn take_turns(self: Rc<Self>) {
         loop {
             self.turn.notified().await;
+            std::thread::yield_now(); // whoever wants this core has it before more is changed
             tokio::task::yield_now().await; // comes back when the sockets have been looked at
             self.shard.borrow_mut().next_turn(Instant::now());
             self.obey();
