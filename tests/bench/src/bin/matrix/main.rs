@@ -5,6 +5,7 @@
 
 mod calls;
 mod cases;
+mod elsewhere;
 mod growth;
 mod instructions;
 mod peers;

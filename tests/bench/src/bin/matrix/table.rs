@@ -3,6 +3,7 @@
 //! Owns: what is compared with what. Must not: leave a failure out.
 
 use crate::cases::{Case, Figure, Goal};
+use crate::elsewhere;
 use crate::peers::{Kind, Peer};
 use crate::play::Run;
 use std::collections::BTreeMap;
@@ -55,6 +56,9 @@ pub(crate) fn render(
     );
     text.push_str("CPU of the broker for each delivered message, µs, and memory:\n\n");
     text.push_str(&table.figures());
+    if table.beside().is_some() {
+        text.push_str(elsewhere::NOTE);
+    }
     text.push_str(&table.goals());
     text.push_str("\nDelivered, thousand a second, broker and generator on the same cores:\n\n");
     text.push_str(&table.plain(|case| !case.is_paced(), &["msg_per_s"], 1000.0));
@@ -82,14 +86,14 @@ impl Table<'_> {
         self.peers.iter().filter(move |peer| peer.kind == kind)
     }
 
-    /// The least median of some participants that lost nothing.
+    /// Medians of participants of a kind.
+    fn medians(&self, kind: Kind, case: &Case, field: &str) -> impl Iterator<Item = f64> {
+        let medians = (self.of_kind(kind)).filter_map(move |peer| self.spread(case, peer, field));
+        (medians.map(|spread| spread.median)).filter(|median| *median > 0.0)
+    }
+
     fn least(&self, kind: Kind, case: &Case, field: &str) -> Option<f64> {
-        let peers = self.of_kind(kind);
-        let medians = peers.filter_map(|peer| self.spread(case, peer, field));
-        let medians = medians
-            .map(|spread| spread.median)
-            .filter(|median| *median > 0.0);
-        medians.min_by(f64::total_cmp)
+        self.medians(kind, case, field).min_by(f64::total_cmp)
     }
 
     fn has_failed(&self, case: &Case, peer: &Peer) -> bool {
@@ -100,8 +104,9 @@ impl Table<'_> {
 
     fn figures(&self) -> String {
         let names = self.peers.iter().map(|peer| peer.name.as_str());
-        let head = names.chain(["goal", "WitMQ / best peer", "WitMQ / floor"]);
-        let mut text = heading(head);
+        let absent = self.beside().map(|_| elsewhere::TITLE);
+        let head = names.chain(absent);
+        let mut text = heading(head.chain(["goal", "WitMQ / best peer", "WitMQ / floor"]));
         for case in self.cases {
             for figure in case.figures {
                 text.push_str(&self.figure(case, figure));
@@ -134,14 +139,35 @@ impl Table<'_> {
             (Some(goal), Some(_)) => format!("{} **missed**", short(goal)),
             (Some(goal), None) => format!("{} not measured", short(goal)),
         };
-        let ratio = |kind| {
-            let other = self.least(kind, case, figure.field);
-            let ratio = own.zip(other).map(|(own, other)| short(own / other));
-            ratio.unwrap_or_else(|| "–".to_owned())
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
+        let ratio = |other: Option<f64>| {
+            let ratio = own.zip(other);
+            or_dash(ratio.map(|(own, other)| short(own / other)))
         };
-        let cells = self.peers.iter().map(cell);
-        let cells = cells.chain([goal, ratio(Kind::Other), ratio(Kind::Floor)]);
+        let estimated = self.estimated(case, figure.field);
+        let others = self.medians(Kind::Other, case, figure.field);
+        let best = others.chain(estimated);
+        // More is better of what is counted a second.
+        let best = match figure.goal {
+            Some(Goal::Least(_)) => best.max_by(f64::total_cmp),
+            _ => best.min_by(f64::total_cmp),
+        };
+        let floor = self.least(Kind::Floor, case, figure.field);
+        let absent = self.beside().map(|_| or_dash(estimated.map(short)));
+        let cells = self.peers.iter().map(cell).chain(absent);
+        let cells = cells.chain([goal, ratio(best), ratio(floor)]);
         row(figure.title, cells)
+    }
+
+    /// By whose figures those of a broker that takes no part are estimated.
+    fn beside(&self) -> Option<&Peer> {
+        let name = elsewhere::beside(self.peers.iter().map(|peer| peer.name.as_str()))?;
+        self.peers.iter().find(|peer| peer.name == name)
+    }
+
+    fn estimated(&self, case: &Case, field: &str) -> Option<f64> {
+        let ratio = elsewhere::ratio(case.name, field)?;
+        Some(self.spread(case, self.beside()?, field)?.median * ratio)
     }
 
     /// A goal as a number; none without a goal, or where what it is taken from was not measured.
@@ -328,6 +354,19 @@ mod tests {
         assert!(text.contains(wanted), "{text}");
         assert!(text.contains("Goals met: 0 of 1."), "{text}");
         assert!(text.contains("Nobody lost"), "{text}");
+    }
+
+    #[test]
+    fn who_is_absent_is_estimated_and_counts_as_a_peer() {
+        let peers = [
+            peer("WitMQ", Kind::Own),
+            peer("mosquitto 2.0.11", Kind::Other),
+        ];
+        let runs = [run("WitMQ", 0.21, 0), run("mosquitto 2.0.11", 6.0, 0)];
+        let text = render(&[&CASES[0]], &peers, &runs, (1, false));
+        let wanted = "| 6.00 (6.00–6.00) | 0.42 | 0.25 met | 0.50 | – |";
+        assert!(text.contains(wanted), "{text}");
+        assert!(text.contains("\n(¹) Not run here"), "{text}");
     }
 
     #[test]
