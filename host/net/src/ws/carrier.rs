@@ -9,8 +9,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes read at once where the library asks for few.
-const AHEAD_BYTES: usize = 16 * 1024;
+/// Bytes read at once where the library asks for few: as many as a connection without frames reads.
+const AHEAD_BYTES: usize = 64 * 1024;
 
 thread_local! {
     /// Where they are read to, so that only what came is copied.
