@@ -7,6 +7,7 @@ mod bursts;
 mod delayed;
 mod exclusive;
 mod lifetime;
+mod owed;
 mod parked;
 mod passing;
 mod plugin_kv;

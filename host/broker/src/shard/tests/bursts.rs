@@ -1,7 +1,7 @@
 //! The short way of bursts is what the long way of each message is: the same script on two nodes, one of which takes every
 //! message by itself, and what every client is told is compared byte for byte, with counters and events.
 
-mod scripted;
+pub(super) mod scripted;
 
 use super::{connect, id, options, publish};
 use crate::limits::{Limits, Overflow};

@@ -321,10 +321,18 @@ fn congested_mail_pauses_publishers_until_there_is_room() {
 }
 
 /// Stores when told to: what is durable is bounded from outside.
-#[derive(Default)]
-struct Slow {
+pub(super) struct Slow {
     memory: Memory,
     stored: Arc<AtomicU64>,
+}
+
+impl Slow {
+    pub(super) fn until(stored: &Arc<AtomicU64>) -> Self {
+        Self {
+            memory: Memory::default(),
+            stored: stored.clone(),
+        }
+    }
 }
 
 impl Store for Slow {
@@ -360,12 +368,7 @@ impl Store for Slow {
 fn an_acknowledgement_waits_until_its_record_is_stored() {
     let stored = Arc::new(AtomicU64::new(1_000));
     let make = stored.clone();
-    let mut rig = Rig::with_store(1, Limits::default(), move || {
-        Box::new(Slow {
-            stored: make.clone(),
-            ..Slow::default()
-        })
-    });
+    let mut rig = Rig::with_store(1, Limits::default(), move || Box::new(Slow::until(&make)));
     let (subscriber, _) = join_with(&mut rig, persistent(Version::V5, "s"));
     subscribed(&mut rig, subscriber, "t", Q1);
     let publisher = join(&mut rig, Version::V5, "p");

@@ -4,10 +4,10 @@ use super::*;
 
 /// Chains on some topics, or on none; what they make of a message is in the message. What happens to messages they may want to
 /// know.
-pub(super) struct Scripted {
-    pub(super) has_chains: bool,
-    pub(super) wanted: Wanted,
-    pub(super) told: Arc<Mutex<Vec<String>>>,
+pub(in crate::shard::tests) struct Scripted {
+    pub(in crate::shard::tests) has_chains: bool,
+    pub(in crate::shard::tests) wanted: Wanted,
+    pub(in crate::shard::tests) told: Arc<Mutex<Vec<String>>>,
 }
 
 impl Scripted {
