@@ -11,7 +11,8 @@ const BLOCK: usize = 512;
 /// Records by number.
 #[derive(Debug)]
 pub(crate) struct Blocks<T> {
-    blocks: Vec<Slab<T>>,
+    /// `None`: the record is gone, and its number is not given again yet.
+    blocks: Vec<Slab<Option<T>>>,
     /// Blocks that have room.
     roomy: Vec<usize>,
     len: usize,
@@ -37,12 +38,16 @@ impl<T> Blocks<T> {
 
     #[inline]
     pub(crate) fn get(&self, number: usize) -> Option<&T> {
-        self.blocks.get(number / BLOCK)?.get(number % BLOCK)
+        (self.blocks.get(number / BLOCK)?.get(number % BLOCK)?).as_ref()
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, number: usize) -> Option<&mut T> {
-        self.blocks.get_mut(number / BLOCK)?.get_mut(number % BLOCK)
+        (self
+            .blocks
+            .get_mut(number / BLOCK)?
+            .get_mut(number % BLOCK)?)
+        .as_mut()
     }
 
     /// Adds a record, made from its number.
@@ -58,7 +63,7 @@ impl<T> Blocks<T> {
         };
         let entry = records.vacant_entry();
         let number = block * BLOCK + entry.key();
-        entry.insert(make(number));
+        entry.insert(Some(make(number)));
         if records.len() == BLOCK {
             self.roomy.pop();
         }
@@ -71,20 +76,40 @@ impl<T> Blocks<T> {
     }
 
     pub(crate) fn remove(&mut self, number: usize) -> Option<T> {
-        let block = number / BLOCK;
-        let records = self.blocks.get_mut(block)?;
-        let was_full = records.len() == BLOCK;
-        let record = records.try_remove(number % BLOCK)?;
-        if was_full {
-            self.roomy.push(block);
-        }
+        let record = self.vacate(number)?;
+        self.release(number);
+        Some(record)
+    }
+
+    /// Removes a record whose number is not to be given again before [`Self::release`].
+    pub(crate) fn vacate(&mut self, number: usize) -> Option<T> {
+        let record = (self
+            .blocks
+            .get_mut(number / BLOCK)?
+            .get_mut(number % BLOCK)?)
+        .take()?;
         self.len -= 1;
         Some(record)
     }
 
+    /// The number of a record that was vacated may be given again.
+    pub(crate) fn release(&mut self, number: usize) {
+        let block = number / BLOCK;
+        let Some(records) = self.blocks.get_mut(block) else {
+            return;
+        };
+        if !matches!(records.get(number % BLOCK), Some(None)) {
+            return;
+        }
+        if records.len() == BLOCK {
+            self.roomy.push(block);
+        }
+        records.remove(number % BLOCK);
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         let records = self.blocks.iter().flat_map(Slab::iter);
-        records.map(|(_, record)| record)
+        records.filter_map(|(_, record)| record.as_ref())
     }
 }
 
@@ -125,6 +150,24 @@ mod tests {
         }
         assert_eq!(blocks.get(usize::MAX), None);
         assert_eq!(blocks.remove(usize::MAX), None);
+    }
+
+    #[test]
+    fn a_number_is_held_until_it_is_released() {
+        let mut blocks = Blocks::new();
+        for record in 0..BLOCK {
+            blocks.insert(record);
+        }
+        assert_eq!(blocks.vacate(7), Some(7));
+        assert_eq!((blocks.get(7), blocks.len()), (None, BLOCK - 1));
+        assert_eq!((blocks.vacate(7), blocks.remove(7)), (None, None));
+        assert_eq!(blocks.iter().count(), BLOCK - 1);
+        assert_eq!(blocks.insert(0), BLOCK, "7 is held");
+        blocks.release(7);
+        blocks.release(7);
+        blocks.release(8); // its record is there
+        assert_eq!(blocks.get(8), Some(&8));
+        assert_eq!(blocks.insert(1), 7);
     }
 
     #[test]

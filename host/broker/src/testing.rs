@@ -452,10 +452,7 @@ impl Rig {
         loop {
             let next = self.shards.iter().filter_map(Shard::poll_timeout).min();
             self.now = next.filter(|at| *at <= end).unwrap_or(end).max(self.now);
-            for shard in 0..self.shards.len() {
-                self.shards[shard].handle_timeout(self.now);
-            }
-            self.run();
+            self.do_what_is_due();
             if self.now >= end {
                 return;
             }
@@ -465,10 +462,19 @@ impl Rig {
     /// The clock jumps: what was due in between is late.
     pub fn jump(&mut self, by: Duration) {
         self.now += by;
-        for shard in 0..self.shards.len() {
-            self.shards[shard].handle_timeout(self.now);
+        self.do_what_is_due();
+    }
+
+    fn do_what_is_due(&mut self) {
+        loop {
+            let now = self.now;
+            (self.shards.iter_mut()).for_each(|shard| shard.handle_timeout(now));
+            self.run();
+            let mut next = self.shards.iter().filter_map(Shard::poll_timeout);
+            if !next.any(|at| at <= now) {
+                return;
+            }
         }
-        self.run();
     }
 
     /// The sum of all shards' counters.

@@ -358,8 +358,13 @@ impl Core {
                 }
                 None => self.timer.notified().await,
             }
-            self.shard.borrow_mut().handle_timeout(Instant::now());
+            let now = Instant::now();
+            self.shard.borrow_mut().handle_timeout(now);
             self.obey();
+            let next = self.shard.borrow().poll_timeout();
+            if next.is_some_and(|at| at <= now) {
+                tokio::task::yield_now().await; // more is due: everybody else first
+            }
         }
     }
 }

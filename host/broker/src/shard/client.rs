@@ -126,6 +126,8 @@ pub(super) struct Client {
     pub(super) identity: Identity,
     /// Its subscriptions outside shared groups, as it named them.
     pub(super) plain: HashSet<Box<str>>,
+    /// Some of them are, or were, exclusive.
+    pub(super) has_exclusive: bool,
     pub(super) shared: Vec<Membership>,
     /// What other shards see of a member of shared groups; `None`: it never was one.
     pub(super) presence: Option<Arc<Presence>>,
@@ -164,6 +166,7 @@ impl Client {
             expiry: 0,
             identity: Identity::default(),
             plain: HashSet::default(),
+            has_exclusive: false,
             shared: Vec::new(),
             presence: None,
             outbox: Outbox::default(),

@@ -33,6 +33,8 @@ counters! {
     sessions gauge "sessions",
     /// Subscriptions of all sessions.
     subscriptions gauge "subscriptions",
+    /// Subscriptions of sessions that are over, still to be taken out.
+    subscriptions_left gauge "subscriptions_left",
     /// Connections accepted so far.
     accepted counter "connections_accepted_total",
     /// CONNECTs refused.

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use witmq_proto::packet::{QoS, Will};
 use witmq_proto::session::{Exchange, Session};
-use witmq_proto::topic::Filter;
 use witmq_proto::{Message, ReasonCode, TopicName};
 
 /// How soon after a packet that waited the keep-alive is looked at again.
@@ -246,24 +245,15 @@ impl Shard {
             return;
         };
         debug_assert!(client.connection.is_none(), "a session in use was ended");
-        let plain = std::mem::take(&mut client.plain);
         let shared = std::mem::take(&mut client.shared);
-        for text in &plain {
-            if let Ok(Filter::Plain(filter) | Filter::Exclusive(filter)) =
-                Filter::parse(&ByteString::from(&**text))
-            {
-                self.remove_plain(key, text, &filter);
-            }
-        }
         for part in &shared {
             self.remove_shared(key, &shared_filter(&part.key));
         }
-        let Ok(index) = usize::try_from(key) else {
+        let index = usize::try_from(key).ok();
+        let Some(mut client) = index.and_then(|index| self.clients.vacate(index)) else {
             return;
         };
-        let Some(mut client) = self.clients.remove(index) else {
-            return;
-        };
+        self.leave_behind(key, &mut client);
         self.names.remove(&client.id, key);
         if let Some(session) = client.kept {
             self.kept.remove(&session);

@@ -11,6 +11,7 @@ impl Shard {
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         Counters {
             sessions: count(self.clients.len()),
+            subscriptions_left: count(self.leftovers.len()),
             bursts: self.bursts,
             sticky_forgotten: self.picker.forgotten(),
             topics_known: count(self.known.len()),

@@ -22,6 +22,7 @@ mod end;
 mod group;
 mod inbound;
 mod inspect;
+mod leftovers;
 mod names;
 mod outbox;
 mod park;
@@ -256,6 +257,7 @@ pub struct Shard {
     actions: VecDeque<Action>,
     /// Who may change subscriptions.
     turnstile: turn::Turnstile,
+    leftovers: leftovers::Leftovers,
     /// Events that wait for the chains they begin.
     raised: raise::Waiting,
     /// Promises that wait for their records, in order.
@@ -336,6 +338,7 @@ impl Shard {
             delayed: crate::delayed::Queue::default(),
             actions: VecDeque::new(),
             turnstile,
+            leftovers: leftovers::Leftovers::default(),
             raised: raise::Waiting::default(),
             owed: VecDeque::new(),
             gated: VecDeque::new(),
@@ -389,10 +392,13 @@ impl Shard {
         self.timers.next()
     }
 
-    /// Does what is due.
+    /// Does what is due, or so much of it that nobody waits long: then [`Self::poll_timeout`] still says so.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.look_at_wanted();
-        while let Some(timer) = self.timers.pop(now) {
+        for _ in 0..timers::DUE_AT_ONCE {
+            let Some(timer) = self.timers.pop(now) else {
+                break;
+            };
             match timer {
                 Timer::KeepAlive(id) => self.check_keep_alive(now, id),
                 Timer::Authentication(id) => self.authentication_timeout(now, id),

@@ -103,6 +103,7 @@ impl Shard {
         let is_durable = self.is_durable(key, Some(subscription));
         self.shared.interest.subscribe(self.id, &filter, is_durable);
         if let Some(client) = self.client_mut(key) {
+            client.has_exclusive |= place != key;
             client.plain.insert(Box::from(&*text));
         }
     }

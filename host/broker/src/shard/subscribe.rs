@@ -158,6 +158,7 @@ impl Shard {
             RetainHandling::DoNotSend => false,     // [MQTT-3.3.1-11]
         };
         if let Some(client) = self.client_mut(key) {
+            client.has_exclusive |= place != key;
             client.plain.insert(Box::from(&**text));
         }
         if wants_retained && self.limits.settings.abilities.retain {
@@ -283,17 +284,24 @@ impl Shard {
         ReasonCode::Success
     }
 
-    pub(super) fn remove_plain(&mut self, key: u32, text: &str, filter: &TopicFilter) {
+    fn remove_plain(&mut self, key: u32, text: &str, filter: &TopicFilter) {
         let place = place(key, text);
-        if let (true, Some(client)) = (place != key, self.client(key)) {
+        let client = self.client(key);
+        if let (true, Some(client)) = (place != key, client) {
             self.shared.exclusive.release(filter, &client.id);
         }
+        let is_kept = client.is_some_and(|client| client.kept.is_some());
+        self.take_out(place, filter, is_kept);
+        self.counters.subscriptions -= 1;
+    }
+
+    /// Takes a subscription out of the trie and of what all shards see. `is_kept`: its session outlives a connection.
+    pub(super) fn take_out(&mut self, place: u32, filter: &TopicFilter, is_kept: bool) {
         let old = self.trie.remove(filter, place);
-        let is_durable = self.is_durable(key, old);
+        let is_durable = is_kept && old.is_some_and(|old| old.options.qos > QoS::AtMostOnce);
         self.shared
             .interest
             .unsubscribe(self.id, filter, is_durable);
-        self.counters.subscriptions -= 1;
     }
 
     pub(super) fn remove_shared(&mut self, key: u32, shared: &SharedFilter) {

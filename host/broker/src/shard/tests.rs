@@ -6,6 +6,7 @@ mod authentication;
 mod bursts;
 mod delayed;
 mod exclusive;
+mod leftovers;
 mod lifetime;
 mod owed;
 mod parked;

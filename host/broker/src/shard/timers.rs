@@ -5,6 +5,9 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Instant;
 
+/// What is done of all that is due before others have their turn: the ends of very many sessions may fall on one moment.
+pub(super) const DUE_AT_ONCE: usize = 64;
+
 /// Something that falls due. Stale ones are recognised by their generation and ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {

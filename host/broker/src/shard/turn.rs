@@ -50,11 +50,16 @@ impl Turnstile {
         if self.left == 0 || *share == 0 {
             return false;
         }
-        let changes = 1 + bytes / BYTES_PER_CHANGE;
+        let changes = changes(bytes);
         self.left = self.left.saturating_sub(changes);
         *share = share.saturating_sub(changes);
         true
     }
+}
+
+/// What taking a filter of so many bytes in or out counts as.
+pub(super) fn changes(bytes: usize) -> usize {
+    1 + bytes / BYTES_PER_CHANGE
 }
 
 /// What a client asked for.
@@ -146,12 +151,14 @@ impl Shard {
                 self.wait(id, changing);
             }
         }
+        self.clear_leftovers();
         self.ask_for_turn();
     }
 
-    /// Whoever waits here is served in a turn to come.
+    /// Whoever waits here is served in a turn to come, and so are leftovers.
     pub(super) fn ask_for_turn(&mut self) {
-        if !self.turnstile.queue.is_empty() && !self.turnstile.is_asked {
+        let is_wanted = !self.turnstile.queue.is_empty() || !self.leftovers.is_empty();
+        if is_wanted && !self.turnstile.is_asked {
             self.turnstile.is_asked = true;
             self.actions.push_back(Action::Turn);
         }

@@ -139,6 +139,7 @@ impl World {
         let limits = Limits {
             sys_interval: Duration::ZERO,
             outbox_messages: if is_tight { TIGHT } else { 100_000 },
+            subscribe_turn: if is_tight { 1 } else { 64 },
             ..Limits::default()
         };
         let backend = Rc::new(RefCell::new(Backend::new(disk, SHARDS)));

@@ -1,0 +1,103 @@
+//! What sessions that are over have left behind: subscriptions in the trie and in what all shards see.
+//!
+//! Owns: [`Leftovers`]. They are taken out in turns, `limits.subscribe_turn` changes at a time beside those of clients
+//! ([`super::turn`]), so that the end of a session with very many holds nobody up. Nothing is delivered for them: the
+//! number that they are filed under has no client, and is given to no other before the last is out. There are never
+//! more than there were subscriptions: one comes in where one was, and as many go in each turn as may be added.
+
+use super::Shard;
+use super::client::Client;
+use super::subscribe::place;
+use super::turn::changes;
+use bytestring::ByteString;
+use std::collections::{VecDeque, hash_set};
+use witmq_proto::topic::Filter;
+
+/// Subscriptions to take out, session by session.
+#[derive(Default)]
+pub(super) struct Leftovers {
+    sessions: VecDeque<Leftover>,
+}
+
+impl Leftovers {
+    pub(super) fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// Subscriptions that are still to be taken out.
+    pub(super) fn len(&self) -> usize {
+        self.sessions.iter().map(|left| left.filters.len()).sum()
+    }
+}
+
+/// Those of one session.
+struct Leftover {
+    /// Its client's number.
+    key: u32,
+    /// The session outlived its connections.
+    was_kept: bool,
+    filters: hash_set::IntoIter<Box<str>>,
+}
+
+impl Shard {
+    /// A client is gone from its place: nobody has its subscriptions from now on. What is exclusive is free at once.
+    pub(super) fn leave_behind(&mut self, key: u32, client: &mut Client) {
+        let plain = std::mem::take(&mut client.plain);
+        self.counters.subscriptions -= u64::try_from(plain.len()).unwrap_or(0);
+        if client.has_exclusive {
+            for text in &plain {
+                if let Ok(Filter::Exclusive(filter)) = Filter::parse(&ByteString::from(&**text)) {
+                    self.shared.exclusive.release(&filter, &client.id);
+                }
+            }
+        }
+        let is_little = plain.len() <= self.limits.subscribe_turn;
+        let mut left = Leftover {
+            key,
+            was_kept: client.kept.is_some(),
+            filters: plain.into_iter(),
+        };
+        if is_little {
+            self.take_out_of(&mut left, usize::MAX);
+            return self.let_go(key);
+        }
+        self.leftovers.sessions.push_back(left);
+        self.ask_for_turn();
+    }
+
+    /// One turn's worth.
+    pub(super) fn clear_leftovers(&mut self) {
+        let mut changes = self.limits.subscribe_turn.max(1);
+        while let Some(mut left) = self.leftovers.sessions.pop_front() {
+            changes = self.take_out_of(&mut left, changes);
+            if left.filters.len() > 0 {
+                return self.leftovers.sessions.push_front(left);
+            }
+            self.let_go(left.key);
+        }
+    }
+
+    /// Takes out so many changes' worth; how many are left of them.
+    fn take_out_of(&mut self, left: &mut Leftover, mut budget: usize) -> usize {
+        while budget > 0 {
+            let Some(text) = left.filters.next() else {
+                break;
+            };
+            budget = budget.saturating_sub(changes(text.len()));
+            let place = place(left.key, &text);
+            if let Ok(Filter::Plain(filter) | Filter::Exclusive(filter)) =
+                Filter::parse(&ByteString::from(&*text))
+            {
+                self.take_out(place, &filter, left.was_kept);
+            }
+        }
+        budget
+    }
+
+    /// The number of a client that is gone may be given again.
+    fn let_go(&mut self, key: u32) {
+        if let Ok(index) = usize::try_from(key) {
+            self.clients.release(index);
+        }
+    }
+}
