@@ -23,7 +23,7 @@ use crate::shard::{
     Ticket, shard_of,
 };
 use crate::shared::Shared;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -170,6 +170,7 @@ pub struct Rig {
     /// Who decides about CONNECT; everybody may in by default.
     pub authenticator: Authenticator,
     peers: Vec<Peer>,
+    places: HashMap<(usize, ConnectionId), usize>,
     /// Questions to plugins that wait.
     asked: Vec<(usize, Ticket, StepAnswer)>,
     limits: Arc<Limits>,
@@ -220,6 +221,7 @@ impl Rig {
             events: EventLog::default(),
             authenticator: Box::new(|_| allow_all()),
             peers: Vec::new(),
+            places: HashMap::new(),
             asked: Vec::new(),
             limits,
             shared,
@@ -352,6 +354,7 @@ impl Rig {
             certificate: None,
         };
         let id = self.shards[shard].connect(self.now, link, connect);
+        self.places.insert((shard, id), self.peers.len());
         self.peers.push(Peer {
             shard,
             id,
@@ -506,9 +509,8 @@ impl Rig {
     }
 
     fn find(&self, shard: usize, id: ConnectionId) -> Option<usize> {
-        self.peers
-            .iter()
-            .position(|peer| peer.shard == shard && peer.id == id && peer.is_open)
+        let place = self.places.get(&(shard, id)).copied();
+        place.filter(|peer| self.peers[*peer].is_open)
     }
 
     fn obey(&mut self, shard: usize, action: Action) {

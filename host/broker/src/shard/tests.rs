@@ -19,6 +19,7 @@ mod restored;
 mod retained;
 mod shared_groups;
 mod simulation;
+mod slow;
 mod sys;
 mod topics;
 mod turns;
