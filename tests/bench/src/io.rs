@@ -21,6 +21,8 @@ use std::time::Duration;
 const READ_BYTES: usize = 1 << 20;
 /// Events taken at once.
 const EVENTS: usize = 512;
+/// What the kernel keeps of a connection that is not read.
+const DEAF_BYTES: usize = 4096;
 /// What the timer is called among the events.
 const TIMER: u64 = u64::MAX;
 
@@ -178,6 +180,19 @@ impl Io {
         if let Some(connection) = self.connections.get_mut(index) {
             connection.close();
         }
+    }
+
+    /// From now on nothing is read from a connection, and the kernel keeps little for it.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn deafen(&mut self, index: usize) -> Result<()> {
+        let connection = self.connections.get(index);
+        if let Some(socket) = connection.and_then(|it| it.socket.as_ref()) {
+            sockopt::set_socket_recv_buffer_size(socket, DEAF_BYTES)?;
+            epoll::delete(&self.epoll, socket)?;
+        }
+        Ok(())
     }
 
     /// True while bytes handed over earlier have not all reached the kernel.

@@ -67,7 +67,8 @@ impl Case {
     /// About memory and things kept, of which a floor has none.
     pub(crate) fn is_state(&self) -> bool {
         let scenario = self.words.split(' ').next().unwrap_or_default();
-        ["conns", "subs", "churn", "retained", "session"].contains(&scenario)
+        let is_kept = ["conns", "subs", "churn", "retained", "session"].contains(&scenario);
+        is_kept || self.words.contains("--slow")
     }
 
     /// At a fixed rate.
@@ -228,6 +229,28 @@ pub(crate) const CASES: &[Case] = &[
         ],
     },
     Case {
+        name: "fanout-slow-0",
+        words: "fanout --subs 5000 --slow 0 --payload 4096 --rate 10",
+        way: Way::Plain,
+        figures: &[
+            figure("fan-out 1→5000, 4 KiB, 10 msg/s: p50, µs", "p50_us", None),
+            figure("… p99, µs", "p99_us", None),
+        ],
+    },
+    Case {
+        name: "fanout-slow-50",
+        words: "fanout --subs 5000 --slow 50 --payload 4096 --rate 10",
+        way: Way::Plain,
+        figures: &[
+            against(
+                "… while 50 more take nothing: p50, µs",
+                "p50_us",
+                Goal::Times("fanout-slow-0", 1.15),
+            ),
+            figure("… p99, µs", "p99_us", None),
+        ],
+    },
+    Case {
         name: "rate-2k",
         words: "pair --pubs 20 --payload 256 --rate 2000",
         way: Way::Plain,
@@ -355,7 +378,7 @@ mod tests {
         assert_eq!(names.len(), CASES.len());
         let state = CASES.iter().filter(|case| case.is_state()).count();
         let paced = CASES.iter().filter(|case| case.is_paced()).count();
-        assert_eq!((state, paced), (7, 4));
+        assert_eq!((state, paced), (9, 6));
     }
 
     #[test]

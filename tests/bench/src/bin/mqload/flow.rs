@@ -74,11 +74,16 @@ fn set_up(load: &mut Load) -> Result<Flow> {
     };
     let topic = |group: usize, name: &str| format!("{run}/{group}/{name}/temperature");
     let qos = load.options.qos;
-    let first = load.open(Role::Subscriber, subscribers, true, group)?;
-    load.subscribe(first, subscribers, qos, |number| match scenario {
+    let slow = match scenario {
+        Scenario::Fanout => load.options.slow,
+        _ => 0,
+    };
+    let first = load.open(Role::Subscriber, subscribers + slow, true, group)?;
+    load.subscribe(first, subscribers + slow, qos, |number| match scenario {
         Scenario::Fanin => topic(group(number), "+"),
         _ => topic(group(number), "device"),
     })?;
+    (subscribers..subscribers + slow).try_for_each(|number| load.io.deafen(first + number))?;
     let first = load.open(Role::Publisher, publishers, true, group)?;
     let is_fanout = scenario == Scenario::Fanout;
     load.tally
@@ -230,6 +235,7 @@ impl Flow {
     fn describe(&self, load: &Load, report: &mut Report, lost: u64) {
         report.set("pubs", self.templates.len());
         report.set("subs", load.options.subscribers());
+        report.set("slow", load.options.slow);
         report.set("copies", self.copies);
         report.set("fanout", self.scenario == Scenario::Fanout);
         match load.options.rate {

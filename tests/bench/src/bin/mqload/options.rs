@@ -66,6 +66,9 @@ pub(crate) struct Options {
     /// Subscribers
     #[arg(long)]
     subs: Option<usize>,
+    /// `fanout`: so many subscribers more, who never read; what they are not sent is not counted as lost
+    #[arg(long, default_value_t = 0)]
+    pub(crate) slow: usize,
     /// Unanswered messages of each publisher; without it 64 at QoS 0, 16 beyond
     #[arg(long)]
     window: Option<u64>,
