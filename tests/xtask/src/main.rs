@@ -58,7 +58,7 @@ enum Verb {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
-    /// Measure WitMQ beside other brokers; with --instructions, count what a message takes
+    /// Measure WitMQ beside other brokers; with --instructions, count what a message takes, with --micro time it
     Bench {
         /// Passed on as they are: --quick, --dist, --cases A,B, --peer NAME=COMMAND, --instructions, --help …
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -171,9 +171,12 @@ pub(crate) fn fuzz(run: &mut Run<'_>, target: &str, seconds: u32) -> Result<()> 
     run.step(&format!("fuzz {target}"), &call)
 }
 
-/// WitMQ, other brokers and the floors side by side; or, with `--instructions`, what a message takes by itself.
+/// WitMQ, other brokers and the floors side by side; or, with `--instructions` or `--micro`, what a message takes by itself.
 pub(crate) fn bench(run: &mut Run<'_>, words: &[String]) -> Result<()> {
     let asks = |name: &str| words.iter().any(|word| word == name);
+    if asks("--micro") {
+        return micro(run, words);
+    }
     let measures = !["--instructions", "--list", "--help"].into_iter().any(asks);
     if measures {
         tools::mosquitto(run);
@@ -187,6 +190,14 @@ pub(crate) fn bench(run: &mut Run<'_>, words: &[String]) -> Result<()> {
         guests(run)?;
     }
     matrix(run, "measurement", words)
+}
+
+/// The workloads whose instructions are counted, timed; other words are divan's.
+fn micro(run: &mut Run<'_>, words: &[String]) -> Result<()> {
+    guests(run)?;
+    let words = words.iter().filter(|word| *word != "--micro");
+    let call = Call::cargo("bench --package witmq-bench --bench micro --").words(words);
+    run.step("microbenches", &call)
 }
 
 /// Builds the measuring programs and runs the one that drives the others.

@@ -68,7 +68,7 @@ struct Options {
     /// Count instructions for each message with callgrind instead, and compare them with tests/bench/instructions.toml
     #[arg(long)]
     instructions: bool,
-    /// With --instructions: whole messages only, no chains and no single parts
+    /// With --instructions: none that call a component
     #[arg(long, requires = "instructions")]
     short: bool,
     /// With --instructions: write the file anew

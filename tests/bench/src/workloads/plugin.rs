@@ -1,9 +1,9 @@
-//! `plugin-load WORKLOAD COUNT`: so many messages through one `transform`, called as a shard calls it, for callgrind to count.
+//! One `transform` of a component, called as a shard calls it.
 //!
-//! Owns: the workloads. What is compiled is kept in `target/plugin-load`, so that only the first run of them pays for it.
-//! Must not: measure time.
-//! Called by: `cargo xtask bench --instructions`, through valgrind.
+//! Owns: what the components are and how they are installed. What is compiled is kept in `target/plugin-load`, so that only the
+//! first run of them pays for it.
 
+use super::Play;
 use anyhow::{Context as _, Result, bail};
 use std::sync::Arc;
 use witmq_broker::kv::{KvBounds, Spaces};
@@ -13,9 +13,6 @@ use witmq_broker::ports::{PluginControl as _, Publisher, StepOutcome, Transform 
 use witmq_proto::packet::{PublishProperties, QoS};
 use witmq_proto::{ByteString, Bytes, Message, ReasonCode, TopicName};
 use witmq_runtime::{Outside, Runtime, RuntimeConfig};
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Where components are built to.
 const GUESTS: &str = "target/guests/wasm32-wasip2/guest";
@@ -62,8 +59,10 @@ fn start() -> Result<Runtime> {
     Ok(Runtime::start(config, outside)?)
 }
 
-fn run(workload: &str, count: u32) -> Result<u32> {
-    let (name, config, is_patch) = component(workload)?;
+/// Messages of 256 bytes through the component of a workload.
+pub(super) fn play(workload: &str) -> Result<Play> {
+    let workload = workload.to_owned();
+    let (name, config, is_patch) = component(&workload)?;
     let file = format!("{GUESTS}/{name}.wasm");
     let wasm = std::fs::read(&file)
         .with_context(|| format!("cannot read {file}: cargo xtask guests builds it"))?;
@@ -72,7 +71,7 @@ fn run(workload: &str, count: u32) -> Result<u32> {
         config: Some(config.to_owned()),
         ..InstallOptions::default()
     };
-    runtime.install(workload, wasm, options)?;
+    runtime.install(&workload, wasm, options)?;
     let mut hooks = runtime.shard_hooks(0);
     let message = Message {
         topic: TopicName::new("bench/1")?,
@@ -85,36 +84,25 @@ fn run(workload: &str, count: u32) -> Result<u32> {
         received_ms: 1,
         hops: 0,
     };
-    let publisher = Publisher {
-        client_id: "publisher-1",
-        username: None,
-        attributes: &[],
-        session: 1,
-    };
-    let mut done = 0;
-    for _ in 0..count {
-        let outcome = hooks.transform(workload, publisher, &message)?;
-        let is_right = match outcome {
-            StepOutcome::Pass => !is_patch,
-            StepOutcome::Modify(patch) => {
-                is_patch && patch.payload == Some(message.payload.clone())
-            }
-            _ => false,
+    Ok(Box::new(move |count| {
+        let _stays = &runtime;
+        let publisher = Publisher {
+            client_id: "publisher-1",
+            username: None,
+            attributes: &[],
+            session: 1,
         };
-        done += u32::from(is_right);
-    }
-    Ok(done)
-}
-
-fn main() -> Result<()> {
-    let mut words = std::env::args().skip(1);
-    let (Some(workload), Some(count)) = (words.next(), words.next()) else {
-        bail!("usage: plugin-load WORKLOAD COUNT");
-    };
-    let count = count.parse()?;
-    let done = run(&workload, count)?;
-    if done != count {
-        bail!("{workload}: {done} of {count} came");
-    }
-    Ok(())
+        let mut done = 0;
+        for _ in 0..count {
+            let is_right = match hooks.transform(&workload, publisher, &message)? {
+                StepOutcome::Pass => !is_patch,
+                StepOutcome::Modify(patch) => {
+                    is_patch && patch.payload == Some(message.payload.clone())
+                }
+                _ => false,
+            };
+            done += u32::from(is_right);
+        }
+        Ok(done)
+    }))
 }

@@ -3,11 +3,12 @@
 //!
 //! Owns: the driver and the clients' answers. Must not: look for a connection by walking over all of them.
 
+use super::Play;
+use crate::floor::sort;
+use crate::wire::{Stamp, Template};
 use anyhow::{Context as _, Result, bail};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use witmq_bench::floor::sort;
-use witmq_bench::wire::{Stamp, Template};
 use witmq_broker::Limits;
 use witmq_broker::memory::Memory;
 use witmq_broker::ports::{BrokerEvent, Chains, Events, RuleControl as _, Transport};
@@ -20,7 +21,7 @@ use witmq_proto::packet::Version;
 use witmq_rules::{Rules, RulesConfig};
 
 /// A native step that lets every message pass.
-pub(crate) const FILTER: &str = r#"
+pub(super) const FILTER: &str = r#"
 mode = "transform"
 from = "bench/{pair}"
 
@@ -29,7 +30,7 @@ filter = "true"
 "#;
 
 /// One that looks at the topic first.
-pub(crate) const EXPRESSION: &str = r#"
+pub(super) const EXPRESSION: &str = r#"
 mode = "transform"
 from = "bench/{pair}"
 
@@ -39,16 +40,16 @@ filter = "topic.pair != 'none' && qos < 3"
 
 /// Who talks to whom.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Shape {
+pub(super) struct Shape {
     /// Publishers, each with a topic of its own.
-    pub(crate) pairs: u32,
+    pub(super) pairs: u32,
     /// Subscribers of each topic.
-    pub(crate) subscribers: u32,
-    pub(crate) qos: u8,
+    pub(super) subscribers: u32,
+    pub(super) qos: u8,
     /// Messages that a publisher sends in a round.
-    pub(crate) window: u32,
+    pub(super) window: u32,
     /// Subscriptions that match nothing.
-    pub(crate) others: u32,
+    pub(super) others: u32,
 }
 
 /// Nobody listens.
@@ -79,45 +80,56 @@ struct Node {
     delivered: u32,
 }
 
-/// Delivers `count` messages; how many came.
-pub(crate) fn run(shape: Shape, chain: Option<&str>, count: u32) -> Result<u32> {
+/// Messages through a node of this shape, all of which pass this chain.
+pub(super) fn play(shape: Shape, chain: Option<&str>) -> Result<Play> {
     let mut node = Node::new(chain)?;
     let publishers = node.set_up(shape)?;
     let templates: Vec<Template> = (0..shape.pairs)
         .map(|pair| Template::new(&format!("bench/{pair}"), shape.qos, 16, false))
         .collect();
-    let copies = shape.subscribers;
-    node.delivered = 0;
-    let mut sequence = 0;
-    while node.delivered < count {
-        let before = node.delivered;
-        for ((publisher, template), number) in publishers.iter().zip(&templates).zip(0..) {
-            let left =
-                (count / copies).saturating_sub(sequence * shape.pairs + number * shape.window);
-            node.answers.clear();
-            for place in 0..shape.window.min(left) {
-                let sequence = sequence + place;
-                let stamp = Stamp {
-                    due_ns: 0,
-                    publisher: number,
-                    sequence,
-                };
-                template.emit(&mut node.answers, stamp);
-            }
-            let answers = std::mem::take(&mut node.answers);
-            node.say(*publisher, &answers);
-            node.answers = answers;
-        }
-        sequence += shape.window;
-        node.settle()?;
-        if node.delivered == before {
-            bail!("nothing came after {before}");
-        }
-    }
-    Ok(node.delivered)
+    Ok(Box::new(move |count| {
+        node.deliver(shape, count, &publishers, &templates)
+    }))
 }
 
 impl Node {
+    /// Delivers `count` messages; how many came.
+    fn deliver(
+        &mut self,
+        shape: Shape,
+        count: u32,
+        publishers: &[usize],
+        templates: &[Template],
+    ) -> Result<u32> {
+        self.delivered = 0;
+        let mut sequence = 0;
+        while self.delivered < count {
+            let before = self.delivered;
+            for ((publisher, template), number) in publishers.iter().zip(templates).zip(0..) {
+                let sent = sequence * shape.pairs + number * shape.window;
+                let left = (count / shape.subscribers).saturating_sub(sent);
+                self.answers.clear();
+                for place in 0..shape.window.min(left) {
+                    let stamp = Stamp {
+                        due_ns: 0,
+                        publisher: number,
+                        sequence: sequence + place,
+                    };
+                    template.emit(&mut self.answers, stamp);
+                }
+                let answers = std::mem::take(&mut self.answers);
+                self.say(*publisher, &answers);
+                self.answers = answers;
+            }
+            sequence += shape.window;
+            self.settle()?;
+            if self.delivered == before {
+                bail!("nothing came after {before}");
+            }
+        }
+        Ok(self.delivered)
+    }
+
     fn new(chain: Option<&str>) -> Result<Self> {
         let now = Instant::now();
         let limits = Arc::new(Limits {
@@ -161,7 +173,7 @@ impl Node {
             for _ in 0..shape.subscribers {
                 let subscriber = self.join()?;
                 let filter = format!("bench/{pair}");
-                let bytes = witmq_bench::wire::subscribe(1, [filter.as_str()], shape.qos);
+                let bytes = crate::wire::subscribe(1, [filter.as_str()], shape.qos);
                 self.say(subscriber, &bytes);
             }
         }
@@ -169,7 +181,7 @@ impl Node {
             let other = self.join()?;
             for number in 0..shape.others {
                 let filter = format!("other/{number}/+");
-                let bytes = witmq_bench::wire::subscribe(1, [filter.as_str()], 0);
+                let bytes = crate::wire::subscribe(1, [filter.as_str()], 0);
                 self.say(other, &bytes);
                 self.settle()?;
             }
@@ -286,7 +298,7 @@ impl Node {
 /// PUBLISH packets among whole packets.
 fn count(bytes: &[u8]) -> Result<u32> {
     let (mut found, mut rest) = (0, bytes);
-    while let Some(frame) = witmq_bench::wire::frame(rest)? {
+    while let Some(frame) = crate::wire::frame(rest)? {
         found += u32::from(rest.first().is_some_and(|first| first >> 4 == 3));
         rest = rest.get(frame.whole..).unwrap_or_default();
     }
