@@ -47,6 +47,8 @@ pub(crate) enum Way {
     Named,
     /// A component that does nothing is given every message whole.
     Step,
+    /// What it acknowledges is on disk (`fsync`).
+    Synced,
     /// Its system calls are counted, by a difference of two runs.
     Counted,
 }
@@ -68,7 +70,7 @@ impl Case {
     pub(crate) fn is_state(&self) -> bool {
         let scenario = self.words.split(' ').next().unwrap_or_default();
         let is_kept = ["conns", "subs", "churn", "retained", "session"].contains(&scenario);
-        is_kept || self.words.contains("--slow")
+        is_kept || self.words.contains("--slow") || self.words.contains("--persistent")
     }
 
     /// At a fixed rate.
@@ -171,6 +173,22 @@ pub(crate) const CASES: &[Case] = &[
         words: "pair --pubs 50 --payload 16 --qos 2 --window 16",
         way: Way::Plain,
         figures: &[figure("50 pairs, QoS 2, 16 B, W16", CPU, Some(2.4))],
+    },
+    Case {
+        name: "pair-q1-kept",
+        words: "pair --pubs 50 --payload 16 --qos 1 --window 16 --persistent",
+        way: Way::Plain,
+        figures: &[figure(
+            "50 pairs, QoS 1, 16 B, W16, persistent sessions, nothing on disk",
+            CPU,
+            None,
+        )],
+    },
+    Case {
+        name: "pair-q1-synced",
+        words: "pair --pubs 50 --payload 16 --qos 1 --window 16 --persistent",
+        way: Way::Synced,
+        figures: &[figure("… with `durability = \"fsync\"`", CPU, None)],
     },
     Case {
         name: "pair-q0-256-auth",
@@ -378,7 +396,7 @@ mod tests {
         assert_eq!(names.len(), CASES.len());
         let state = CASES.iter().filter(|case| case.is_state()).count();
         let paced = CASES.iter().filter(|case| case.is_paced()).count();
-        assert_eq!((state, paced), (9, 6));
+        assert_eq!((state, paced), (11, 6));
     }
 
     #[test]

@@ -103,7 +103,7 @@ impl Peer {
             Way::Plain => self.kind != Kind::Floor || !case.is_state(),
             Way::Counted => true,
             // Debian's mosquitto does not open a WebSocket on loopback only.
-            Way::WebSocket | Way::Named | Way::Step => self.kind == Kind::Own,
+            Way::WebSocket | Way::Named | Way::Step | Way::Synced => self.kind == Kind::Own,
         }
     }
 
@@ -122,6 +122,10 @@ impl Peer {
             Way::Plain | Way::Counted => {}
             Way::WebSocket => {
                 peer.config = peer.config.replace(r#"kind = "tcp""#, r#"kind = "ws""#);
+            }
+            Way::Synced => {
+                let (none, synced) = (r#"durability = "none""#, r#"durability = "fsync""#);
+                peer.config = peer.config.replace(none, synced);
             }
             Way::Named => {
                 let rights = ["--pub", "#", "--sub", "#", "--password-stdin", "--no-scram"];

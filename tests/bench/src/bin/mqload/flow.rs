@@ -78,7 +78,8 @@ fn set_up(load: &mut Load) -> Result<Flow> {
         Scenario::Fanout => load.options.slow,
         _ => 0,
     };
-    let first = load.open(Role::Subscriber, subscribers + slow, true, group)?;
+    let is_clean = !load.options.persistent;
+    let first = load.open(Role::Subscriber, subscribers + slow, is_clean, group)?;
     load.subscribe(first, subscribers + slow, qos, |number| match scenario {
         Scenario::Fanin => topic(group(number), "+"),
         _ => topic(group(number), "device"),
@@ -236,6 +237,7 @@ impl Flow {
         report.set("pubs", self.templates.len());
         report.set("subs", load.options.subscribers());
         report.set("slow", load.options.slow);
+        report.set("persistent", load.options.persistent);
         report.set("copies", self.copies);
         report.set("fanout", self.scenario == Scenario::Fanout);
         match load.options.rate {

@@ -69,6 +69,9 @@ pub(crate) struct Options {
     /// `fanout`: so many subscribers more, who never read; what they are not sent is not counted as lost
     #[arg(long, default_value_t = 0)]
     pub(crate) slow: usize,
+    /// `fanin`, `fanout`, `pair`: subscribers whose sessions outlive their connections (clean session 0)
+    #[arg(long)]
+    pub(crate) persistent: bool,
     /// Unanswered messages of each publisher; without it 64 at QoS 0, 16 beyond
     #[arg(long)]
     window: Option<u64>,
