@@ -12,6 +12,18 @@ use witmq_proto::{Message, TopicFilter, TopicName};
 /// What a retained message costs beyond its topic and payload.
 const OVERHEAD_BYTES: usize = 256;
 
+/// Messages looked at in one go for those that match a filter: an unlucky filter matches none of very many.
+pub(crate) const LOOKS: usize = 1024;
+
+/// Some of what is retained.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// In the order of their topics.
+    pub messages: Vec<Arc<Message>>,
+    /// Behind which topic it goes on; `None`: there is no more.
+    pub after: Option<TopicName>,
+}
+
 /// A message could not be retained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RetainedError {
@@ -111,8 +123,8 @@ impl Retained {
         }
     }
 
-    /// At most `limit` messages, at least one and beyond that at most `bytes` of them, that match `filter`, in
-    /// the order of their topics, behind topic `after`; whether there are no more.
+    /// At most `limit` messages and about `bytes` of them that match `filter`, in the order of their topics, behind topic
+    /// `after`: a match at least, if one is among the next `looks` messages. What was looked at is taken off that.
     #[must_use]
     pub fn page(
         &self,
@@ -120,35 +132,43 @@ impl Retained {
         filter: &TopicFilter,
         after: Option<&TopicName>,
         (limit, bytes): (usize, usize),
-    ) -> (Vec<Arc<Message>>, bool) {
+        looks: &mut usize,
+    ) -> Page {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let mut page = Page::default();
         if !filter.has_wildcard() {
+            *looks = looks.saturating_sub(1);
             let found = TopicName::new(filter.as_byte_string().clone()).ok();
             let message = found
                 .filter(|_| after.is_none())
                 .and_then(|topic| table.messages.get(&topic));
             let message = message.filter(|message| !is_expired(message, now));
-            return (message.cloned().into_iter().collect(), true);
+            page.messages.extend(message.cloned());
+            return page;
         }
         let prefix = literal_prefix(filter);
         let start = match after {
             Some(topic) => Bound::Excluded(topic.clone()),
             None => TopicName::new(prefix).map_or(Bound::Unbounded, Bound::Included),
         };
-        let matching = table
-            .messages
-            .range((start, Bound::Unbounded))
-            .take_while(|(topic, _)| topic.starts_with(prefix))
-            .filter(|(topic, message)| filter.matches(topic) && !is_expired(message, now));
-        let (mut page, mut used) = (Vec::new(), 0);
-        for (_, message) in matching {
-            used += cost(message);
-            if page.len() >= limit || !page.is_empty() && used > bytes {
-                return (page, false);
+        let (mut used, mut last) = (0, None);
+        let rest = table.messages.range((start, Bound::Unbounded));
+        for (topic, message) in rest.take_while(|(topic, _)| topic.starts_with(prefix)) {
+            let is_match = filter.matches(topic) && !is_expired(message, now);
+            let is_full = page.messages.len() >= limit
+                || !page.messages.is_empty() && used + cost(message) > bytes;
+            if *looks == 0 || is_match && is_full {
+                page.after = last.or(after).cloned();
+                return page;
             }
-            page.push(message.clone());
+            *looks -= 1;
+            if is_match {
+                used += cost(message);
+                page.messages.push(message.clone());
+            }
+            last = Some(topic);
         }
-        (page, true)
+        page
     }
 
     /// Removes expired messages among the next `limit`; the sweep goes round. Which, with the version of the
@@ -240,12 +260,14 @@ mod tests {
         let mut found = Vec::new();
         let mut after = None;
         loop {
-            let (part, is_last) = retained.page(now, &filter, after.as_ref(), (page, usize::MAX));
-            found.extend(part.iter().map(|message| message.topic.to_string()));
-            if is_last {
+            let bounds = (page, usize::MAX);
+            let part = retained.page(now, &filter, after.as_ref(), bounds, &mut { page });
+            let messages = part.messages.iter();
+            found.extend(messages.map(|message| message.topic.to_string()));
+            if part.after.is_none() {
                 return found;
             }
-            after = part.last().map(|message| message.topic.clone());
+            after = part.after;
         }
     }
 
@@ -287,9 +309,38 @@ mod tests {
         let each = 2 + OVERHEAD_BYTES;
         let all = TopicFilter::new("#").unwrap();
         for (bytes, count) in [(0, 1), (2 * each - 1, 1), (2 * each, 2), (3 * each, 3)] {
-            let (page, is_last) = retained.page(now, &all, None, (9, bytes));
-            assert_eq!((page.len(), is_last), (count, count == 3), "{bytes}");
+            let page = retained.page(now, &all, None, (9, bytes), &mut LOOKS.clone());
+            let is_last = page.after.is_none();
+            assert_eq!(
+                (page.messages.len(), is_last),
+                (count, count == 3),
+                "{bytes}"
+            );
         }
+    }
+
+    #[test]
+    fn so_many_are_looked_at_and_it_goes_on_behind_them() {
+        let now = Instant::now();
+        let retained = Retained::new(10, 1 << 20);
+        for topic in ["a/x", "b/x", "c/y", "d/x"] {
+            retained.set(&message(topic, "x", None)).unwrap();
+        }
+        let filter = TopicFilter::new("+/y").unwrap();
+        let mut seen = Vec::new();
+        for (looks, after) in [(2, None), (1, Some("b/x")), (9, Some("c/y"))] {
+            let after = after.map(|topic| TopicName::new(topic).unwrap());
+            let mut left = looks;
+            let page = retained.page(now, &filter, after.as_ref(), (9, 9_999), &mut left);
+            let after = page.after.map(|topic| topic.to_string());
+            seen.push((page.messages.len(), after, looks - left));
+        }
+        let text = |text: &str| Some(text.to_owned());
+        let expected = [(0, text("b/x"), 2), (1, text("c/y"), 1), (0, None, 1)];
+        assert_eq!(seen, expected);
+        // Where nothing was left to look at it begins anew: nobody asks for that.
+        let page = retained.page(now, &filter, None, (9, 9_999), &mut 0);
+        assert!(page.messages.is_empty());
     }
 
     #[test]
@@ -315,8 +366,9 @@ mod tests {
         let error = retained.set(&message("a", "yy", None));
         assert_eq!(error, Err(RetainedError::Bytes(2 * (OVERHEAD_BYTES + 2))));
         assert_eq!(retained.refused(), 2);
-        let (kept, _) = retained.page(now, &TopicFilter::new("a").unwrap(), None, (1, 1));
-        assert_eq!(&kept[0].payload[..], b"y");
+        let filter = TopicFilter::new("a").unwrap();
+        let kept = retained.page(now, &filter, None, (1, 1), &mut LOOKS.clone());
+        assert_eq!(&kept.messages[0].payload[..], b"y");
     }
 
     #[test]

@@ -336,9 +336,9 @@ impl Rig {
     #[must_use]
     pub fn retained(&self, topic: &str) -> Option<Arc<Message>> {
         let filter = TopicFilter::new(topic).ok()?;
-        let bound = (1, usize::MAX);
-        let (mut page, _is_last) = self.shared.retained.page(self.now, &filter, None, bound);
-        page.pop()
+        let retained = &self.shared.retained;
+        let mut page = retained.page(self.now, &filter, None, (1, usize::MAX), &mut 1);
+        page.messages.pop()
     }
 
     /// Opens a connection; its number.

@@ -285,8 +285,9 @@ impl Connection {
             core.obey();
         }
         if scratch.is_empty() {
-            self.may_have_more = false;
-            return Ok(false);
+            // More where it looks for what is retained: among very many it goes on when others were heard.
+            self.may_have_more = core.shard.borrow().has_more(self.id);
+            return Ok(self.may_have_more);
         }
         self.write_or_keep(cx, &scratch)?;
         Ok(true)

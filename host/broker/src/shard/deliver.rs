@@ -6,6 +6,7 @@ use super::outbox::{Front, Waiting};
 use super::queue::is_too_old;
 use super::{ConnectionId, Shard};
 use crate::ports::raised::EventKind;
+use crate::retained::LOOKS;
 use bytes::{Bytes, BytesMut};
 use std::time::Instant;
 use witmq_proto::Delivery;
@@ -49,6 +50,7 @@ impl Shard {
         }
         let enough = out.len() + TRANSMIT_BYTES;
         let oldest = self.oldest_waiting(now);
+        let mut looks = LOOKS;
         while out.len() < enough {
             let (Some(connection), Some(client)) = (
                 self.connections.get_mut(id.index()),
@@ -75,10 +77,10 @@ impl Shard {
                 None => {
                     // What is retained comes behind the SUBACK of all filters of a SUBSCRIBE.
                     let may_feed = client.outbox.spilled() == 0 && connection.changing.is_none();
-                    if may_feed && self.refill(now, key) {
+                    if may_feed && looks > 0 && self.refill(now, key, &mut looks) {
                         continue;
                     }
-                    break;
+                    break; // what is left to be looked at is, when others were heard: see `has_more`
                 }
             };
             if waiting.position > stored {
@@ -179,7 +181,7 @@ impl Shard {
     }
 
     /// Fetches the next retained messages of a new subscription; false if none are left.
-    fn refill(&mut self, now: Instant, key: u32) -> bool {
+    fn refill(&mut self, now: Instant, key: u32, looks: &mut usize) -> bool {
         let Some(client) = usize::try_from(key)
             .ok()
             .and_then(|index| self.clients.get_mut(index))
@@ -191,19 +193,15 @@ impl Shard {
         };
         let limit = FEED_PAGE.min(self.limits.outbox_messages).max(1);
         let bytes = FEED_BYTES.min(self.limits.outbox_bytes);
-        let (page, is_last) =
-            self.shared
-                .retained
-                .page(now, &feed.filter, feed.after.as_ref(), (limit, bytes));
+        let retained = &self.shared.retained;
+        let after = feed.after.as_ref();
+        let page = retained.page(now, &feed.filter, after, (limit, bytes), looks);
         let (subscription, client_id) = (feed.subscription, client.id.clone());
-        feed.after = page
-            .last()
-            .map(|message| message.topic.clone())
-            .or_else(|| feed.after.take());
-        if is_last {
+        feed.after = page.after;
+        if feed.after.is_none() {
             client.feeds.pop_front();
         }
-        for message in page {
+        for message in page.messages {
             if subscription.options.no_local && client_id == message.publisher {
                 continue;
             }

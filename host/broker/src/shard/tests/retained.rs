@@ -2,10 +2,11 @@
 
 use super::{Q0, Q1, join, options, persistent, publish, publishes, subscribe};
 use crate::limits::Limits;
+use crate::retained::LOOKS;
 use crate::testing::{Rig, connect};
 use std::time::Duration;
 use witmq_proto::packet::{Ack, Connect, Packet, PublishProperties, QoS, Version};
-use witmq_proto::{ByteString, Bytes, Message, ReasonCode, TopicName};
+use witmq_proto::{ByteString, Bytes, BytesMut, Message, ReasonCode, TopicName};
 
 fn limits() -> Limits {
     Limits {
@@ -165,5 +166,35 @@ fn a_full_retained_store_answers_and_makes_room_when_one_is_cleared() {
             .map(|p| p.topic)
             .collect();
         assert_eq!(kept, ["b", "c"]);
+    }
+}
+
+/// An unlucky filter holds nobody up, nor the table: it is looked through in parts, and others have their turn between.
+#[test]
+fn what_matches_hardly_anything_is_looked_for_in_parts() {
+    for (count, parts) in [(LOOKS - 1, 1), (3 * LOOKS, 3)] {
+        let mut rig = retaining(limits(), count, 1);
+        let peer = join(&mut rig, Version::V5, "s");
+        rig.stick(peer, true);
+        let last = format!("+/{:07}", count - 1);
+        rig.send(
+            peer,
+            &subscribe(&[(&last, options(Q0)), ("+/none", options(Q0))], None),
+        );
+        let id = rig.shards[0].connections.iter().next().unwrap().id;
+        let (now, mut out) = (rig.now, BytesMut::new());
+        let mut calls = 0;
+        while rig.shards[0].has_more(id) {
+            let before = out.len();
+            rig.shards[0].transmit(now, id, &mut out);
+            calls += 1;
+            assert!(out.len() > before || calls < 2 * parts + 2, "and it ends");
+        }
+        // One look at each for either filter, with those that the SUBACK came with.
+        assert!(
+            (2 * parts..=2 * parts + 1).contains(&calls),
+            "{count}: {calls} calls"
+        );
+        assert!(out.ends_with(b"x"), "the one match came");
     }
 }
