@@ -61,6 +61,7 @@ pub(crate) fn serve(core: &Rc<Core>, arrival: Arrival) {
         is_unflushed: false,
         is_woken: false,
         may_have_more: false,
+        is_looking: false,
         is_shut: false,
         was_paused: true,
         is_begun: false,
@@ -89,6 +90,8 @@ struct Connection {
     is_woken: bool,
     /// The last transmit gave something, or the shard changed something.
     may_have_more: bool,
+    /// The last transmit gave nothing yet: the shard looks for what is retained among very many.
+    is_looking: bool,
     /// Our side of the stream is shut; the peer's last bytes are thrown away.
     is_shut: bool,
     was_paused: bool,
@@ -256,7 +259,10 @@ impl Connection {
             self.is_unflushed = false;
             self.progress();
         }
-        if !is_all && self.core.shard.borrow().has_more(self.id) {
+        if std::mem::take(&mut self.is_looking) {
+            // Woken when the sockets have been looked at: others are heard before it goes on.
+            let _is_pending = pin!(tokio::task::yield_now()).poll(cx).is_pending();
+        } else if !is_all && self.core.shard.borrow().has_more(self.id) {
             cx.waker().wake_by_ref();
         }
         Poll::Ready(Ok(()))
@@ -285,9 +291,9 @@ impl Connection {
             core.obey();
         }
         if scratch.is_empty() {
-            // More where it looks for what is retained: among very many it goes on when others were heard.
             self.may_have_more = core.shard.borrow().has_more(self.id);
-            return Ok(self.may_have_more);
+            self.is_looking = self.may_have_more;
+            return Ok(false);
         }
         self.write_or_keep(cx, &scratch)?;
         Ok(true)
