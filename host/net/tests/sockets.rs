@@ -238,6 +238,47 @@ fn a_reader_that_takes_nothing_is_cut_off_and_delays_nobody() {
 }
 
 /// CONNECT, SUBSCRIBE and PUBLISH of one client, and what must come back.
+/// Among thousands that do not match: it is looked for in parts, and each goes on behind the one before.
+#[test]
+fn the_last_of_what_is_retained_comes_when_all_were_looked_at() {
+    const RETAINED: usize = 5_000;
+    let config = NodeConfig {
+        shards: 1,
+        listeners: vec![listener(Transport::Tcp, None)],
+        ..NodeConfig::default()
+    };
+    let (node, address) = start(config, Limits::default());
+    let retain = |number: usize| {
+        let packet = publish(&format!("r/{number:05}"), b"x");
+        let Packet::Publish(mut packet) = packet else {
+            panic!("{packet:?}")
+        };
+        packet.retain = true;
+        Packet::Publish(packet)
+    };
+    let mut packets = vec![Packet::Connect(Box::new(connect(Version::V5, "publisher")))];
+    packets.extend((0..RETAINED).map(retain));
+    packets.push(Packet::Pingreq);
+    let (mut publisher, mut input) = (open(address), BytesMut::new());
+    publisher.write_all(&bytes_of(&packets)).expect("sends");
+    while next(&mut publisher, &mut input) != Packet::Pingresp {}
+    let (mut listener, mut input) = (open(address), BytesMut::new());
+    let hello = bytes_of(&[Packet::Connect(Box::new(connect(Version::V5, "listener")))]);
+    listener.write_all(&hello).expect("sends");
+    let last = format!("+/{:05}", RETAINED - 1);
+    for filter in ["+/none", &last] {
+        listener.write_all(&subscribe(filter)).expect("sends");
+    }
+    loop {
+        match next(&mut listener, &mut input) {
+            Packet::Connack(_) | Packet::Suback(_) => {}
+            Packet::Publish(found) => break assert_eq!(&*found.topic, &last.replace('+', "r")),
+            other => panic!("{other:?}"),
+        }
+    }
+    node.shutdown(Duration::from_secs(1));
+}
+
 fn conversation(client_id: &str) -> Vec<u8> {
     let topic = format!("own/{client_id}");
     let mut bytes = bytes_of(&[Packet::Connect(Box::new(connect(Version::V5, client_id)))]);
