@@ -40,25 +40,25 @@ struct Leftover {
 }
 
 impl Shard {
-    /// A client is gone from its place: nobody has its subscriptions from now on. What is exclusive is free at once.
+    /// A client is gone from its place: nobody has its subscriptions from now on. What is exclusive is free at once, and a turn's
+    /// worth is taken out.
     pub(super) fn leave_behind(&mut self, key: u32, client: &mut Client) {
         let plain = std::mem::take(&mut client.plain);
         self.counters.subscriptions -= u64::try_from(plain.len()).unwrap_or(0);
         if client.has_exclusive {
-            for text in &plain {
+            for text in plain.iter().filter(|text| place(key, text) != key) {
                 if let Ok(Filter::Exclusive(filter)) = Filter::parse(&ByteString::from(&**text)) {
                     self.shared.exclusive.release(&filter, &client.id);
                 }
             }
         }
-        let is_little = plain.len() <= self.limits.subscribe_turn;
         let mut left = Leftover {
             key,
             was_kept: client.kept.is_some(),
             filters: plain.into_iter(),
         };
-        if is_little {
-            self.take_out_of(&mut left, usize::MAX);
+        self.take_out_of(&mut left, self.limits.subscribe_turn.max(1));
+        if left.filters.len() == 0 {
             return self.let_go(key);
         }
         self.leftovers.sessions.push_back(left);
