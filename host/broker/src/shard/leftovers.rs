@@ -2,8 +2,8 @@
 //!
 //! Owns: [`Leftovers`]. They are taken out in turns, `limits.subscribe_turn` changes at a time beside those of clients
 //! ([`super::turn`]), so that the end of a session with very many holds nobody up. Nothing is delivered for them: the
-//! number that they are filed under has no client, and is given to no other before the last is out. There are never
-//! more than there were subscriptions: one comes in where one was, and as many go in each turn as may be added.
+//! number that they are filed under has no client, and is given to no other before the last is out. Beyond [`MOST`] of them
+//! an end is done in one piece: turns may not come, while the shard is congested, and clients may.
 
 use super::Shard;
 use super::client::Client;
@@ -13,10 +13,26 @@ use bytestring::ByteString;
 use std::collections::{VecDeque, hash_set};
 use witmq_proto::topic::Filter;
 
+/// Subscriptions of a shard that wait at most.
+const MOST: usize = 1_000_000;
+
 /// Subscriptions to take out, session by session.
-#[derive(Default)]
 pub(super) struct Leftovers {
     sessions: VecDeque<Leftover>,
+    /// Of all sessions.
+    len: usize,
+    /// [`MOST`], but in tests.
+    pub(super) most: usize,
+}
+
+impl Default for Leftovers {
+    fn default() -> Self {
+        Self {
+            sessions: VecDeque::new(),
+            len: 0,
+            most: MOST,
+        }
+    }
 }
 
 impl Leftovers {
@@ -26,7 +42,7 @@ impl Leftovers {
 
     /// Subscriptions that are still to be taken out.
     pub(super) fn len(&self) -> usize {
-        self.sessions.iter().map(|left| left.filters.len()).sum()
+        self.len
     }
 }
 
@@ -58,9 +74,13 @@ impl Shard {
             filters: plain.into_iter(),
         };
         self.take_out_of(&mut left, self.limits.subscribe_turn.max(1));
+        if self.leftovers.len + left.filters.len() > self.leftovers.most {
+            self.take_out_of(&mut left, usize::MAX);
+        }
         if left.filters.len() == 0 {
             return self.let_go(key);
         }
+        self.leftovers.len += left.filters.len();
         self.leftovers.sessions.push_back(left);
         self.ask_for_turn();
     }
@@ -69,7 +89,9 @@ impl Shard {
     pub(super) fn clear_leftovers(&mut self) {
         let mut changes = self.limits.subscribe_turn.max(1);
         while let Some(mut left) = self.leftovers.sessions.pop_front() {
+            let before = left.filters.len();
             changes = self.take_out_of(&mut left, changes);
+            self.leftovers.len -= before - left.filters.len();
             if left.filters.len() > 0 {
                 return self.leftovers.sessions.push_front(left);
             }

@@ -77,6 +77,20 @@ fn an_end_that_fits_a_turn_leaves_nothing() {
     }
 }
 
+#[test]
+fn so_many_may_wait_and_beyond_that_an_end_is_in_one_piece() {
+    for (most, rest) in [(2, 2), (1, 0)] {
+        let mut rig = rig(1);
+        rig.shards[0].leftovers.most = most;
+        let gone = join(&mut rig, Version::V5, "gone");
+        subscribe_all(&mut rig, gone, &["a", "b", "c"]);
+        rig.cut(gone);
+        assert_eq!(left(&rig), (0, rest), "{most} may wait");
+        while rig.turn() {}
+        assert_eq!(left(&rig), (0, 0));
+    }
+}
+
 /// Its number is not given to another before, who would have what was meant for it.
 #[test]
 fn clients_that_come_meanwhile_have_nothing_of_it() {
