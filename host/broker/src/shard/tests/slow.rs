@@ -89,3 +89,31 @@ fn a_hundred_thousand_of_whom_some_are_slow() {
         }
     }
 }
+
+#[test]
+fn what_waits_is_bounded_in_bytes_too() {
+    // A message costs its payload, its topic and 64 bytes: three fit to the byte, or two where one byte is missing.
+    let payload = "x".repeat(100);
+    let cost = payload.len() + "news".len() + 64;
+    for (outbox_bytes, kept) in [(3 * cost, 3), (3 * cost - 1, 2)] {
+        let limits = Limits {
+            sys_interval: Duration::ZERO,
+            outbox_bytes,
+            overflow: Overflow::DropNewest,
+            ..Limits::default()
+        };
+        let mut rig = Rig::new(1, limits);
+        let publisher = join(&mut rig, Version::V311, "publisher");
+        let slow = join(&mut rig, Version::V311, "slow");
+        subscribed(&mut rig, slow, "news", QoS::AtMostOnce);
+        rig.stick(slow, true);
+        for _ in 0..5 {
+            let packet = publish("news", &payload, QoS::AtMostOnce, 0);
+            rig.send(publisher, &Packet::Publish(Box::new(packet)));
+        }
+        let dropped = u64::try_from(5 - kept).unwrap();
+        assert_eq!(rig.counters().dropped_full, dropped, "{outbox_bytes} bytes");
+        rig.stick(slow, false);
+        assert_eq!(rig.received(slow).len(), kept);
+    }
+}
