@@ -7,11 +7,14 @@ use crate::load::{Load, Role, as_u64};
 use crate::options::{Scenario, nanoseconds};
 use crate::report::Report;
 use anyhow::{Result, bail};
+use std::ops::Range;
 use witmq_bench::probe::{Snapshot, now_ns};
 use witmq_bench::wire::{Stamp, Template};
 
 /// Nothing delivered for so long: lost at QoS 0, a failure beyond.
 const STALL_NS: u64 = 1_000_000_000;
+/// Sent to each of those who do not read: the kernel keeps some 4 MB for a connection on loopback.
+const FILL_BYTES: usize = 8 << 20;
 /// Messages sent before the sockets are looked at again.
 const BURST: u64 = 4096;
 
@@ -84,8 +87,11 @@ fn set_up(load: &mut Load) -> Result<Flow> {
         Scenario::Fanin => topic(group(number), "+"),
         _ => topic(group(number), "device"),
     })?;
-    (subscribers..subscribers + slow).try_for_each(|number| load.io.deafen(first + number))?;
+    let deaf = first + subscribers..first + subscribers + slow;
     let first = load.open(Role::Publisher, publishers, true, group)?;
+    if slow > 0 {
+        fill(load, deaf, first)?;
+    }
     let is_fanout = scenario == Scenario::Fanout;
     load.tally
         .expect(publishers, subscribers, is_fanout && publishers == 1);
@@ -113,6 +119,17 @@ fn set_up(load: &mut Load) -> Result<Flow> {
         stalls: 0,
         progress: (0, 0),
     })
+}
+
+/// Sends those who will not read more than the kernel keeps for them, so that the rest waits in the broker.
+fn fill(load: &mut Load, deaf: Range<usize>, publisher: usize) -> Result<()> {
+    let topic = format!("{}/fill", load.run);
+    load.subscribe(deaf.start, deaf.len(), 0, |_| topic.clone())?;
+    deaf.clone().try_for_each(|index| load.io.deafen(index))?;
+    let count = (FILL_BYTES / load.options.payload()).max(1);
+    load.publish_all(publisher, as_u64(count), false, |_| topic.clone())?;
+    load.tally.acked = 0; // what follows is counted
+    Ok(())
 }
 
 impl Flow {
