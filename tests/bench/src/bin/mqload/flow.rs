@@ -122,10 +122,10 @@ fn set_up(load: &mut Load) -> Result<Flow> {
 }
 
 /// Sends those who will not read more than the kernel keeps for them, so that the rest waits in the broker.
-fn fill(load: &mut Load, deaf: Range<usize>, publisher: usize) -> Result<()> {
+fn fill(load: &mut Load, mut deaf: Range<usize>, publisher: usize) -> Result<()> {
     let topic = format!("{}/fill", load.run);
     load.subscribe(deaf.start, deaf.len(), 0, |_| topic.clone())?;
-    deaf.clone().try_for_each(|index| load.io.deafen(index))?;
+    deaf.try_for_each(|index| load.io.deafen(index))?;
     let count = (FILL_BYTES / load.options.payload()).max(1);
     load.publish_all(publisher, as_u64(count), false, |_| topic.clone())?;
     load.tally.acked = 0; // what follows is counted
