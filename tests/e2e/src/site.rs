@@ -62,7 +62,7 @@ pub fn status(status: u16, body: impl Into<Vec<u8>>) -> Said {
 pub struct Site {
     /// Where it is.
     pub address: SocketAddr,
-    /// What it was asked, in order, after it answered.
+    /// What it was asked, in order. Whoever has seen an answer finds its question here.
     pub asked: Receiver<Asked>,
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -152,12 +152,13 @@ fn answer(stream: impl Read + Write, says: &Says, log: &Sender<Asked>) {
         "HTTP/1.1 {status} X\r\n{header}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );
+    // Before the answer: with it the test goes on, and looks for the question.
+    let _nobody_listens = log.send(asked).is_err();
     let stream = stream.get_mut();
     let _is_gone = (stream.write_all(head.as_bytes()))
         .and_then(|()| stream.write_all(&body))
         .and_then(|()| stream.flush())
         .is_err();
-    let _nobody_listens = log.send(asked).is_err();
 }
 
 fn read(stream: &mut BufReader<impl Read>) -> Option<Asked> {
