@@ -260,6 +260,7 @@ impl Rig {
         self.now += down;
         self.peers.iter_mut().for_each(|peer| peer.is_open = false);
         self.mail.iter_mut().for_each(BTreeMap::clear);
+        self.turns.iter_mut().for_each(Vec::clear);
         self.asked.clear();
         let count = u16::try_from(self.shards.len()).unwrap_or(1);
         let shared = Shared::new(count, &self.limits, self.now);

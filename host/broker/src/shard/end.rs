@@ -8,7 +8,7 @@ use super::subscribe::shared_filter;
 use super::topics::placed_before;
 use super::{Action, CloseCause, ConnectionId, Shard, Timer};
 use crate::ports::raised::{Detail, EventKind};
-use crate::ports::{AuthorizeAction, BrokerEvent, Record};
+use crate::ports::{AuthorizeAction, BrokerEvent, Position, Record};
 use bytestring::ByteString;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -111,11 +111,14 @@ impl Shard {
             return;
         };
         let mut session = connection.endpoint.take_session();
-        connection.owes = 0;
+        let owes = std::mem::take(&mut connection.owes);
         let parked = connection.parked.take();
         connection.changing = None;
         self.unpark(parked, &mut session);
-        let (session, promised) = self.drop_promises(id, session);
+        let (session, promised) = match owes {
+            0 => (session, Position::default()),
+            _ => self.drop_promises(id, session),
+        };
         self.absences += 1;
         let absence = self.absences;
         self.counters.connections -= 1;
@@ -253,7 +256,7 @@ impl Shard {
         let Some(mut client) = index.and_then(|index| self.clients.vacate(index)) else {
             return;
         };
-        self.leave_behind(key, &mut client);
+        self.leave_behind(now, key, &mut client);
         self.names.remove(&client.id, key);
         if let Some(session) = client.kept {
             self.kept.remove(&session);

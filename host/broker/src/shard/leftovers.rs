@@ -1,7 +1,7 @@
 //! What sessions that are over have left behind: subscriptions in the trie and in what all shards see.
 //!
 //! Owns: [`Leftovers`]. They are taken out in turns, `limits.subscribe_turn` changes at a time beside those of clients
-//! ([`super::turn`]), so that the end of a session with very many holds nobody up. Nothing is delivered for them: the
+//! ([`super::turn`]), so that neither the end of a session with very many nor that of many sessions holds anybody up. Nothing is delivered for them: the
 //! number that they are filed under has no client, and is given to no other before the last is out. Beyond [`MOST`] of them
 //! an end is done in one piece: turns may not come, while the shard is congested, and clients may.
 
@@ -11,6 +11,7 @@ use super::subscribe::place;
 use super::turn::changes;
 use bytestring::ByteString;
 use std::collections::{VecDeque, hash_set};
+use std::time::Instant;
 use witmq_proto::topic::Filter;
 
 /// Subscriptions of a shard that wait at most.
@@ -56,9 +57,9 @@ struct Leftover {
 }
 
 impl Shard {
-    /// A client is gone from its place: nobody has its subscriptions from now on. What is exclusive is free at once, and a turn's
-    /// worth is taken out.
-    pub(super) fn leave_behind(&mut self, key: u32, client: &mut Client) {
+    /// A client is gone from its place: nobody has its subscriptions from now on. What is exclusive is free at once, and what this
+    /// turn has room for is taken out.
+    pub(super) fn leave_behind(&mut self, now: Instant, key: u32, client: &mut Client) {
         let plain = std::mem::take(&mut client.plain);
         self.counters.subscriptions -= u64::try_from(plain.len()).unwrap_or(0);
         if client.has_exclusive {
@@ -73,7 +74,8 @@ impl Shard {
             was_kept: client.kept.is_some(),
             filters: plain.into_iter(),
         };
-        self.take_out_of(&mut left, self.limits.subscribe_turn.max(1));
+        self.turnstile.open(self.limits.subscribe_turn, now);
+        self.turnstile.left = self.take_out_of(&mut left, self.turnstile.left);
         if self.leftovers.len + left.filters.len() > self.leftovers.most {
             self.take_out_of(&mut left, usize::MAX);
         }

@@ -21,7 +21,7 @@ const BYTES_PER_CHANGE: usize = 64;
 /// Who may change subscriptions now, and who waits.
 pub(super) struct Turnstile {
     /// Changes that this turn has left.
-    left: usize,
+    pub(super) left: usize,
     began: Instant,
     /// In order. Connections that ended meanwhile are passed over.
     queue: VecDeque<ConnectionId>,
@@ -43,6 +43,13 @@ impl Turnstile {
     fn begin(&mut self, changes: usize, now: Instant) {
         self.left = changes.max(1);
         self.began = now;
+    }
+
+    /// Begins the next turn if nobody waits for it and this one is over.
+    pub(super) fn open(&mut self, changes: usize, now: Instant) {
+        if self.queue.is_empty() && now.saturating_duration_since(self.began) >= TURN {
+            self.begin(changes, now);
+        }
     }
 
     /// Whether one with a filter of so many bytes fits; the first of a turn always does.
@@ -107,9 +114,7 @@ impl Shard {
         }
         let limit = self.limits.subscribe_turn;
         let is_first = self.turnstile.queue.is_empty();
-        if is_first && now.saturating_duration_since(self.turnstile.began) >= TURN {
-            self.turnstile.begin(limit, now);
-        }
+        self.turnstile.open(limit, now);
         let filters = match &change {
             Change::Subscribe(subscribe) => subscribe.filters.len(),
             Change::Unsubscribe(unsubscribe) => unsubscribe.filters.len(),

@@ -30,6 +30,12 @@ fn subscribe_all(rig: &mut Rig, peer: usize, filters: &[&str]) {
     }
 }
 
+/// Its connection breaks, in a turn of its own.
+fn cut(rig: &mut Rig, peer: usize) {
+    rig.now += Duration::from_millis(1);
+    rig.cut(peer);
+}
+
 fn left(rig: &Rig) -> (u64, u64) {
     let counters = rig.counters();
     (counters.subscriptions, counters.subscriptions_left)
@@ -47,7 +53,7 @@ fn a_session_is_over_at_once_and_its_subscriptions_go_in_turns() {
     let gone = join(&mut rig, Version::V5, "gone");
     subscribe_all(&mut rig, gone, &["a", "b", "c", "d", "$exclusive/e"]);
     assert_eq!(left(&rig), (5, 0));
-    rig.cut(gone);
+    cut(&mut rig, gone);
     assert_eq!(left(&rig), (0, 3), "nobody has them");
     let again = join(&mut rig, Version::V5, "gone");
     subscribe_all(&mut rig, listener, &["$exclusive/e", "a"]); // free for others
@@ -71,10 +77,27 @@ fn an_end_that_fits_a_turn_leaves_nothing() {
         let mut rig = rig(3);
         let gone = join(&mut rig, Version::V5, "gone");
         subscribe_all(&mut rig, gone, &["a", "b", "c", "d"][..count]);
-        rig.cut(gone);
+        cut(&mut rig, gone);
         assert_eq!(left(&rig), (0, rest), "{count} subscriptions");
         assert_eq!(rig.turn(), rest > 0);
     }
+}
+
+#[test]
+fn many_ends_at_one_moment_share_a_turn() {
+    let mut rig = rig(3);
+    let gone = ["g1", "g2", "g3"].map(|name| {
+        let peer = join(&mut rig, Version::V5, name);
+        subscribe_all(&mut rig, peer, &["a", "b"]);
+        peer
+    });
+    rig.now += Duration::from_millis(1);
+    for (peer, rest) in gone.into_iter().zip([0, 1, 3]) {
+        rig.cut(peer);
+        assert_eq!(left(&rig).1, rest);
+    }
+    assert!(rig.turn());
+    assert_eq!(left(&rig), (0, 0));
 }
 
 #[test]
@@ -84,7 +107,7 @@ fn so_many_may_wait_and_beyond_that_an_end_is_in_one_piece() {
         rig.shards[0].leftovers.most = most;
         let gone = join(&mut rig, Version::V5, "gone");
         subscribe_all(&mut rig, gone, &["a", "b", "c"]);
-        rig.cut(gone);
+        cut(&mut rig, gone);
         assert_eq!(left(&rig), (0, rest), "{most} may wait");
         while rig.turn() {}
         assert_eq!(left(&rig), (0, 0));
@@ -98,7 +121,7 @@ fn clients_that_come_meanwhile_have_nothing_of_it() {
     let publisher = join(&mut rig, Version::V5, "publisher");
     let gone = join(&mut rig, Version::V5, "gone");
     subscribe_all(&mut rig, gone, &["a", "b", "c"]);
-    rig.cut(gone);
+    cut(&mut rig, gone);
     let mut others = Vec::new();
     for number in 0..4 {
         others.push(join(&mut rig, Version::V5, &format!("other-{number}")));
