@@ -172,7 +172,7 @@ pub(crate) fn measure(play: &mut Play, peers: &[Peer], rounds: usize) -> Result<
         let takes_part = |peer: &&Peer| match peer.kind {
             Kind::Own => true,
             Kind::Other => sweep.has_others,
-            Kind::Floor => false,
+            Kind::Single | Kind::Floor => false,
         };
         let peers: Vec<&Peer> = peers.iter().filter(takes_part).collect();
         let runs = runs(play, sweep, &peers, rounds)?;

@@ -16,6 +16,8 @@ const DAEMONS: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
 pub(crate) enum Kind {
     /// The broker of this repository.
     Own,
+    /// The same on one shard, as the others are one thread.
+    Single,
     /// Another broker.
     Other,
     /// A forwarder without MQTT.
@@ -157,7 +159,7 @@ impl Peer {
     }
 }
 
-/// WitMQ, mosquitto where it is installed, those of the command line, the floors.
+/// WitMQ, the same on one shard, mosquitto where it is installed, those of the command line, the floors.
 ///
 /// # Errors
 /// When a program that was built here is missing, or one of the command line reads wrong.
@@ -168,6 +170,9 @@ pub(crate) fn all(
     all_floors: bool,
 ) -> Result<Vec<Peer>> {
     let mut peers = vec![own(broker)?];
+    if std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1) {
+        peers.extend(peers.first().map(single));
+    }
     match which("mosquitto") {
         Some(program) => peers.push(mosquitto(&program)),
         None => println!("note: mosquitto is not installed, so it is not measured"),
@@ -211,6 +216,15 @@ fn own(broker: &Path) -> Result<Peer> {
     let words = words.into_iter().chain(ADMIN).map(str::to_owned);
     peer.prepare = vec![words.collect()];
     Ok(peer)
+}
+
+fn single(own: &Peer) -> Peer {
+    Peer {
+        name: "WitMQ, one shard".to_owned(),
+        kind: Kind::Single,
+        config: format!("shards = 1\n{}", own.config),
+        ..own.clone()
+    }
 }
 
 fn mosquitto(program: &Path) -> Peer {
@@ -295,6 +309,8 @@ mod tests {
         let given = parse("other=/x {port}").unwrap();
         assert!(given.plays(case(Way::Plain)) && !given.plays(case(Way::WebSocket)));
         assert!(!given.plays(case(Way::Step)) && !given.plays(case(Way::Named)));
+        let one = super::single(&own(&std::env::current_exe().unwrap()).unwrap());
+        assert!(one.plays(case(Way::Plain)) && !one.plays(case(Way::Step)));
         let floor = Peer::new("floor", Kind::Floor, &["floor"]);
         assert!(floor.plays(case(Way::Counted)) && !floor.plays(case(Way::WebSocket)));
     }
