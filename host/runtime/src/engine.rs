@@ -2,10 +2,9 @@
 
 use crate::abi;
 use crate::imports::State;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::pulse;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Engine, OptLevel};
 
@@ -22,24 +21,8 @@ pub(crate) fn engine() -> wasmtime::Result<Engine> {
     Engine::new(&config)
 }
 
-/// Milliseconds since the first engine of this process began, as of its last tick.
-static TICKED_MS: AtomicU64 = AtomicU64::new(0);
-
-/// Milliseconds since the first runtime of this process began, as of the last tick of its clock, which is a few milliseconds ago: a
-/// load, where the system's clock is two dozen nanoseconds. It stands still where no runtime is.
-#[must_use]
-pub fn coarse_ms() -> u64 {
-    TICKED_MS.load(Ordering::Relaxed)
-}
-
-fn tick() {
-    static BEGAN: OnceLock<Instant> = OnceLock::new();
-    let passed = BEGAN.get_or_init(Instant::now).elapsed().as_millis();
-    let passed = u64::try_from(passed).unwrap_or(u64::MAX);
-    TICKED_MS.fetch_max(passed, Ordering::Relaxed);
-}
-
-/// Moves the epoch and the coarse time on from a thread of its own: on a busy machine a task would come late. It ends with the engine.
+/// Moves the epoch and the coarse time on while components are called ([`pulse`]), from a thread of its own: on a busy machine a
+/// task would come late. It ends with the engine.
 pub(crate) fn start_ticker(engine: &Engine) -> std::io::Result<JoinHandle<()>> {
     let weak = engine.weak();
     std::thread::Builder::new()
@@ -47,15 +30,17 @@ pub(crate) fn start_ticker(engine: &Engine) -> std::io::Result<JoinHandle<()>> {
         .spawn(move || {
             while let Some(engine) = weak.upgrade() {
                 engine.increment_epoch();
-                tick();
+                pulse::tick();
                 drop(engine);
-                std::thread::sleep(TICK);
+                pulse::pause(TICK);
             }
         })
 }
 
-/// The deadline of a call in steps of the epoch. The present step counts for nothing, so at least two.
-pub(crate) fn ticks(deadline: Duration) -> u64 {
+/// A call begins: its deadline in steps of the epoch, which moves on until `timeout` at least, as what yields at its deadline may
+/// go on until then. The present step counts for nothing, so at least two.
+pub(crate) fn ticks(deadline: Duration, timeout: Duration) -> u64 {
+    pulse::keep(deadline.max(timeout));
     const TICK_NANOS: u64 = 5_000_000;
     const { assert!(TICK.as_nanos() == TICK_NANOS as u128) };
     // On the way of every message: in 64 bits, and by a constant.

@@ -590,7 +590,7 @@ fn missing(hook: &str) -> String {
 }
 
 fn prepare(store: &mut Store<State>, limits: &RuntimeConfig, deadline: Duration) {
-    store.set_epoch_deadline(ticks(deadline));
+    store.set_epoch_deadline(ticks(deadline, limits.timeout));
     let state = store.data_mut();
     state.host_calls = limits.host_calls;
     state.publishes = limits.publishes;

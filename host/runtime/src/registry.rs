@@ -21,6 +21,7 @@ use crate::mailbox::Mailbox;
 use crate::package::Package;
 use crate::plugin::{Alarm, Shared};
 use crate::pool::Pool;
+use crate::pulse;
 use crate::seat::{Seat, ShardPlugins};
 use crate::shadow::Shadow;
 use crate::template::Post;
@@ -109,7 +110,7 @@ fn drop_all(dying: &Receiver<Box<Instance>>) {
     loop {
         match dying.try_recv() {
             Ok(instance) => drop(instance),
-            Err(TryRecvError::Empty) => std::thread::sleep(LOOK),
+            Err(TryRecvError::Empty) => pulse::pause(LOOK),
             Err(TryRecvError::Disconnected) => return,
         }
     }

@@ -7,6 +7,7 @@ use crate::instance::{Failed, Instance, at_once};
 use crate::lane::Publication;
 use crate::mailbox::{Handover, Mailbox};
 use crate::plugin::{Alarm, Shared};
+use crate::pulse;
 use crate::pump::Pump;
 use crate::shadow::{Shade, Shadow};
 use crate::strikes::Strikes;
@@ -122,10 +123,10 @@ impl Local {
 
 /// Old instances are dropped elsewhere: unmapping memory takes longer than a call.
 fn reap(reaper: &SyncSender<Box<Instance>>, instance: Option<Box<Instance>>) {
-    if let Some(instance) = instance
-        && let Err(unsent) = reaper.try_send(instance)
-    {
-        drop(unsent); // the reaper is behind: its bound is worth a stall
+    match instance.map(|instance| reaper.try_send(instance)) {
+        None => {}
+        Some(Ok(())) => pulse::keep(Duration::ZERO),
+        Some(Err(unsent)) => drop(unsent), // the reaper is behind: its bound is worth a stall
     }
 }
 
