@@ -136,7 +136,7 @@ mod tests {
         for span_ms in [0, 5, 5_000] {
             pulse.keep(span_ms);
             let left = pulse.until_ms.load(Ordering::Relaxed) - 60_000;
-            assert!(left >= span_ms + LINGER_MS, "{left}");
+            assert!(left >= span_ms + MARGIN_MS, "{left}");
         }
         let before = pulse.until_ms.load(Ordering::Relaxed);
         pulse.keep(4_000);

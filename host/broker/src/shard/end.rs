@@ -8,7 +8,7 @@ use super::subscribe::shared_filter;
 use super::topics::placed_before;
 use super::{Action, CloseCause, ConnectionId, Shard, Timer};
 use crate::ports::raised::{Detail, EventKind};
-use crate::ports::{AuthorizeAction, BrokerEvent, Position, Record};
+use crate::ports::{AuthorizeAction, BrokerEvent, Record};
 use bytestring::ByteString;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -115,10 +115,7 @@ impl Shard {
         let parked = connection.parked.take();
         connection.changing = None;
         self.unpark(parked, &mut session);
-        let (session, promised) = match owes {
-            0 => (session, Position::default()),
-            _ => self.drop_promises(id, session),
-        };
+        let (session, promised) = self.drop_promises(id, owes, session);
         self.absences += 1;
         let absence = self.absences;
         self.counters.connections -= 1;

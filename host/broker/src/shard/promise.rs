@@ -90,15 +90,19 @@ impl Shard {
         });
     }
 
-    /// A connection ended with promises to it outstanding; when the last of them could have been kept. What was
+    /// A connection ended with so many promises to it outstanding; when the last of them could have been kept. What was
     /// refused is not known to the session then: when it is sent again it is a new message [MQTT-4.3.3-9], not
     /// one to say PUBREC for.
     pub(super) fn drop_promises(
         &mut self,
         id: ConnectionId,
+        owes: usize,
         mut session: Option<Session>,
     ) -> (Option<Session>, Position) {
         let mut last = Position::default();
+        if owes == 0 {
+            return (session, last);
+        }
         self.owed.retain(|owed| {
             if owed.connection != id {
                 return true;
