@@ -6,8 +6,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-/// Connections the kernel keeps for us while we are busy.
-const BACKLOG: i32 = 1024;
+/// Connections the kernel keeps for us while we are busy, on each listening socket: what comes beyond tries again after a second, or
+/// is ended by the kernel. As many as Linux gives by default (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
 
 /// A node could not start.
 #[derive(Debug, thiserror::Error)]

@@ -13,7 +13,7 @@ const OTHER_FILES: u64 = 512;
 /// Fewer files than this are none to serve with.
 const LEAST_FILES: u64 = 1024;
 /// Connections that may wait at one socket of a listener (`listen`, in `witmq-net`).
-const BACKLOG: u64 = 1024;
+const BACKLOG: u64 = 4096;
 /// Of one connection with a subscription, as measured (`host/docs/performance.md`).
 const CONNECTION_BYTES: u64 = 4907;
 /// Of the kernel, for the socket of a connection that is idle.

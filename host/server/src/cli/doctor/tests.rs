@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 fn machine() -> Machine {
     Machine {
         files: (Some(1512), Some(1512)),
-        somaxconn: Some(1024),
+        somaxconn: Some(4096),
         tcp_pages: Some(2000),
         receive: Some([4096, 131_072, 6_291_456]),
         send: Some([4096, 16_384, 4_194_304]),
@@ -77,7 +77,7 @@ type Change = fn(&mut Machine);
 const CHANGES: [(&str, Level, Change); 27] = [
     ("open files", Level::Warn, |m| m.files.0 = Some(1511)),
     ("open files", Level::Fail, |m| m.files.0 = Some(1023)),
-    ("backlog", Level::Warn, |m| m.somaxconn = Some(1023)),
+    ("backlog", Level::Warn, |m| m.somaxconn = Some(4095)),
     ("tcp buffers", Level::Warn, |m| m.tcp_pages = Some(1999)),
     ("memory", Level::Warn, |m| m.memory_bytes = Some(1 << 30)),
     ("memory", Level::Warn, |m| m.group_bytes = Some(1 << 30)),
@@ -193,7 +193,7 @@ fn programs_read_the_same() {
     let mut list = all.as_array().expect("a list").iter();
     let backlog = list.find(|one| one["check"] == "backlog").expect("it");
     assert_eq!(backlog["level"], "warn");
-    assert_eq!(backlog["command"], "sysctl -w net.core.somaxconn=1024");
+    assert_eq!(backlog["command"], "sysctl -w net.core.somaxconn=4096");
     assert_eq!(all[0]["advice"], serde_json::Value::Null);
 }
 
