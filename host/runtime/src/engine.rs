@@ -40,9 +40,9 @@ pub(crate) fn start_ticker(engine: &Engine) -> std::io::Result<JoinHandle<()>> {
 /// A call begins: its deadline in steps of the epoch, which moves on until `timeout` at least, as what yields at its deadline may
 /// go on until then. The present step counts for nothing, so at least two.
 pub(crate) fn ticks(deadline: Duration, timeout: Duration) -> u64 {
-    pulse::keep(deadline.max(timeout));
     const TICK_NANOS: u64 = 5_000_000;
     const { assert!(TICK.as_nanos() == TICK_NANOS as u128) };
+    pulse::keep(deadline.max(timeout));
     // On the way of every message: in 64 bits, and by a constant.
     let nanos = u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX);
     nanos.div_ceil(TICK_NANOS).clamp(1, 1 << 32) + 1

@@ -16,7 +16,7 @@ const MARGIN_MS: u64 = LINGER_MS / 2;
 /// How long one sleep of a rest is.
 const REST: Duration = Duration::from_secs(1);
 
-static PULSE: Pulse = Pulse::new();
+static PULSE: Pulse = Pulse::new(REST);
 
 /// Milliseconds since the first engine of this process began, a few milliseconds late: loads, where the system's clock is two dozen
 /// nanoseconds. It stands still where no runtime is.
@@ -53,16 +53,19 @@ struct Pulse {
     until_ms: AtomicU64,
     gate: Mutex<()>,
     ring: Condvar,
+    /// [`REST`], but in tests.
+    rest: Duration,
 }
 
 impl Pulse {
-    const fn new() -> Self {
+    const fn new(rest: Duration) -> Self {
         Self {
             began: OnceLock::new(),
             ticked_ms: AtomicU64::new(0),
             until_ms: AtomicU64::new(0),
             gate: Mutex::new(()),
             ring: Condvar::new(),
+            rest,
         }
     }
 
@@ -99,7 +102,7 @@ impl Pulse {
         }
         let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         if self.rests() {
-            drop(self.ring.wait_timeout(gate, REST));
+            drop(self.ring.wait_timeout(gate, self.rest));
         }
     }
 }
@@ -110,9 +113,9 @@ mod tests {
     use std::sync::Arc;
     use std::sync::mpsc::channel;
 
-    /// A pulse whose last tick was so long after what it was wanted for.
+    /// A pulse that ticked and was wanted until then, and rests for ever.
     fn pulse(ticked_ms: u64, until_ms: u64) -> Pulse {
-        let pulse = Pulse::new();
+        let pulse = Pulse::new(Duration::from_secs(3_600));
         let began = Instant::now().checked_sub(Duration::from_millis(ticked_ms));
         pulse.began.get_or_init(|| began.unwrap());
         pulse.tick();
@@ -122,7 +125,7 @@ mod tests {
 
     #[test]
     fn it_rests_behind_what_it_was_wanted_for_and_no_earlier() {
-        assert!(!Pulse::new().rests());
+        assert!(!Pulse::new(REST).rests());
         assert!(!pulse(100, 10_000).rests());
         let over = pulse(10_000, 9_999);
         assert!(over.rests());
@@ -155,18 +158,18 @@ mod tests {
     #[test]
     fn a_rest_ends_when_it_is_wanted() {
         let pulse = Arc::new(pulse(60_000, 0));
-        let (sender, paused) = channel();
+        let (sender, told) = channel();
         let resting = pulse.clone();
-        let thread = std::thread::spawn(move || {
+        std::thread::spawn(move || {
             while resting.rests() {
-                sender.send(()).unwrap();
+                sender.send("rests").unwrap();
                 resting.pause(Duration::ZERO);
             }
+            sender.send("goes").unwrap();
         });
-        paused.recv().unwrap(); // it is about to rest, or does
+        assert_eq!(told.recv(), Ok("rests")); // or is about to
         pulse.keep(0);
-        let rung = Instant::now();
-        thread.join().unwrap();
-        assert!(rung.elapsed() < REST, "nobody rang");
+        let patience = Duration::from_secs(10);
+        while told.recv_timeout(patience).expect("nobody rang") != "goes" {}
     }
 }

@@ -6,7 +6,7 @@ mod common;
 
 use common::{call, config, guest, install, mode, start, wait_until};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use witmq_broker::ports::StepFailure;
 use witmq_runtime::RuntimeConfig;
 
@@ -39,12 +39,10 @@ fn the_clock_rests_when_nobody_is_called_and_a_deadline_holds_behind_it() {
     let mut hooks = runtime.shard_hooks(0);
     for _ in 0..2 {
         wait_until("its rest", || pace() < 4);
-        let began = Instant::now();
         assert_eq!(
             call(&mut hooks, "x"),
             Err(StepFailure::Deadline("g".into()))
         );
-        assert!(began.elapsed() < Duration::from_secs(1), "it slept on");
         wait_until("its beat", || pace() > 10);
     }
 }

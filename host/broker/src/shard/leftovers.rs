@@ -1,9 +1,9 @@
 //! What sessions that are over have left behind: subscriptions in the trie and in what all shards see.
 //!
 //! Owns: [`Leftovers`]. They are taken out in turns, `limits.subscribe_turn` changes at a time beside those of clients
-//! ([`super::turn`]), so that neither the end of a session with very many nor that of many sessions holds anybody up. Nothing is delivered for them: the
-//! number that they are filed under has no client, and is given to no other before the last is out. Beyond [`MOST`] of them
-//! an end is done in one piece: turns may not come, while the shard is congested, and clients may.
+//! ([`super::turn`]), so that neither the end of a session with very many nor that of many sessions holds anybody up. Nothing is
+//! delivered for them: the number that they are filed under has no client, and is given to no other before the last is
+//! out. Beyond [`MOST`] of them an end is done in one piece: turns may not come, while the shard is congested, and clients may.
 
 use super::Shard;
 use super::client::Client;
