@@ -267,6 +267,13 @@ impl Chain {
         }
     }
 
+    /// Its past is forgotten; whoever hears of rests hears if that ends one.
+    pub(crate) fn forgive(&self) {
+        if self.breaker.forgive() {
+            self.teller.tell(&self.name, self.revision, &Turn::Runs);
+        }
+    }
+
     /// When it rests.
     pub(crate) fn rest_by(&mut self, limits: BreakerLimits) {
         self.breaker = Breaker::new(limits);

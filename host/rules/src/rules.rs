@@ -321,9 +321,22 @@ impl Rules {
         self.inner.noted.wake_with(Box::new(wake));
     }
 
-    /// `tell` is called, on a shard's thread, when a chain is given a rest and when it runs again: with its name and revision.
+    /// `tell` is called, on a shard's thread or on that of [`Rules::plugin_changed`], when a chain is given a rest and when it runs again: with its name and revision.
     pub fn on_rest(&self, tell: impl Fn(&str, u64, &Turn) + Send + Sync + 'static) {
         self.inner.teller.tells(Box::new(tell));
+    }
+
+    /// Another version or configuration of a plugin serves: chains that call it are judged by that. A rest ends, failures until now
+    /// do not count. Looks through all chains: not for the thread of a shard.
+    pub fn plugin_changed(&self, name: &str) {
+        for entry in &self.inner.table.load().chains {
+            let trial = entry.trial.iter().map(|trial| &trial.chain);
+            for chain in trial.chain([&entry.chain]) {
+                if chain.plugins().any(|plugin| plugin == name) {
+                    chain.forgive();
+                }
+            }
+        }
     }
 
     /// When windows end by themselves: then a shard is to be asked for what is due.

@@ -29,7 +29,7 @@ use crate::timers::Clock;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
@@ -51,6 +51,9 @@ const DYING: usize = 1024;
 const LOOK: Duration = Duration::from_millis(20);
 /// Versions that wait to be taken back, and worn instances.
 const ALARMS: usize = 256;
+
+/// Called with the name of a plugin.
+type Changed = Box<dyn Fn(&str) + Send + Sync>;
 
 /// One installed plugin.
 struct Installed {
@@ -90,6 +93,8 @@ struct Inner {
     /// Compiled components by digest: a roll back compiles nothing, a restart neither.
     compiled: Compiled,
     authenticator: Authenticator,
+    /// Told what serves anew.
+    changed: OnceLock<Changed>,
 }
 
 /// The plugin host. Cheap to clone.
@@ -175,6 +180,7 @@ impl Runtime {
             alarm,
             compiled,
             authenticator,
+            changed: OnceLock::new(),
         };
         inner.restore();
         let inner = Arc::new(inner);
@@ -216,6 +222,13 @@ impl Runtime {
                 self.inner.reaper.clone(),
             ),
         }
+    }
+
+    /// `tell` is called with the name of a plugin when another version or configuration of it serves every shard, on the thread of
+    /// whoever changed it. It must not change plugins itself.
+    pub fn on_change(&self, tell: impl Fn(&str) + Send + Sync + 'static) {
+        let is_first = self.inner.changed.set(Box::new(tell)).is_ok();
+        debug_assert!(is_first, "one part of the broker is told");
     }
 
     /// Where shards tell what happens.

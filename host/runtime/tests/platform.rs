@@ -9,6 +9,7 @@ use common::{
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 use witmq_broker::ports::control::InstallOptions;
 use witmq_broker::ports::hooks::{Attempt, AuthRequest};
@@ -188,13 +189,17 @@ fn who_says_it_is_not_well_does_not_serve() {
 #[test]
 fn a_version_that_traps_is_taken_back_by_itself() {
     let runtime = start(RuntimeConfig {
+        authenticators: Vec::new(),
         probation: Duration::from_secs(60),
         ..config()
     });
+    let (changes, changed) = sync_channel(8);
+    runtime.on_change(move |name| changes.send(name.to_owned()).unwrap());
     install(&runtime, "g", guest(), stamp("good")).unwrap();
     let mut hooks = runtime.shard_hooks(0);
     assert_eq!(call(&mut hooks, "a").unwrap(), "good a");
     install(&runtime, "g", guest(), mode("trap")).unwrap();
+    assert_eq!(changed.try_iter().collect::<Vec<_>>(), ["g", "g"]);
     wait_until("the version before", || {
         call(&mut hooks, "b").is_ok_and(|said| said == "good b")
     });
@@ -205,6 +210,9 @@ fn a_version_that_traps_is_taken_back_by_itself() {
         "{}",
         last.text
     );
+    assert_eq!(changed.recv().as_deref(), Ok("g"), "the one before serves");
+    runtime.set_enabled("g", false).unwrap();
+    assert!(changed.try_recv().is_err(), "nothing serves");
     // The first version of all has nothing to go back to: it rests as any other.
     let alone = start(RuntimeConfig {
         probation: Duration::from_secs(60),

@@ -1,4 +1,5 @@
-//! What follows when a chain is given a rest: it is said in the log, and a canary is taken back.
+//! What follows when a chain is given a rest: it is said in the log, a canary is taken back, and another version of a plugin that
+//! it calls ends it.
 //!
 //! Owns: a thread that takes canaries back, because that writes to disk, and what waits for it. Must not: run on a
 //! shard, but for the log.
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use witmq_rules::{Rules, Turn};
+use witmq_runtime::Runtime;
 
 /// A revision that rests, and why.
 #[derive(Debug, PartialEq)]
@@ -59,7 +61,9 @@ impl Drop for Resting {
 }
 
 /// Says what breakers of chains do, from now on. `limit`: canaries that may wait to be taken back.
-pub(crate) fn start(rules: &Rules, limit: usize) -> std::io::Result<Resting> {
+pub(crate) fn start(rules: &Rules, plugins: &Runtime, limit: usize) -> std::io::Result<Resting> {
+    let chains = rules.clone();
+    plugins.on_change(move |name| chains.plugin_changed(name));
     let (queue, out) = Queue::new(limit);
     let told = queue.clone();
     rules.on_rest(move |chain, revision, turn| match turn {

@@ -130,8 +130,8 @@ pub(crate) fn start(config: &Config, access: Access) -> Result<Broker> {
     let sinks = late_sinks.start(config, &runtime, &late);
     let tables = Tables::new(opened.kv.clone());
     let rules = rules(config, &tables);
-    let resting =
-        resting::start(&rules, config.limits.canary_queue).context("cannot start a thread")?;
+    let resting = resting::start(&rules, &runtime, config.limits.canary_queue)
+        .context("cannot start a thread")?;
     let (listeners, certificates) = listeners(config)?;
     let node_config = node_config(config, listeners, shards)?;
     let make_shard = make_shard(

@@ -243,6 +243,7 @@ impl Inner {
 
     fn hand_over(&self, template: &Arc<Template>, ready: Ready) {
         let (shared, name) = (&template.plugin, &template.plugin.name);
+        let serves = !ready.beside.is_empty() || ready.seats.iter().any(Option::is_some);
         let has_sink = template.package.sink.is_some() && !ready.beside.is_empty();
         let lane = (!ready.beside.is_empty()).then(|| {
             let before = shared.lane();
@@ -269,6 +270,9 @@ impl Inner {
             mailbox.put(Handover::Sink(name.to_owned(), pump.clone()));
             let waiting = waits.then(|| shared.clone());
             mailbox.put(Handover::Waits(name.to_owned(), waiting));
+        }
+        if let (Some(tell), true) = (self.changed.get(), serves) {
+            tell(name);
         }
     }
 

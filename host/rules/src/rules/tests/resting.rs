@@ -204,6 +204,34 @@ fn another_revision_and_whoever_resumes_it_end_the_rest() {
 }
 
 #[test]
+fn another_version_of_a_plugin_ends_the_rests_of_chains_that_call_it() {
+    let calls = "from = 't'\n[[step]]\nplugin = 'p'\n";
+    let (rules, mut chains, told) = rules(LIMITS, &[("c", calls), ("other", FILTER)]);
+    let states = |rules: &Rules| rules.list().into_iter().map(|info| info.state).collect();
+    // Nobody answers for `p` here, and the payload is none that the other chain understands.
+    for now in 0..2 {
+        at(&mut chains, "bad", now);
+    }
+    rules.plugin_changed("p");
+    for now in 2..4 {
+        at(&mut chains, "bad", now);
+    }
+    let both: Vec<_> = states(&rules);
+    assert_eq!(both, ["running", "resting"], "two are forgotten");
+    at(&mut chains, "bad", 4);
+    let both: Vec<_> = states(&rules);
+    assert_eq!(both, ["resting", "resting"]);
+    rules.plugin_changed("q");
+    let both: Vec<_> = states(&rules);
+    assert_eq!(both, ["resting", "resting"], "nobody calls that one");
+    rules.plugin_changed("p");
+    let both: Vec<_> = states(&rules);
+    assert_eq!(both, ["running", "resting"]);
+    let last = told.lock().unwrap().last().cloned();
+    assert_eq!(last, Some(("c".to_owned(), 1, Turn::Runs)));
+}
+
+#[test]
 fn a_canary_that_rests_is_taken_back_and_the_history_says_why() {
     let (rules, mut chains, told) = rules(LIMITS, &[("c", FILTER)]);
     let beside = |trial, text: &str| {
