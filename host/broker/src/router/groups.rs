@@ -5,6 +5,7 @@
 
 use super::ShardId;
 use super::interest::{GroupKey, GroupMatch};
+use super::members::Members;
 use bytestring::ByteString;
 use foldhash::HashMap;
 use foldhash::quality::FixedState;
@@ -52,7 +53,8 @@ impl Strategies {
 
 const ONLINE: u32 = 1 << 31;
 const FULL: u32 = 1 << 30;
-const LOAD: u32 = FULL - 1;
+const OVER: u32 = 1 << 29;
+const LOAD: u32 = OVER - 1;
 
 /// How ready a client is, written by its own shard and read by every shard. What another shard reads is as old as
 /// the last turn of the client's shard: the client's shard judges again when the message arrives.
@@ -65,6 +67,11 @@ impl Presence {
         let load = u32::try_from(load).unwrap_or(LOAD).min(LOAD);
         let flags = if is_online { ONLINE } else { 0 } | if is_full { FULL } else { 0 };
         self.0.store(flags | load, Ordering::Relaxed);
+    }
+
+    /// Its session is over: no message is for it any more, though it is a member until somebody takes it out.
+    pub fn end(&self) {
+        self.0.store(OVER, Ordering::Relaxed);
     }
 
     /// One more is on its way to it, until [`Self::set`] says what is true.
@@ -80,6 +87,10 @@ impl Presence {
 
     fn has_room(&self) -> bool {
         self.0.load(Ordering::Relaxed) & FULL == 0
+    }
+
+    fn is_over(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & OVER != 0
     }
 
     fn load(&self) -> u32 {
@@ -118,6 +129,11 @@ impl Member {
             is_durable,
         }
     }
+
+    /// Of its client id.
+    pub(super) fn hash(&self) -> u64 {
+        self.hash
+    }
 }
 
 /// The member a message goes to.
@@ -146,10 +162,10 @@ const READINESS: [fn(&Member, QoS) -> bool; 4] = [
 ];
 
 fn keeps(member: &Member, qos: QoS) -> bool {
-    member.is_durable && qos > QoS::AtMostOnce
+    member.is_durable && qos > QoS::AtMostOnce && !member.presence.is_over()
 }
 
-fn hash(text: &str) -> u64 {
+pub(super) fn hash(text: &str) -> u64 {
     FixedState::with_seed(0x5749_544D_5121).hash_one(text)
 }
 
@@ -184,7 +200,7 @@ impl Picker {
 
     /// The member that gets `message`; `None` if none could ever be given it.
     pub fn pick(&mut self, group: &GroupMatch, message: &Message) -> Option<Pick> {
-        let members = &group.members[..];
+        let members = &group.members;
         let place = READINESS.iter().find_map(|fits| {
             let fits = |member: &Member| fits(member, message.qos);
             match group.strategy {
@@ -219,7 +235,7 @@ impl Picker {
     fn next(
         &mut self,
         group: usize,
-        members: &[Member],
+        members: &Members,
         fits: impl Fn(&Member) -> bool,
     ) -> Option<usize> {
         let turn = self.turn(group)?;
@@ -233,7 +249,7 @@ impl Picker {
     fn least(
         &mut self,
         group: usize,
-        members: &[Member],
+        members: &Members,
         fits: impl Fn(&Member) -> bool,
     ) -> Option<usize> {
         let turn = self.turn(group)?;
@@ -250,21 +266,29 @@ impl Picker {
     fn stick(
         &mut self,
         group: usize,
-        members: &[Member],
+        members: &Members,
         publisher: &str,
         fits: impl Fn(&Member) -> bool,
     ) -> Option<usize> {
         let key = (group, hash(publisher));
         if let Some(known) = self.sticky.member(key) {
-            let place = members.iter().position(|member| member.hash == known);
+            let is_it = |place: usize| (members.get(place)).is_some_and(|m| m.hash == known.hash);
+            let place = match is_it(known.place) {
+                true => Some(known.place),
+                false => members.iter().position(|member| member.hash == known.hash),
+            };
             let is_ready = |place: &usize| members.get(*place).is_some_and(&fits);
             if let Some(place) = place.filter(is_ready) {
+                if place != known.place {
+                    self.sticky.keep(key, Stuck { place, ..known });
+                }
                 return Some(place);
             }
         }
         // The same choice on every shard, so that what is delivered again follows its publisher.
         let place = heaviest(members, key.1, fits)?;
-        self.sticky.keep(key, members.get(place)?.hash);
+        let hash = members.get(place)?.hash;
+        self.sticky.keep(key, Stuck { hash, place });
         Some(place)
     }
 }
@@ -274,21 +298,32 @@ fn round(count: usize, start: usize) -> impl Iterator<Item = usize> {
     (0..count).map(move |step| (start + step) % count)
 }
 
-fn heaviest(members: &[Member], key: u64, fits: impl Fn(&Member) -> bool) -> Option<usize> {
-    members
-        .iter()
-        .enumerate()
-        .filter(|(_, member)| fits(member))
-        .max_by_key(|(_, member)| weight(member, key))
-        .map(|(place, _)| place)
+fn heaviest(members: &Members, key: u64, fits: impl Fn(&Member) -> bool) -> Option<usize> {
+    let mut best = None;
+    for (place, member) in members.iter().enumerate() {
+        let weight = weight(member, key);
+        // Whether it fits is asked of few: each presence lies elsewhere.
+        if best.is_none_or(|(heaviest, _)| weight >= heaviest) && fits(member) {
+            best = Some((weight, place));
+        }
+    }
+    best.map(|(_, place)| place)
+}
+
+/// A member that a publisher keeps.
+#[derive(Clone, Copy, Debug)]
+struct Stuck {
+    hash: u64,
+    /// Where it was; others come and go.
+    place: usize,
 }
 
 /// Who keeps whom: two generations, the older one thrown away when the younger is full.
 #[derive(Debug)]
 struct Sticky {
     capacity: usize,
-    young: HashMap<(usize, u64), u64>,
-    old: HashMap<(usize, u64), u64>,
+    young: HashMap<(usize, u64), Stuck>,
+    old: HashMap<(usize, u64), Stuck>,
     forgotten: u64,
 }
 
@@ -302,7 +337,7 @@ impl Sticky {
         }
     }
 
-    fn member(&mut self, key: (usize, u64)) -> Option<u64> {
+    fn member(&mut self, key: (usize, u64)) -> Option<Stuck> {
         if let Some(known) = self.young.get(&key) {
             return Some(*known);
         }
@@ -311,7 +346,7 @@ impl Sticky {
         Some(known)
     }
 
-    fn keep(&mut self, key: (usize, u64), member: u64) {
+    fn keep(&mut self, key: (usize, u64), member: Stuck) {
         self.old.remove(&key);
         if self.young.len() >= self.capacity && !self.young.contains_key(&key) {
             let young = std::mem::take(&mut self.young);

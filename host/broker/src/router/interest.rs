@@ -4,12 +4,13 @@
 //! interest changed; [`super::known::Known`], one per shard, answers the rest.
 
 use super::ShardId;
-use super::groups::{Member, Strategies, Strategy};
+use super::groups::{Member, Presence, Strategies, Strategy};
+use super::members::{Members, Roll};
 use super::trie::{Trie, Walk};
 use bytestring::ByteString;
 use foldhash::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use witmq_proto::TopicFilter;
 use witmq_proto::topic::SharedFilter;
 
@@ -25,6 +26,15 @@ pub struct GroupKey {
     pub filter: TopicFilter,
 }
 
+impl From<&SharedFilter> for GroupKey {
+    fn from(shared: &SharedFilter) -> Self {
+        Self {
+            group: shared.group.clone(),
+            filter: shared.filter.clone(),
+        }
+    }
+}
+
 /// A group that wants a topic.
 #[derive(Clone, Debug)]
 pub struct GroupMatch {
@@ -34,8 +44,8 @@ pub struct GroupMatch {
     pub number: usize,
     /// How it chooses.
     pub strategy: Strategy,
-    /// Its members in the order they joined; the same list for everybody who looks.
-    pub members: Arc<[Member]>,
+    /// Its members; the same list for everybody who looks.
+    pub members: Members,
     /// Some of them must not lose QoS 1 and 2.
     pub is_durable: bool,
 }
@@ -44,9 +54,7 @@ pub struct GroupMatch {
 #[derive(Debug)]
 struct Group {
     key: Arc<GroupKey>,
-    members: Vec<Member>,
-    /// Made when somebody looks, thrown away when the members change.
-    seen: OnceLock<Arc<[Member]>>,
+    roll: Roll,
 }
 
 /// Who wants a topic.
@@ -74,7 +82,7 @@ struct Table {
     /// The key is the place in `groups`.
     shared: Trie<()>,
     groups: slab::Slab<Group>,
-    places: HashMap<GroupKey, usize>,
+    places: HashMap<Arc<GroupKey>, usize>,
 }
 
 /// The interest of a node.
@@ -156,52 +164,43 @@ impl Interest {
     }
 
     /// A group has one more member, or one that changed.
-    pub fn join(&self, shared: &SharedFilter, member: Member) {
+    pub fn join(&self, key: &Arc<GroupKey>, member: Member) {
         let mut table = self.write();
-        let key = group_key(shared);
-        let place = match table.places.get(&key) {
+        let place = match table.places.get(&**key) {
             Some(place) => *place,
             None => {
                 let place = table.groups.insert(Group {
-                    key: Arc::new(key.clone()),
-                    members: Vec::new(),
-                    seen: OnceLock::new(),
+                    key: key.clone(),
+                    roll: Roll::default(),
                 });
                 let number = u32::try_from(place).unwrap_or(u32::MAX);
-                table.shared.insert(&shared.filter, number, ());
-                table.places.insert(key, place);
+                table.shared.insert(&key.filter, number, ());
+                table.places.insert(key.clone(), place);
                 place
             }
         };
         let Some(group) = table.groups.get_mut(place) else {
             return;
         };
-        let mut known = group.members.iter_mut();
-        match known.find(|known| known.client_id == member.client_id) {
-            Some(known) => *known = member,
-            None => group.members.push(member),
-        }
-        group.seen = OnceLock::new();
+        group.roll.join(member);
         self.changed();
     }
 
-    /// A member left its group.
-    pub fn leave(&self, shared: &SharedFilter, client_id: &str) {
+    /// A member left its group: the one with this presence, for its client may have come back with another session.
+    pub fn leave(&self, key: &GroupKey, client_id: &str, presence: &Arc<Presence>) {
         let mut table = self.write();
-        let key = group_key(shared);
-        let Some(place) = table.places.get(&key).copied() else {
+        let Some(place) = table.places.get(key).copied() else {
             return;
         };
         let Some(group) = table.groups.get_mut(place) else {
             return;
         };
-        group.members.retain(|known| known.client_id != client_id);
-        group.seen = OnceLock::new();
-        if group.members.is_empty() {
+        group.roll.leave(client_id, presence);
+        if group.roll.seen().is_empty() {
             let number = u32::try_from(place).unwrap_or(u32::MAX);
             table.groups.remove(place);
-            table.shared.remove(&shared.filter, number);
-            table.places.remove(&key);
+            table.shared.remove(&key.filter, number);
+            table.places.remove(key);
         }
         self.changed();
     }
@@ -233,25 +232,15 @@ impl Interest {
             let group = usize::try_from(place)
                 .ok()
                 .and_then(|place| table.groups.get(place));
-            let seen = |group: &Group| {
-                let members = group.seen.get_or_init(|| Arc::from(&group.members[..]));
-                GroupMatch {
-                    key: group.key.clone(),
-                    number: usize::try_from(place).unwrap_or(0),
-                    strategy: self.strategies.of(&group.key.group),
-                    members: members.clone(),
-                    is_durable: members.iter().any(|member| member.is_durable),
-                }
+            let seen = |group: &Group| GroupMatch {
+                key: group.key.clone(),
+                number: usize::try_from(place).unwrap_or(0),
+                strategy: self.strategies.of(&group.key.group),
+                members: group.roll.seen().clone(),
+                is_durable: group.roll.is_durable(),
             };
             matches.groups.extend(group.map(seen));
         });
-    }
-}
-
-fn group_key(shared: &SharedFilter) -> GroupKey {
-    GroupKey {
-        group: shared.group.clone(),
-        filter: shared.filter.clone(),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::router::groups::Presence;
 use crate::router::interest::GroupKey;
 use bytes::Bytes;
 use bytestring::ByteString;
-use foldhash::HashSet;
+use foldhash::{HashMap, HashSet};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
@@ -128,7 +128,8 @@ pub(super) struct Client {
     pub(super) plain: HashSet<Box<str>>,
     /// Some of them are, or were, exclusive.
     pub(super) has_exclusive: bool,
-    pub(super) shared: Vec<Membership>,
+    /// By their group; most clients have none.
+    pub(super) shared: Option<Box<Memberships>>,
     /// What other shards see of a member of shared groups; `None`: it never was one.
     pub(super) presence: Option<Arc<Presence>>,
     pub(super) outbox: Outbox,
@@ -167,7 +168,7 @@ impl Client {
             identity: Identity::default(),
             plain: HashSet::default(),
             has_exclusive: false,
-            shared: Vec::new(),
+            shared: None,
             presence: None,
             outbox: Outbox::default(),
             feeds: VecDeque::new(),
@@ -180,7 +181,17 @@ impl Client {
     }
 
     pub(super) fn subscriptions(&self) -> usize {
-        self.plain.len() + self.shared.len()
+        self.plain.len() + self.shared.as_ref().map_or(0, |shared| shared.len())
+    }
+
+    /// Its part in a shared group.
+    pub(super) fn membership(&self, key: &GroupKey) -> Option<&Membership> {
+        self.shared.as_ref()?.get(key)
+    }
+
+    /// All its parts in shared groups.
+    pub(super) fn memberships(&self) -> impl Iterator<Item = &Membership> {
+        self.shared.iter().flat_map(|shared| shared.values())
     }
 }
 
@@ -214,6 +225,9 @@ pub(super) struct Subscription {
     /// Subscription Identifier.
     pub(super) id: Option<u32>,
 }
+
+/// A client's parts in shared groups.
+pub(super) type Memberships = HashMap<Arc<GroupKey>, Membership>;
 
 /// A client's part in a shared group.
 pub(super) struct Membership {

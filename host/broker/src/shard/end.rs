@@ -4,7 +4,6 @@ use super::authorize::{Permission, Question};
 use super::client::Sent;
 use super::inbound::Origin;
 use super::queue::{Ended, Rest};
-use super::subscribe::shared_filter;
 use super::topics::placed_before;
 use super::{Action, CloseCause, ConnectionId, Shard, Timer};
 use crate::ports::raised::{Detail, EventKind};
@@ -245,9 +244,8 @@ impl Shard {
             return;
         };
         debug_assert!(client.connection.is_none(), "a session in use was ended");
-        let shared = std::mem::take(&mut client.shared);
-        for part in &shared {
-            self.remove_shared(key, &shared_filter(&part.key));
+        if let Some(presence) = &client.presence {
+            presence.end();
         }
         let index = usize::try_from(key).ok();
         let Some(mut client) = index.and_then(|index| self.clients.vacate(index)) else {

@@ -109,7 +109,7 @@ impl Shard {
         let Some(client) = self.client(key) else {
             return Standing::Gone;
         };
-        let Some(part) = client.shared.iter().find(|part| part.key == pick.key) else {
+        let Some(part) = client.membership(&pick.key) else {
             return Standing::Gone;
         };
         let delivery = delivery(part, message, kept);

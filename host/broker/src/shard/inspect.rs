@@ -39,7 +39,7 @@ impl Shard {
     pub fn client_info(&self, client_id: &str) -> Option<ClientInfo> {
         let client = self.client(self.key_of(client_id)?)?;
         let connection = client.connection.and_then(|id| self.connection(id));
-        let shared = client.shared.iter();
+        let shared = client.memberships();
         let shared = shared.map(|part| format!("$share/{}/{}", part.key.group, part.key.filter));
         let plain = client.plain.iter().map(ToString::to_string);
         Some(ClientInfo {

@@ -56,7 +56,7 @@ impl Shard {
             Filter::Plain(filter) => self.trie.get(filter, key),
             Filter::Exclusive(filter) => self.trie.get(filter, key | ALONE),
             Filter::Shared(shared) => {
-                let part = client.shared.iter().find(|part| is_key(&part.key, shared));
+                let part = client.membership(&shared.into());
                 part.map(|part| &part.subscription)
             }
         };
@@ -83,7 +83,7 @@ impl Shard {
         };
         let is_known = match &filter {
             Filter::Plain(_) | Filter::Exclusive(_) => client.plain.contains(&*wanted.filter),
-            Filter::Shared(shared) => client.shared.iter().any(|part| is_key(&part.key, shared)),
+            Filter::Shared(shared) => client.membership(&shared.into()).is_some(),
         };
         if !is_known && client.subscriptions() >= subscriptions {
             self.counters.subscriptions_refused += 1;
@@ -193,11 +193,9 @@ impl Shard {
         let is_kept = client.kept.is_some();
         let presence = client.presence.get_or_insert_default().clone();
         let client_id = client.id.clone();
-        let known = client
-            .shared
-            .iter_mut()
-            .find(|part| is_key(&part.key, shared));
-        let (was_durable, is_durable) = match known {
+        let key_of_group = Arc::new(GroupKey::from(shared));
+        let memberships = client.shared.get_or_insert_default();
+        let (was_durable, is_durable) = match memberships.get_mut(&*key_of_group) {
             Some(part) => {
                 let was_durable = part.is_durable(is_kept);
                 part.subscription = subscription;
@@ -205,22 +203,19 @@ impl Shard {
             }
             None => {
                 let part = Membership {
-                    key: Arc::new(GroupKey {
-                        group: shared.group.clone(),
-                        filter: shared.filter.clone(),
-                    }),
+                    key: key_of_group.clone(),
                     name: Arc::new((shared.group.clone(), shared.filter.as_byte_string().clone())),
                     subscription,
                 };
                 let is_durable = part.is_durable(is_kept);
-                client.shared.push(part);
+                memberships.insert(key_of_group.clone(), part);
                 (None, is_durable)
             }
         };
         if was_durable != Some(is_durable) {
             self.note_presence(key);
             let member = Member::new(client_id, here, presence, is_durable);
-            self.shared.interest.join(shared, member);
+            self.shared.interest.join(&key_of_group, member);
         }
     }
 
@@ -252,13 +247,16 @@ impl Shard {
                 is_known
             }
             Filter::Shared(shared) => {
-                let before = client.shared.len();
-                client.shared.retain(|part| !is_key(&part.key, shared));
-                let is_known = client.shared.len() < before;
-                if is_known {
-                    self.remove_shared(key, shared);
+                let group = GroupKey::from(shared);
+                let memberships = client.shared.as_mut();
+                let part = memberships.and_then(|memberships| memberships.remove(&group));
+                let presence = client.presence.clone().filter(|_| part.is_some());
+                if let Some(presence) = presence {
+                    let client_id = client.id.clone();
+                    self.shared.interest.leave(&group, &client_id, &presence);
+                    self.counters.subscriptions -= 1;
                 }
-                is_known
+                part.is_some()
             }
         };
         if !is_removed {
@@ -304,13 +302,6 @@ impl Shard {
             .unsubscribe(self.id, filter, is_durable);
     }
 
-    pub(super) fn remove_shared(&mut self, key: u32, shared: &SharedFilter) {
-        if let Some(client) = self.client(key) {
-            self.shared.interest.leave(shared, &client.id);
-        }
-        self.counters.subscriptions -= 1;
-    }
-
     /// Tells all shards how ready a member of shared groups is; nothing to do for other clients.
     pub(super) fn note_presence(&self, key: u32) {
         let Some(client) = self.client(key) else {
@@ -345,15 +336,4 @@ pub(super) fn place(key: u32, text: &str) -> u32 {
 /// Whose subscription is at a place of the trie.
 pub(super) fn subscriber(place: u32) -> u32 {
     place & !ALONE
-}
-
-fn is_key(key: &GroupKey, shared: &SharedFilter) -> bool {
-    key.group == shared.group && key.filter == shared.filter
-}
-
-pub(super) fn shared_filter(key: &GroupKey) -> SharedFilter {
-    SharedFilter {
-        group: key.group.clone(),
-        filter: key.filter.clone(),
-    }
 }

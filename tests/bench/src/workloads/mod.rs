@@ -14,7 +14,7 @@ use node::Shape;
 pub type Play = Box<dyn FnMut(u32) -> Result<u32>>;
 
 /// QoS 0 to 2, then what a chain adds, then single parts.
-pub const CORE: [&str; 12] = [
+pub const CORE: [&str; 13] = [
     "machine",
     "pair-q0",
     "pair-q1",
@@ -27,6 +27,7 @@ pub const CORE: [&str; 12] = [
     "encode",
     "match",
     "route",
+    "group",
 ];
 
 /// Calls of a component, which `cargo xtask guests` builds.
@@ -76,6 +77,7 @@ pub fn set_up(workload: &str) -> Result<Play> {
         "encode" => Ok(parts::encode()),
         "match" => parts::find(),
         "route" => parts::route(),
+        "group" => parts::group(),
         plugin if PLUGIN.contains(&plugin) => plugin::play(plugin),
         _ => bail!("no workload is called {workload}"),
     }

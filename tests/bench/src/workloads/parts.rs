@@ -1,17 +1,19 @@
-//! Single parts of a message's way: decode, encode, match, look up who is interested; and what the machine itself takes.
+//! Single parts of a message's way: decode, encode, match, look up who is interested, choose in a group; and what the machine itself takes.
 
 use super::Play;
 use crate::wire::{Stamp, Template};
 use anyhow::{Context as _, Result};
 use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
 use witmq_broker::router::ShardId;
-use witmq_broker::router::groups::Strategies;
-use witmq_broker::router::interest::Interest;
+use witmq_broker::router::groups::{Member, Picker, Presence, Strategies};
+use witmq_broker::router::interest::{GroupKey, Interest};
 use witmq_broker::router::known::Known;
 use witmq_broker::router::trie::{Trie, Walk};
 use witmq_proto::codec::{self, PublishHead};
-use witmq_proto::packet::{PublishProperties, QoS, Version};
-use witmq_proto::{BytesMut, Packet, TopicFilter};
+use witmq_proto::packet::{Publish, PublishProperties, QoS, Version};
+use witmq_proto::{BytesMut, Message, Packet, TopicFilter, TopicName};
 
 /// Packets in one buffer.
 const BATCH: u32 = 32;
@@ -19,6 +21,8 @@ const BATCH: u32 = 32;
 const TOPICS: u32 = 2_000;
 /// Filters of the trie and of the index.
 const FILTERS: u32 = 10_000;
+/// Members of the group.
+const MEMBERS: u32 = 10_000;
 
 /// What the C library does for every message, and no line of ours: copies, comparisons, memory taken and given back.
 pub(super) fn machine() -> Play {
@@ -126,6 +130,51 @@ pub(super) fn route() -> Result<Play> {
         }
         Ok(done)
     }))
+}
+
+/// Messages to a large shared group, before each of which a member comes or goes.
+pub(super) fn group() -> Result<Play> {
+    let interest = Interest::new(2, Strategies::default());
+    let key = Arc::new(GroupKey {
+        group: "g".into(),
+        filter: TopicFilter::new("bench/#")?,
+    });
+    let presences: Vec<Arc<Presence>> = (0..MEMBERS).map(|_| Arc::default()).collect();
+    let member = |number: u32, presence: &Arc<Presence>| {
+        presence.set(true, false, 0);
+        let shard = ShardId(u16::from(number.is_multiple_of(2)));
+        Member::new(name(number).into(), shard, presence.clone(), false)
+    };
+    for (number, presence) in (0..).zip(&presences) {
+        interest.join(&key, member(number, presence));
+    }
+    let topic = TopicName::judged("bench/t".into());
+    let publish = Publish::default();
+    let message = Message::from_publish(publish, topic, "p".into(), Instant::now(), 0);
+    let (mut known, mut picker) = (Known::<()>::new(16), Picker::new(16));
+    let mut pick = move |interest: &Interest| {
+        let at = known.place(black_box(&message.topic));
+        let group = known.wanted(interest, at).groups.first();
+        group.and_then(|group| picker.pick(group, &message))
+    };
+    let mut numbers = (0..MEMBERS).cycle();
+    Ok(Box::new(move |count| {
+        let mut given = 0;
+        while given < count {
+            let number = numbers.next().context("no number")?;
+            let presence = presences.get(usize::try_from(number)?);
+            let presence = presence.context("no presence")?;
+            interest.leave(&key, &name(number), presence);
+            given += u32::from(pick(&interest).is_some());
+            interest.join(&key, member(number, presence));
+            given += u32::from(pick(&interest).is_some());
+        }
+        Ok(given)
+    }))
+}
+
+fn name(number: u32) -> String {
+    format!("client-{number}")
 }
 
 fn filter(number: u32) -> Result<TopicFilter> {

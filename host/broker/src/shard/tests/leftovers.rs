@@ -72,6 +72,64 @@ fn a_session_is_over_at_once_and_its_subscriptions_go_in_turns() {
 }
 
 #[test]
+fn a_member_that_ended_is_chosen_no_more_and_one_that_comes_back_stays() {
+    let mut rig = rig(1);
+    let [listener, publisher] = ["listener", "publisher"].map(|n| join(&mut rig, Version::V5, n));
+    let gone = join(&mut rig, Version::V5, "gone");
+    let groups = ["$share/g/a", "$share/h/a", "$share/i/a"];
+    subscribe_all(&mut rig, gone, &groups);
+    subscribe_all(&mut rig, listener, &groups[..1]);
+    cut(&mut rig, gone);
+    assert_eq!(left(&rig), (1, 2));
+    for _ in 0..2 {
+        send(&mut rig, publisher, "a");
+        assert_eq!(
+            payloads(&mut rig, listener),
+            ["a"],
+            "it is the only one of `g`"
+        );
+    }
+    // The same client is a member of them all again before its old parts are out.
+    let again = join(&mut rig, Version::V5, "gone");
+    subscribe_all(&mut rig, again, &groups);
+    while rig.turn() {}
+    assert_eq!(left(&rig), (4, 0));
+    send(&mut rig, publisher, "a");
+    let told = [listener, again].map(|peer| payloads(&mut rig, peer).len());
+    assert_eq!(told.iter().sum::<usize>(), 3, "one of each group: {told:?}");
+}
+
+/// What is for the one that is away and has a session goes to none of those whose sessions are over.
+#[test]
+fn a_member_that_ended_takes_nothing_from_one_that_is_away() {
+    let mut rig = rig(1);
+    let publisher = join(&mut rig, Version::V5, "publisher");
+    let wanted = |name: &str, expiry| {
+        let mut wanted = connect(Version::V5, name);
+        wanted.properties.session_expiry = Some(expiry);
+        wanted
+    };
+    let members = [("a", 10), ("b", 10), ("c", 10), ("away", 1_000)].map(|(name, expiry)| {
+        let peer = join_with(&mut rig, wanted(name, expiry)).0;
+        subscribe_all(&mut rig, peer, &["$share/g/t", "$share/h/t"]);
+        peer
+    });
+    members.into_iter().for_each(|peer| rig.cut(peer));
+    rig.advance(Duration::from_secs(10));
+    assert_eq!(left(&rig), (2, 5), "one of six is out");
+    for packet_id in 1..=4 {
+        let packet = publish("t", "m", Q1, packet_id);
+        rig.send(publisher, &Packet::Publish(Box::new(packet)));
+    }
+    let back = Connect {
+        clean_start: false,
+        ..wanted("away", 1_000)
+    };
+    let away = rig.connect(back);
+    assert_eq!(payloads(&mut rig, away).len(), 8, "from both groups");
+}
+
+#[test]
 fn an_end_that_fits_a_turn_leaves_nothing() {
     for (count, rest) in [(3, 0), (4, 1)] {
         let mut rig = rig(3);
@@ -179,73 +237,120 @@ enum Step {
 const CLIENTS: usize = 4;
 const FILTERS: [&str; 7] = ["a/b", "a/+", "#", "a/#", "+/c", "$exclusive/a/b", "a/c"];
 
-proptest! {
-    #[test]
-    fn nobody_sees_that_an_end_is_divided(
-        turn in 1usize..4,
-        steps in vec(prop_oneof![
-            6 => (0..CLIENTS, 0..FILTERS.len()).prop_map(|(who, what)| Step::Subscribe(who, what)),
-            4 => (0usize..3).prop_map(Step::Publish),
-            2 => (0..CLIENTS, any::<bool>()).prop_map(|(who, is_cut)| Step::Anew(who, is_cut)),
-            1 => Just(Step::Turn),
-        ], 1..60),
-    ) {
-        let mut rigs = [rig(turn), rig(usize::MAX)];
-        let mut peers = rigs.each_mut().map(|rig| {
-            let clients = (0..CLIENTS).map(|client| join_with(rig, durable(client)).0);
-            clients.collect::<Vec<_>>()
-        });
-        let publishers = rigs.each_mut().map(|rig| join(rig, Version::V5, "publisher"));
-        for step in &steps {
-            let seen = [0, 1].map(|way| {
-                let (rig, peers) = (&mut rigs[way], &mut peers[way]);
-                match step {
-                    Step::Subscribe(who, what) => {
-                        rig.now += Duration::from_millis(1);
-                        let filter = SubscribeFilter {
-                            filter: FILTERS[*what].into(),
-                            options: options(Q1),
-                        };
-                        let packet = Subscribe {
-                            packet_id: id(1),
-                            subscription_id: None,
-                            user: Vec::new(),
-                            filters: vec![filter],
-                        };
-                        rig.send(peers[*who], &Packet::Subscribe(Box::new(packet)));
-                    }
-                    Step::Publish(topic) => send(rig, publishers[way], ["a/b", "a/c", "b/c"][*topic]),
-                    Step::Anew(who, is_cut) => {
-                        if *is_cut {
-                            rig.cut(peers[*who]);
-                        }
-                        peers[*who] = join_with(rig, durable(*who)).0;
-                    }
-                    Step::Turn => {
-                        rig.turn();
-                    }
-                }
-                let told = peers.iter().map(|peer| rig.received(*peer));
-                (told.collect::<Vec<_>>(), rig.counters().subscriptions)
-            });
-            prop_assert_eq!(&seen[0], &seen[1], "{:?}", step);
+const GROUPS: [&str; 6] = [
+    "$share/g/a/b",
+    "$share/g/a/+",
+    "$share/h/a/b",
+    "$share/h/#",
+    "a/b",
+    "$share/g/+/c",
+];
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => (0..CLIENTS, 0..FILTERS.len()).prop_map(|(who, what)| Step::Subscribe(who, what)),
+        4 => (0usize..3).prop_map(Step::Publish),
+        2 => (0..CLIENTS, any::<bool>()).prop_map(|(who, is_cut)| Step::Anew(who, is_cut)),
+        1 => Just(Step::Turn),
+    ];
+    vec(step, 1..60)
+}
+
+/// A rig with its clients.
+struct Town {
+    rig: Rig,
+    peers: Vec<usize>,
+    publisher: usize,
+}
+
+impl Town {
+    fn new(turn: usize) -> Self {
+        let mut rig = rig(turn);
+        let peers = (0..CLIENTS).map(|client| join_with(&mut rig, durable(client)).0);
+        let peers = peers.collect();
+        let publisher = join(&mut rig, Version::V5, "publisher");
+        Self {
+            rig,
+            peers,
+            publisher,
         }
-        while rigs[0].turn() {}
-        prop_assert_eq!(rigs[0].counters().subscriptions_left, 0);
-        // Once all have gone for good nothing is wanted any more.
+    }
+
+    /// What each client is sent by it, and how many subscriptions there are.
+    fn play(&mut self, step: &Step, filters: &[&str]) -> (Vec<Vec<Packet>>, u64) {
+        let (rig, peers) = (&mut self.rig, &mut self.peers);
+        match step {
+            Step::Subscribe(who, what) => {
+                rig.now += Duration::from_millis(1);
+                let filter = SubscribeFilter {
+                    filter: filters[*what % filters.len()].into(),
+                    options: options(Q1),
+                };
+                let packet = Subscribe {
+                    packet_id: id(1),
+                    subscription_id: None,
+                    user: Vec::new(),
+                    filters: vec![filter],
+                };
+                rig.send(peers[*who], &Packet::Subscribe(Box::new(packet)));
+            }
+            Step::Publish(topic) => send(rig, self.publisher, ["a/b", "a/c", "b/c"][*topic]),
+            Step::Anew(who, is_cut) => {
+                if *is_cut {
+                    rig.cut(peers[*who]);
+                }
+                peers[*who] = join_with(rig, durable(*who)).0;
+            }
+            Step::Turn => {
+                rig.turn();
+            }
+        }
+        let told = peers.iter().map(|peer| rig.received(*peer));
+        (told.collect(), rig.counters().subscriptions)
+    }
+
+    /// Once all have gone for good and what they left is taken out: whether nothing is wanted any more.
+    fn is_empty_behind_all(mut self) -> bool {
         for client in 0..CLIENTS {
             let mut last = durable(client);
             last.properties.session_expiry = None;
-            let peer = join_with(&mut rigs[0], last).0;
-            rigs[0].cut(peer);
+            let peer = join_with(&mut self.rig, last).0;
+            self.rig.cut(peer);
         }
-        while rigs[0].turn() {}
+        while self.rig.turn() {}
         let packet = publish("a/b", "x", Q1, 1);
-        rigs[0].send(publishers[0], &Packet::Publish(Box::new(packet)));
-        let answers = rigs[0].received(publishers[0]);
+        self.rig
+            .send(self.publisher, &Packet::Publish(Box::new(packet)));
+        let answers = self.rig.received(self.publisher);
         let Some(Packet::Puback(ack)) = answers.last() else {
-            return Err(TestCaseError::fail(format!("{answers:?}")));
+            return false;
         };
-        prop_assert_eq!(ack.reason, ReasonCode::NoMatchingSubscribers);
+        left(&self.rig) == (0, 0) && ack.reason == ReasonCode::NoMatchingSubscribers
+    }
+}
+
+proptest! {
+    #[test]
+    fn nobody_sees_that_an_end_is_divided(turn in 1usize..4, steps in steps()) {
+        let mut towns = [Town::new(turn), Town::new(usize::MAX)];
+        for step in &steps {
+            let [divided, whole] = towns.each_mut().map(|town| town.play(step, &FILTERS));
+            prop_assert_eq!(divided, whole, "{:?}", step);
+        }
+        let [divided, _] = towns;
+        prop_assert!(divided.is_empty_behind_all());
+    }
+
+    /// Which member a message goes to is the group's choice; that one gets it is not.
+    #[test]
+    fn a_group_loses_nothing_to_a_member_that_is_taken_out_later(turn in 1usize..4, steps in steps()) {
+        let mut towns = [Town::new(turn), Town::new(usize::MAX)];
+        for step in &steps {
+            let seen = towns.each_mut().map(|town| town.play(step, &GROUPS));
+            let [divided, whole] = seen.map(|(told, subscriptions)| (told.concat().len(), subscriptions));
+            prop_assert_eq!(divided, whole, "{:?}", step);
+        }
+        let [divided, _] = towns;
+        prop_assert!(divided.is_empty_behind_all());
     }
 }

@@ -24,9 +24,9 @@ const GOAL: f64 = 1500.0;
 const MACHINE: &str = "machine";
 const SAME_MACHINE: f64 = 0.02;
 /// So many of the workloads are the short form: those without a component.
-const SHORT: usize = 12;
+const SHORT: usize = 13;
 /// Each workload with the messages of its shorter run.
-const WORKLOADS: [(&str, u32); 15] = [
+const WORKLOADS: [(&str, u32); 16] = [
     (MACHINE, 16_000),
     ("pair-q0", 16_000),
     ("pair-q1", 16_000),
@@ -39,6 +39,7 @@ const WORKLOADS: [(&str, u32); 15] = [
     ("encode", 16_000),
     ("match", 16_000),
     ("route", 16_000),
+    ("group", 16_000),
     ("plugin-topic", 50_000),
     ("plugin-payload", 50_000),
     ("plugin-patch", 50_000),
