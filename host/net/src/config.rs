@@ -32,6 +32,9 @@ pub struct NodeConfig {
     pub shards: u16,
     /// Connections of the whole node (default 100,000).
     pub max_connections: usize,
+    /// Connections that wait to be taken at each listening socket, of which every shard has one for a listener (default 4,096, as many
+    /// as Linux gives by default).
+    pub backlog: u32,
     /// TLS, WebSocket and CONNECT must be there within this (default 10 s).
     pub connect_timeout: Duration,
     /// A peer that takes no byte for this long is closed (default 30 s).
@@ -46,6 +49,7 @@ impl Default for NodeConfig {
             listeners: Vec::new(),
             shards: 1,
             max_connections: 100_000,
+            backlog: 4096,
             connect_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
             maximum_packet_size: 1024 * 1024,

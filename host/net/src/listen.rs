@@ -6,10 +6,6 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-/// Connections the kernel keeps for us while we are busy, on each listening socket: what comes beyond tries again after a second, or
-/// is ended by the kernel. As many as Linux gives by default (`net.core.somaxconn`).
-const BACKLOG: i32 = 4096;
-
 /// A node could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -42,10 +38,12 @@ pub enum StartError {
     Thread(io::Error),
 }
 
-/// One socket per shard for a listener, and the address they have.
+/// One socket per shard for a listener, and the address they have. On each of them the kernel keeps `backlog` connections for us
+/// while we are busy: what comes beyond tries again after a second, or is ended by the kernel.
 pub(crate) fn bind(
     config: &ListenerConfig,
     shards: u16,
+    backlog: u32,
 ) -> Result<(SocketAddr, Vec<TcpListener>), StartError> {
     let failed = |cause: io::Error| match cause.kind() {
         io::ErrorKind::AddrInUse => StartError::Taken {
@@ -60,13 +58,13 @@ pub(crate) fn bind(
     };
     if config.bind.port() != 0 {
         // Shards share the port, and so could a stranger that also shares: ask for it alone first.
-        open(config.bind, false).map_err(failed)?;
+        open(config.bind, false, backlog).map_err(failed)?;
     }
-    let first = open(config.bind, true).map_err(failed)?;
+    let first = open(config.bind, true, backlog).map_err(failed)?;
     let address = first.local_addr().map_err(failed)?;
     let mut sockets = vec![first];
     for _ in 1..shards {
-        sockets.push(open(address, true).map_err(failed)?);
+        sockets.push(open(address, true, backlog).map_err(failed)?);
     }
     Ok((address, sockets))
 }
@@ -80,7 +78,7 @@ pub(crate) fn take(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)
     Ok((socket.into(), peer))
 }
 
-fn open(address: SocketAddr, is_shared: bool) -> io::Result<TcpListener> {
+fn open(address: SocketAddr, is_shared: bool, backlog: u32) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -93,6 +91,29 @@ fn open(address: SocketAddr, is_shared: bool) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?; // what is accepted from it inherits that
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    /// Linux keeps one more than it was asked for. Without an answer to its SYN a client tries again after a second.
+    #[test]
+    fn so_many_wait_to_be_taken_and_the_next_is_not_answered() {
+        let backlog = 3;
+        let listener = open((Ipv4Addr::LOCALHOST, 0).into(), true, backlog).unwrap();
+        let address = listener.local_addr().unwrap();
+        let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(300));
+        let kept: Vec<_> = (0..=backlog).map(|_| connect().unwrap()).collect();
+        let beyond = connect().map(|_| ()).map_err(|error| error.kind());
+        assert_eq!(beyond, Err(io::ErrorKind::TimedOut));
+        take(&listener).unwrap();
+        connect().unwrap();
+        drop(kept);
+    }
 }

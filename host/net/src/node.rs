@@ -97,7 +97,7 @@ impl Node {
             {
                 return Err(StartError::NoCertificate(listener.name.to_string()));
             }
-            let (address, sockets) = listen::bind(listener, shards)?;
+            let (address, sockets) = listen::bind(listener, shards, config.backlog)?;
             addresses.push((listener.name.clone(), address));
             let gate = Gate::new(listener.max_connections);
             let shared = Arc::new(listener.clone());

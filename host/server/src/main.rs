@@ -11,6 +11,7 @@ mod demo;
 mod dev;
 mod drain;
 mod kept;
+mod kernel;
 mod logging;
 mod pages;
 mod plugins;

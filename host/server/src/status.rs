@@ -1,5 +1,6 @@
 //! Numbers about the running node, as JSON and in the Prometheus text format.
 
+use crate::kernel;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -92,6 +93,9 @@ impl NodeStatus for Status {
             ("uptime_seconds", self.started.elapsed().as_secs_f64()),
         ] {
             page.put(name, "gauge", "", value);
+        }
+        if let Some(count) = kernel::listen_overflows() {
+            page.put("kernel_listen_overflows_total", "counter", "", float(count));
         }
         for (name, value) in self.plugins.counters() {
             page.put(name, "counter", "", float(value));

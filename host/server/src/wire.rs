@@ -239,6 +239,7 @@ fn node_config(config: &Config, listeners: Vec<ListenerConfig>, shards: u16) -> 
         listeners,
         shards,
         max_connections: usize::try_from(config.limits.max_connections)?,
+        backlog: config.limits.listen_backlog,
         connect_timeout: Duration::from_millis(config.limits.connect_timeout_ms),
         maximum_packet_size: config.limits.max_packet_bytes,
         ..NodeConfig::default()

@@ -63,6 +63,8 @@ const TIB: u64 = 1024 * 1024 * 1024 * 1024;
 limits! {
     /// Connections of the whole node.
     max_connections: u32 = 100_000;
+    /// Connections that wait to be taken, for each listener and shard.
+    listen_backlog: u32 = 4096, 1 to 1_000_000;
     /// Largest packet taken, bytes.
     max_packet_bytes: u32 = 1024 * 1024;
     /// QoS 1 and 2 publishes a client may have unacknowledged.

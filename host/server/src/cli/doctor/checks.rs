@@ -12,8 +12,6 @@ use std::time::Duration;
 const OTHER_FILES: u64 = 512;
 /// Fewer files than this are none to serve with.
 const LEAST_FILES: u64 = 1024;
-/// Connections that may wait at one socket of a listener (`listen`, in `witmq-net`).
-const BACKLOG: u64 = 4096;
 /// Of one connection with a subscription, as measured (`host/docs/performance.md`).
 const CONNECTION_BYTES: u64 = 4907;
 /// Of the kernel, for the socket of a connection that is idle.
@@ -44,7 +42,7 @@ const QUICK_CLOCKS: [&str; 4] = [
 pub(super) fn all(machine: &Machine, config: &Config) -> Vec<Finding> {
     let mut all = vec![
         files(machine, config),
-        backlog(machine),
+        backlog(machine, config),
         buffers(machine, config),
         memory(machine, config),
         overcommit(machine),
@@ -128,19 +126,20 @@ fn files(machine: &Machine, config: &Config) -> Finding {
     found.but(level, advice, command)
 }
 
-fn backlog(machine: &Machine) -> Finding {
+fn backlog(machine: &Machine, config: &Config) -> Finding {
+    let wanted = u64::from(config.limits.listen_backlog);
     let Some(most) = machine.somaxconn else {
         return unknown("backlog");
     };
     let found = ok(
         "backlog",
-        format!("net.core.somaxconn {most}; each shard asks for {BACKLOG}"),
+        format!("net.core.somaxconn {most}; each shard asks for {wanted}"),
     );
-    match most < BACKLOG {
+    match most < wanted {
         true => found.but(
             Level::Warn,
             "when many clients connect at once, some wait a second or more for another try",
-            format!("sysctl -w net.core.somaxconn={BACKLOG}"),
+            format!("sysctl -w net.core.somaxconn={wanted}"),
         ),
         false => found,
     }

@@ -185,6 +185,19 @@ fn what_is_not_known_is_no_fault() {
 }
 
 #[test]
+fn as_many_may_wait_at_a_socket_as_the_configuration_says() {
+    let mut machine = machine();
+    machine.somaxconn = Some(128);
+    for (wanted, level) in [(128, Level::Ok), (129, Level::Warn)] {
+        let mut config = config();
+        config.limits.listen_backlog = wanted;
+        let all = checks::all(&machine, &config);
+        let backlog = all.iter().find(|finding| finding.check == "backlog");
+        assert_eq!(backlog.map(|finding| finding.level), Some(level));
+    }
+}
+
+#[test]
 fn programs_read_the_same() {
     let mut machine = machine();
     machine.somaxconn = Some(128);
