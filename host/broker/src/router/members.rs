@@ -8,7 +8,7 @@ use hashbrown::HashTable;
 use std::sync::Arc;
 
 /// Members that are copied together when one of them changes while somebody looks at them.
-const CHUNK: usize = 128;
+const CHUNK: usize = 64;
 
 /// Members of a group at one moment, in no order that means anything.
 #[derive(Clone, Debug, Default)]
