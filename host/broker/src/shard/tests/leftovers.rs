@@ -309,8 +309,8 @@ impl Town {
         (told.collect(), rig.counters().subscriptions)
     }
 
-    /// Once all have gone for good and what they left is taken out: whether nothing is wanted any more.
-    fn is_empty_behind_all(mut self) -> bool {
+    /// All go for good, and what they left is taken out: whether nothing is wanted any more.
+    fn leaves_nothing(mut self) -> bool {
         for client in 0..CLIENTS {
             let mut last = durable(client);
             last.properties.session_expiry = None;
@@ -338,7 +338,7 @@ proptest! {
             prop_assert_eq!(divided, whole, "{:?}", step);
         }
         let [divided, _] = towns;
-        prop_assert!(divided.is_empty_behind_all());
+        prop_assert!(divided.leaves_nothing());
     }
 
     /// Which member a message goes to is the group's choice; that one gets it is not.
@@ -351,6 +351,6 @@ proptest! {
             prop_assert_eq!(divided, whole, "{:?}", step);
         }
         let [divided, _] = towns;
-        prop_assert!(divided.is_empty_behind_all());
+        prop_assert!(divided.leaves_nothing());
     }
 }
