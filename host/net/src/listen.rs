@@ -95,7 +95,7 @@ fn open(address: SocketAddr, is_shared: bool, backlog: u32) -> io::Result<TcpLis
     Ok(socket.into())
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;

@@ -321,7 +321,8 @@ impl Rules {
         self.inner.noted.wake_with(Box::new(wake));
     }
 
-    /// `tell` is called, on a shard's thread or on that of [`Rules::plugin_changed`], when a chain is given a rest and when it runs again: with its name and revision.
+    /// `tell` is called when a chain is given a rest and when it runs again: with its name and revision, on a shard's thread or on that
+    /// of [`Rules::plugin_changed`].
     pub fn on_rest(&self, tell: impl Fn(&str, u64, &Turn) + Send + Sync + 'static) {
         self.inner.teller.tells(Box::new(tell));
     }

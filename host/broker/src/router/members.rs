@@ -1,7 +1,7 @@
 //! The members of a shared group: the table's own list of them, and what those who look at it see.
 //!
-//! Owns: [`Members`], which is cheap to clone and never changes for whoever has it, and [`Roll`], which changes: in a group of very
-//! many a change touches a few hundred of them at most. Must not: choose.
+//! Owns: [`Members`], which is cheap to clone and never changes for whoever has it, and [`Roll`], which changes: what
+//! is looked at meanwhile is copied, but of very many members two chunks at most. Must not: choose.
 
 use super::groups::{Member, Presence, hash};
 use hashbrown::HashTable;
